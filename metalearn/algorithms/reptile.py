@@ -1,0 +1,66 @@
+"""Reptile."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metalearn.algorithms.base import Adapted, Algorithm, Meta, MetaStep, expand, nth, trained
+from metalearn.data.tasks import TaskBatch
+
+
+@dataclass(kw_only=True, eq=False)
+class Reptile(Algorithm):
+    """Move the initial weights towards the weights adapted to each task.
+
+    Nichol, Achiam & Schulman, "On first-order meta-learning algorithms", 2018 (arxiv.org/abs/1803.02999), algorithm
+    2: theta <- theta + epsilon mean(adapted - theta). The direction returned is theta - mean(adapted), so that plain
+    SGD with learning rate epsilon is the paper's update, and any other outer optimiser can take its place.
+
+    The inner loop takes small batches in turn from a larger support set, a class after the other, where the paper's
+    code shuffles; the inner optimiser starts afresh on every task, where the paper's code carries Adam's moments over.
+
+    Args:
+        train_shot: images a class in the support set of a training task (the test's shots stay as they are).
+        inner_batch: examples in one inner step; a smaller support set is taken whole.
+    """
+
+    train_shot: int
+    inner_batch: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("train_shot", "inner_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
+        self.shot = self.train_shot
+
+    def adapt(self, meta: Meta, support_x: Tensor, support_y: Tensor, training: bool = False) -> Iterator[Adapted]:
+        """Steps of the inner optimiser on successive batches of the support set."""
+        count = support_x.shape[1]
+        seen: list[list[Tensor]] = []
+        ways = 1 if self.regression else self.way
+        # Rows go round the classes (first shot of each, second shot of each, ...), so that batches are balanced
+        rows = torch.arange(count, device=support_x.device)
+        order = rows.view(ways, -1).T.flatten() if count % ways == 0 else rows
+
+        def loss(fast: dict[str, Tensor]) -> Tensor:
+            size = min(self.inner_batch, count)
+            batch = order[(torch.arange(size, device=order.device) + len(seen) * size) % count]
+            norm = self.norm_pass(self.running(meta, len(seen), training), training)
+            outputs, statistics = self.net.outputs(fast, support_x[:, batch], norm)
+            seen.append(statistics)
+            return self.inner_loss(outputs, support_y[:, batch])
+
+        start = expand(trained(meta), len(support_x))
+        for step, fast in enumerate(self.inner.descend(loss, start, second_order=False)):
+            yield Adapted(fast, support_x, step, self.running(meta, step, training), tuple(seen))
+
+    def meta_sums(self, meta: Meta, batch: TaskBatch) -> MetaStep:
+        """theta - adapted, and the query loss beside it (measured, not learned from)."""
+        adapted = nth(self.adapt(meta, batch.support_x, batch.support_y, training=True), self.inner_steps)
+        with torch.no_grad():
+            outputs, seen = self.query_outputs(adapted, batch.query_x, training=True)
+            gradients = {name: (meta[name] - w).sum(0) for name, w in adapted.weights.items()}
+        return MetaStep(gradients, self.metrics(outputs, batch.query_y), self.statistics([*adapted.seen, seen]))

@@ -1,0 +1,97 @@
+"""Make an object from a config node, with every value checked against the constructor's annotation.
+
+Hydra's own `instantiate` accepts `inner_steps=abc` and fails much later, inside some tensor operation. Checkpoints
+use this module too, so a trained learner loads on a machine without Hydra.
+"""
+
+import importlib
+import inspect
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from metalearn.errors import UserError
+
+
+def locate(target: str, where: str) -> Any:
+    """The class or function that a dotted path names."""
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{where}._target_={target}: cannot be imported ({error})") from error
+
+
+def build(node: Mapping[str, Any], where: str, **given: Any) -> Any:
+    """Call `node["_target_"]` with the node's other entries and with `given`.
+
+    Args:
+        node: a plain mapping; entries must be keyword arguments of the target.
+        where: the node's name in the config, for messages (`algo`, `data`, ...).
+        given: arguments that do not come from the config (a model, a device); not type-checked.
+
+    Raises:
+        UserError: unknown or missing entry, or a value of the wrong type or out of range, in one line.
+    """
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise UserError(f"{where}={node}: choose one of the files in conf/{where}/ (see --help)")
+    target = locate(str(node["_target_"]), where)
+    return call(target, {k: v for k, v in node.items() if k != "_target_"}, where, **given)
+
+
+def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> Any:
+    """Call `target(**values, **given)` after checking `values` against its annotations."""
+    parameters = inspect.signature(target).parameters
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    prefix = f"{where}." if where else ""
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # hands them on to another that checks
+    for name, value in values.items():
+        if name not in parameters and not open_ended:
+            raise UserError(f"{prefix}{name}: {target.__name__} has no such setting; it has {', '.join(parameters)}")
+        check(value, hints.get(name, Any), prefix + name)
+    for name, parameter in parameters.items():
+        needed = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+        if needed and name not in values and name not in given:
+            raise UserError(f"{prefix}{name}: a value is needed for {target.__name__}")
+    try:
+        return target(**values, **given)
+    except ValueError as error:  # constructors state the range in a ValueError, as everywhere in Python
+        raise UserError(f"{prefix}{error}") from error
+
+
+def check(value: Any, hint: Any, where: str) -> None:
+    """Raise UserError unless `value` is of the annotated type (int passes as float, bool never as int)."""
+    if not _fits(value, hint):
+        raise UserError(f"{where}={value}: must be {_spell(hint)}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if hint is Any:
+        return True
+    if origin is Literal:
+        return any(value == option and type(value) is type(option) for option in get_args(hint))
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, option) for option in get_args(hint))
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if origin in (list, tuple):
+        return isinstance(value, (list, tuple)) and all(_fits(v, get_args(hint)[0]) for v in value)
+    kind = origin or hint
+    return isinstance(value, Mapping if kind is dict else kind)
+
+
+_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+
+
+def _spell(hint: Any) -> str:
+    origin = get_origin(hint)
+    if origin is Literal:
+        return " or ".join(str(option) for option in get_args(hint))
+    if origin in (Union, types.UnionType):
+        return " or ".join(_spell(option) for option in get_args(hint))
+    if origin in (list, tuple):
+        return f"a list, each {_spell(get_args(hint)[0])}"
+    return _NAMES.get(hint, "a group of settings" if (origin or hint) is dict else getattr(hint, "__name__", str(hint)))

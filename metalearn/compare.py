@@ -1,0 +1,43 @@
+"""What a sweep ends in: one table of its runs, printed and as comparison.csv."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+
+
+class Comparison(Callback):
+    """Called by Hydra when all runs of a sweep are done."""
+
+    def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
+        """Compare the runs in the sweep's folder."""
+        compare(Path(config.hydra.sweep.dir))
+
+
+def compare(folder: Path) -> Path | None:
+    """Write `comparison.csv` over every run below `folder` that has a result, print it, and return its path."""
+    from metalearn import console, report
+
+    runs = []
+    for file in sorted(folder.glob("*/result.json"), key=lambda f: (len(f.parent.name), f.parent.name)):
+        overrides = file.parent / ".hydra" / "overrides.yaml"
+        swept = " ".join(line[2:].strip() for line in overrides.read_text().splitlines()) if overrides.exists() else ""
+        runs.append({"run": file.parent.name, "overrides": swept, **json.loads(file.read_text())})
+    if not runs:
+        return None
+    path = folder / "comparison.csv"
+    columns = list(dict.fromkeys(key for run in runs for key, value in run.items() if not isinstance(value, list)))
+    with open(path, "w", newline="") as out:
+        writer = csv.DictWriter(out, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(runs)
+    shown = ("run", "algo", "data", "way", "shot", "seed", "validation", "test", "tasks", "seconds")
+    rows = [
+        [run["run"], run["algo"], run["data"], str(run["way"]), str(run["shot"]), str(run["seed"]),
+         report.spelled(run, "val"), report.spelled(run, "test"), str(run["test_tasks"]), f"{run['train_seconds']:.0f}"]
+        for run in runs
+    ]  # fmt: skip
+    console.table(f"{len(runs)} runs: {path}", shown, rows)
+    return path

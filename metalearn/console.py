@@ -1,0 +1,94 @@
+"""What a person sees in the terminal: plain lines, warnings, a progress bar, a table."""
+
+from collections.abc import Sequence
+from functools import cache
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@cache
+def console() -> "Console":
+    """Standard output, in colour where it is a terminal."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """One plain line."""
+    console().print(text, markup=False)
+
+
+def warn(text: str) -> None:
+    """One line that stands out, in a log file as well."""
+    console().print(f"WARNING: {text}", style="bold yellow", markup=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A small table; the first column is a name."""
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        grid.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    console().print(grid)
+
+
+class Progress:
+    """A progress bar with loss, score and tasks per second; in a log file, one line at each evaluation instead."""
+
+    def __init__(self, steps: int):
+        from rich import progress
+
+        self._steps = steps
+        self._bar = progress.Progress(
+            progress.TextColumn("meta-training"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[shown]}"),
+            progress.TimeRemainingColumn(),
+            console=console(),
+            transient=True,
+            disable=not console().is_terminal,
+        )
+        self._task = self._bar.add_task("", total=steps, shown="")
+
+    def __enter__(self) -> "Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def update(self, step: int, row: dict[str, float]) -> None:
+        """Show the values of a log row."""
+        self._bar.update(self._task, completed=step, shown=_spell(row))
+
+    def evaluated(self, step: int, row: dict[str, float]) -> None:
+        """Leave a line behind with the validation score."""
+        say(f"step {step}/{self._steps}  {_spell(row)}  validation {_score(row)}")
+
+
+def _spell(row: dict[str, float]) -> str:
+    score = f"  accuracy {row['train_accuracy']:.1%}" if "train_accuracy" in row else ""
+    return f"loss {row['train_loss']:.4f}{score}  {row['tasks_per_second']:.0f} tasks/s"
+
+
+def _score(row: dict[str, float]) -> str:
+    name, spell = ("accuracy", percent) if "val_accuracy" in row else ("mse", decimal)
+    return f"{name} {spell(row[f'val_{name}'], row['val_ci95'])}"
+
+
+def percent(mean: float, ci95: float) -> str:
+    """An accuracy with its interval, such as 96.12 ± 0.40%."""
+    return f"{100 * mean:.2f} ± {100 * ci95:.2f}%"
+
+
+def decimal(mean: float, ci95: float) -> str:
+    """A mean squared error with its interval."""
+    return f"{mean:.4f} ± {ci95:.4f}"

@@ -1,0 +1,152 @@
+"""Images resident on the device, and the N-way K-shot sampler over them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metalearn.data import Dataset, Split, counter
+from metalearn.data.tasks import Examples, TaskBatch
+from metalearn.errors import UserError
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of many classes. Values are stored 0..255 and dealt as float 0..1."""
+
+    pixels: Tensor  # uint8 [M, C, H, W], the images of a class side by side
+    first: Tensor  # int64 [classes]: where in `pixels` a class begins
+    count: Tensor  # int64 [classes]: how many images it has
+    names: tuple[str, ...]  # of the classes
+    groups: tuple[str, ...]  # of each class: its alphabet, or "" where there are none
+
+    def to(self, device: str) -> "ImageSet":
+        """The same images on a device."""
+        return replace(self, pixels=self.pixels.to(device), first=self.first.to(device), count=self.count.to(device))
+
+
+def from_array(pixels: np.ndarray, names: Sequence[str], groups: Sequence[str]) -> ImageSet:
+    """An ImageSet from uint8 [classes, images a class, H, W]."""
+    classes, each, height, width = pixels.shape
+    flat = torch.from_numpy(pixels).view(classes * each, 1, height, width)
+    first = torch.arange(classes) * each
+    return ImageSet(flat, first, torch.full((classes,), each), tuple(names), tuple(groups))
+
+
+def image_dataset(
+    name: str,
+    split: str,
+    images: ImageSet,
+    parts: dict[str, list[str]],
+    *,
+    rotate: Mapping[str, bool],
+    within_group: bool = False,
+    dark_ink: bool = False,
+    notice: str | None = None,
+) -> Dataset:
+    """A Dataset over an ImageSet; `parts` names the classes of each split, `rotate` says which splits turn theirs."""
+    number = {class_name: i for i, class_name in enumerate(images.names)}
+    resident = cache(images.to)  # one copy a device, shared by the three splits
+
+    def source(part: Split, seed: int, device: str) -> ImageTasks:
+        classes = torch.tensor([number[n] for n in parts[part]], dtype=torch.int64, device=device)
+        return ImageTasks(
+            resident(device), classes, seed=seed, name=part, rotate=rotate[part], within_group=within_group
+        )
+
+    shape = tuple(images.pixels.shape[1:])
+    return Dataset(name, split, False, shape, None, source, dark_ink=dark_ink, notice=notice, classes=parts)
+
+
+class ImageTasks:
+    """Deals N-way K-shot tasks from some classes of an ImageSet: a pure function of (seed, task id).
+
+    Classes of a task are distinct; support and query of a class are distinct images; with `rotate`, each class of
+    each task is turned by its own multiple of 90 degrees, support and query alike (MAML, Finn et al. 2017, 5.2).
+    With `within_group`, all classes of a task come from one group (one alphabet).
+    All work is tensor indexing on the device of the images.
+    """
+
+    def __init__(self, images: ImageSet, classes: Tensor, *, seed: int, name: str, rotate: bool, within_group: bool):
+        device = images.pixels.device
+        self.name, self.rotate, self.within_group = name, rotate, within_group
+        self.shape = images.pixels.shape[1:]
+        if rotate and self.shape[1] != self.shape[2]:
+            raise UserError("rotation needs square images: set data.rotate_train=false data.rotate_test=false")
+        self.count = images.count[classes]
+        self.first = self.count.cumsum(0) - self.count
+        self._label = torch.repeat_interleave(self.count)  # class of every image of this split
+        own = images.first[classes][self._label] + torch.arange(len(self._label), device=device)
+        own -= self.first[self._label]
+        turned = [torch.rot90(images.pixels[own], turn, (-2, -1)) for turn in range(4 if rotate else 1)]
+        # All four turns lie ready: looking one up is several times faster than turning it
+        self._rows = torch.stack(turned, 1).view(-1, self.shape.numel())  # [images * turns, C*H*W]
+        self.labels: int | None = len(classes) * len(turned)
+        self._fewest, self._most = (int(self.count.min()), int(self.count.max())) if len(classes) else (0, 0)
+        names = [images.groups[i] for i in classes.tolist()]
+        number = {group: i for i, group in enumerate(sorted(set(names)))}
+        self._group = torch.tensor([number[group] for group in names], device=device)  # of each class
+        self._sizes = torch.bincount(self._group)  # classes in each group
+        self._class_stream = counter.stream(seed, name, "class")
+        self._group_stream = counter.stream(seed, name, "group")
+        self._image_stream = counter.stream(seed, name, "image")
+        self._turn_stream = counter.stream(seed, name, "rotation")
+
+    def check(self, way: int, shot: int, query: int) -> None:
+        """Raise UserError where a task of this size cannot be dealt."""
+        if way > len(self.first):
+            raise UserError(f"way={way}: the {self.name} split has only {len(self.first)} classes")
+        if shot + query > self._fewest:
+            raise UserError(
+                f"{shot} shots + {query} queries a class = {shot + query} images, but a class of the {self.name} "
+                f"split has only {self._fewest}: lower shot= or query="
+            )
+        if self.within_group and way > (largest := int(self._sizes.max())):
+            raise UserError(
+                f"way={way} within one alphabet: the largest of the {self.name} split has {largest} classes"
+            )
+
+    def tasks(self, ids: Tensor, way: int, shot: int, query: int) -> TaskBatch:
+        """Tasks `ids` (int64 [T]): x float [T, N*K, C, H, W] and [T, N*Q, C, H, W], labels int64 [T, N*K], [T, N*Q]."""
+        keys = counter.bits(self._class_stream, ids, len(self.first))
+        if self.within_group:
+            keys = keys.masked_fill(self._group != self._draw_group(ids, way)[:, None], torch.iinfo(torch.int64).min)
+        chosen = keys.topk(way, dim=1).indices  # [T, N] distinct classes in random order
+        each = shot + query
+        keys = counter.bits(self._image_stream, ids, way, self._most)
+        if self._fewest < self._most:  # a class with fewer images must not be asked for those it lacks
+            absent = torch.arange(self._most, device=ids.device) >= self.count[chosen][..., None]
+            keys = keys.masked_fill(absent, torch.iinfo(torch.int64).min)
+        index = self.first[chosen][..., None] + keys.topk(each, dim=2).indices  # [T, N, K+Q]
+        turn = counter.bits(self._turn_stream, ids, way) & 3 if self.rotate else None
+        x = self._images(index, None if turn is None else turn[..., None])
+        labels = torch.arange(way, device=ids.device)
+        tasks = len(ids)
+        return TaskBatch(
+            x[:, :, :shot].reshape(tasks, way * shot, *self.shape),
+            labels.repeat_interleave(shot).expand(tasks, -1),
+            x[:, :, shot:].reshape(tasks, way * query, *self.shape),
+            labels.repeat_interleave(query).expand(tasks, -1),
+        )
+
+    def examples(self, ids: Tensor) -> Examples:
+        """Images `ids` (int64 [B]): x float [B, C, H, W]; y int64 [B], a rotated class being a class of its own."""
+        index = (counter.bits(self._image_stream, ids, 1)[:, 0] & (2**62 - 1)) % len(self._label)
+        label = self._label[index]
+        if not self.rotate:
+            return Examples(self._images(index, None), label)
+        turn = counter.bits(self._turn_stream, ids, 1)[:, 0] & 3
+        return Examples(self._images(index, turn), label * 4 + turn)
+
+    def _draw_group(self, ids: Tensor, way: int) -> Tensor:
+        """A group with enough classes for each task, all such groups alike probable."""
+        keys = counter.bits(self._group_stream, ids, len(self._sizes))
+        return keys.masked_fill(self._sizes < way, torch.iinfo(torch.int64).min).argmax(1)
+
+    def _images(self, index: Tensor, turn: Tensor | None) -> Tensor:
+        row = index if turn is None else index * 4 + turn
+        x = self._rows.index_select(0, row.flatten()).to(torch.float32).div_(255)
+        return x.view(*index.shape, *self.shape)

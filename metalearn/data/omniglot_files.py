@@ -1,0 +1,113 @@
+"""Find Omniglot's files in any of their usual layouts, check their content, and pack them into one cache file."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from metalearn.data.cache import read_cache, write_cache
+from metalearn.errors import UserError
+
+CHARACTERS = {"images_background": 964, "images_evaluation": 659}
+DRAWINGS, RAW, SIZE = 20, 105, 28
+# SHA-256 over name and 105x105 pixels of every drawing of the official release, whatever archive they came in
+OFFICIAL = "TODO"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where the two image sets lie: a zip or a folder each."""
+
+    sets: tuple[Path, Path]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the files are replaced, so that a cache made from others is not used."""
+        facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.sets]
+        return hashlib.sha256(repr((facts, SIZE)).encode()).hexdigest()[:16]
+
+
+def find(root: Path) -> Found | None:
+    """The image sets under `root`: in `omniglot-py/` (torchvision), `omniglot/` or `root` itself; zips or folders."""
+    for folder in (root / "omniglot-py", root / "omniglot", root):
+        pair = []
+        for name in CHARACTERS:
+            if (folder / f"{name}.zip").is_file():
+                pair.append(folder / f"{name}.zip")
+            elif (folder / name).is_dir():
+                pair.append(folder / name)
+        if len(pair) == 2:
+            return Found((pair[0], pair[1]))
+    return None
+
+
+def packed(found: Found) -> tuple[np.ndarray, list[str], int]:
+    """Images uint8 [1623, 20, 28, 28] (ink 255, paper 0), the characters' names, and how many are background.
+
+    Read from the cache beside the data (or, where that folder is read-only, in the user's cache folder), which is
+    made on first use and made again when damaged.
+    """
+    name = f"omniglot-{SIZE}x{SIZE}-{found.fingerprint}.npz"
+    arrays = read_cache(name, found.sets[0].parent)
+    if arrays is None:
+        arrays = _pack(found)
+        write_cache(name, found.sets[0].parent, arrays)
+    return arrays["pixels"], [str(n) for n in arrays["names"]], int(arrays["background"])
+
+
+def _pack(found: Found) -> dict[str, np.ndarray]:
+    from rich.progress import track
+
+    digest = hashlib.sha256()
+    pixels, names, background = [], [], 0
+    total = DRAWINGS * sum(CHARACTERS.values())
+    for path, expected in zip(found.sets, CHARACTERS.values(), strict=True):
+        drawings: dict[str, list[np.ndarray]] = {}
+        for name, data in track(_files(path), description=f"packing {path.name}", total=total, transient=True):
+            raw, small = _decode(name, data, path)
+            digest.update(name.encode() + b"\0" + np.packbits(raw).tobytes())
+            drawings.setdefault("/".join(name.split("/")[:2]), []).append(small)
+        wrong = [n for n, images in drawings.items() if len(images) != DRAWINGS]
+        if len(drawings) != expected or wrong:
+            what = f"{wrong[0]} has {len(drawings[wrong[0]])} drawings" if wrong else f"{len(drawings)} characters"
+            raise UserError(f"{path}: damaged or not Omniglot: {what}, not {expected} characters x {DRAWINGS} drawings")
+        background = background or expected
+        names += list(drawings)
+        pixels += [np.stack(images) for images in drawings.values()]
+    if digest.hexdigest() != OFFICIAL:
+        from metalearn.console import warn
+
+        warn(f"{found.sets[0].parent}: the drawings differ from the official release of Omniglot")
+    return {"pixels": np.stack(pixels), "names": np.array(names), "background": np.array(background)}
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(alphabet/character/file.png, its bytes) in the order of the names; nothing is ever extracted to disk."""
+    if path.is_dir():
+        for file in sorted(path.glob("*/*/*.png"), key=lambda f: f.relative_to(path).as_posix()):
+            yield file.relative_to(path).as_posix(), file.read_bytes()
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(n for n in archive.namelist() if n.endswith(".png") and n.count("/") == 3):
+                yield name.split("/", 1)[1], archive.read(name)
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise UserError(f"{path}: damaged zip ({error}): fetch it again") from error
+
+
+def _decode(name: str, data: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """One drawing: ink as bool [105, 105], and as uint8 [28, 28] with ink 255."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(io.BytesIO(data)).convert("L")
+    except (UnidentifiedImageError, OSError) as error:
+        raise UserError(f"{path}: {name} is not a readable image: fetch it again") from error
+    if image.size != (RAW, RAW):
+        raise UserError(f"{path}: {name} is {image.size[0]}x{image.size[1]}, not {RAW}x{RAW}: not Omniglot")
+    small = image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    return np.asarray(image) < 128, 255 - np.asarray(small)

@@ -1,0 +1,57 @@
+"""Sinusoid regression: MAML's toy problem."""
+
+import torch
+from torch import Tensor
+
+from metalearn.data import Dataset, Split, counter
+from metalearn.data.tasks import Examples, TaskBatch
+
+
+def load(*, amplitude: list[float], phase: list[float], domain: list[float]) -> Dataset:
+    """y = A sin(x - phi), one (A, phi) a task (Finn et al., ICML 2017, 5.1).
+
+    Args:
+        amplitude, phase, domain: [low, high] of A, phi and x, each uniform; phase in radians.
+    """
+    for name, bounds in (("amplitude", amplitude), ("phase", phase), ("domain", domain)):
+        if len(bounds) != 2 or bounds[0] > bounds[1]:
+            raise ValueError(f"{name}={list(bounds)}: must be [low, high]")
+
+    def source(part: Split, seed: int, device: str) -> SinusoidTasks:
+        return SinusoidTasks(seed, part, amplitude, phase, domain)
+
+    return Dataset("sinusoid", "none", True, (1,), 1, source)
+
+
+class SinusoidTasks:
+    """Deals sinusoids; the splits differ in their stream of random numbers."""
+
+    labels: int | None = None
+
+    def __init__(self, seed: int, name: str, amplitude: list[float], phase: list[float], domain: list[float]):
+        self._stream = counter.stream(seed, name, "sinusoid")
+        self._amplitude, self._phase, self._domain = amplitude, phase, domain
+
+    def check(self, way: int, shot: int, query: int) -> None:
+        """Any number of points can be had."""
+
+    def tasks(self, ids: Tensor, way: int, shot: int, query: int) -> TaskBatch:
+        """Sinusoids `ids` (int64 [T]): x float [T, K, 1] and [T, Q, 1], y likewise; there is no way."""
+        draws = counter.uniform(self._stream, ids, 2 + shot + query)
+        x = _scale(draws[:, 2:], self._domain)[..., None]
+        y = self._y(draws, x[..., 0])[..., None]
+        return TaskBatch(x[:, :shot], y[:, :shot], x[:, shot:], y[:, shot:])
+
+    def examples(self, ids: Tensor) -> Examples:
+        """Points `ids` (int64 [B]), each of a sinusoid of its own: x, y float [B, 1]."""
+        draws = counter.uniform(self._stream, ids, 3)
+        x = _scale(draws[:, 2:], self._domain)
+        return Examples(x, self._y(draws, x))
+
+    def _y(self, draws: Tensor, x: Tensor) -> Tensor:
+        return _scale(draws[:, :1], self._amplitude) * torch.sin(x - _scale(draws[:, 1:2], self._phase))
+
+
+def _scale(unit: Tensor, bounds: list[float]) -> Tensor:
+    low, high = bounds
+    return low + (high - low) * unit

@@ -1,0 +1,44 @@
+"""The machine: which device computes, and how its memory is kept."""
+
+import ctypes
+import re
+import sys
+
+import torch
+
+from metalearn.errors import UserError
+
+
+def resolve(device: str) -> str:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` means here.
+
+    Raises:
+        UserError: no such device, in one line.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        return "cpu"
+    if not re.fullmatch(r"cuda(:\d+)?", device):
+        raise UserError(f"device={device}: must be auto, cpu, cuda or cuda:N")
+    if not torch.cuda.is_available():
+        raise UserError(f"device={device}: no CUDA device here; use device=cpu or device=auto")
+    if ":" in device and int(device.split(":")[1]) >= torch.cuda.device_count():
+        raise UserError(f"device={device}: only {torch.cuda.device_count()} CUDA device(s) here")
+    return device
+
+
+def keep_memory() -> None:
+    """Let glibc keep freed memory for reuse in place of returning it to the system at every large `free`.
+
+    A meta-step frees and takes hundreds of megabytes; the page faults cost more than the arithmetic in large chunks.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+    except (OSError, AttributeError):  # another C library: slower, not wrong
+        pass

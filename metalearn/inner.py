@@ -1,0 +1,150 @@
+"""The inner loop: gradient steps on the support loss, as an endless iterator of weights.
+
+Two engines give the same numbers. `functional` steps many tasks at once and knows SGD and Adam. `higher` (Grefenstette
+et al., "Generalized inner loop meta-learning", 2019) takes one task after the other and any optimiser of torch.optim.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from metalearn.build import call
+from metalearn.errors import UserError
+from metalearn.models.base import Weights
+
+Loss = Callable[[Weights], Tensor]  # weights to one loss a task, [T]
+EngineName = Literal["functional", "higher"]
+
+
+class Optimizer(Protocol):
+    """An optimiser as a differentiable function of weights and gradients."""
+
+    def update(self, weights: list[Tensor], grads: list[Tensor], state: Any) -> tuple[list[Tensor], Any]:
+        """New weights and new state; `state` is None at the first step."""
+
+
+class SGD:
+    """w - lr g, with optional momentum: v <- momentum v + g, w - lr v (as torch.optim.SGD)."""
+
+    def __init__(self, *, lr: float, momentum: float = 0.0):
+        if lr <= 0:
+            raise ValueError(f"lr={lr}: must be above 0")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum={momentum}: must be at least 0 and below 1")
+        self.lr, self.momentum = lr, momentum
+
+    def update(self, weights: list[Tensor], grads: list[Tensor], state: Any) -> tuple[list[Tensor], Any]:
+        """One step."""
+        if self.momentum:
+            state = grads if state is None else [self.momentum * v + g for v, g in zip(state, grads, strict=True)]
+            grads = state
+        return [w - self.lr * g for w, g in zip(weights, grads, strict=True)], state
+
+
+class Adam:
+    """Adam (Kingma & Ba, ICLR 2015, algorithm 1); Reptile's inner optimiser with betas=[0, 0.999]."""
+
+    def __init__(self, *, lr: float, betas: list[float] = [0.9, 0.999], eps: float = 1e-8):  # noqa: B006
+        if lr <= 0:
+            raise ValueError(f"lr={lr}: must be above 0")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas={list(betas)}: must be two numbers, at least 0 and below 1")
+        self.lr, self.betas, self.eps = lr, betas, eps
+
+    def update(self, weights: list[Tensor], grads: list[Tensor], state: Any) -> tuple[list[Tensor], Any]:
+        """One step."""
+        b1, b2 = self.betas
+        zeros = [torch.zeros_like(g) for g in grads]
+        step, first, second = state or (0, zeros, zeros)
+        step += 1
+        first = [b1 * m + (1 - b1) * g for m, g in zip(first, grads, strict=True)]
+        second = [b2 * v + (1 - b2) * g * g for v, g in zip(second, grads, strict=True)]
+        rate, scale = self.lr / (1 - b1**step), (1 - b2**step) ** 0.5
+        moved = [
+            # the root of an exact 0 has no finite derivative, and dead units do have gradient 0
+            w - rate * m / (torch.where(v > 0, v, torch.ones_like(v)).sqrt() * (v > 0) / scale + self.eps)
+            for w, m, v in zip(weights, first, second, strict=True)
+        ]
+        return moved, (step, first, second)
+
+
+class Functional:
+    """Batched over tasks; plain tensor arithmetic."""
+
+    tasks_at_once: int | None = None  # as many as are given
+
+    def __init__(self, optimizer: Optimizer):
+        self.optimizer = optimizer
+
+    def descend(self, loss: Loss, start: Weights, second_order: bool) -> Iterator[Weights]:
+        """Yield the weights after 0, 1, 2, ... steps on `loss`, for ever.
+
+        Args:
+            loss: of weights with a leading task dimension, one value a task.
+            start: weights [T, ...]; what is yielded first.
+            second_order: whether the weights keep their dependence on `start`; otherwise each is a leaf.
+        """
+        names, state = list(start), None
+        weights = list(start.values()) if second_order else _leaves(start.values())
+        while True:
+            yield dict(zip(names, weights, strict=True))
+            value = loss(dict(zip(names, weights, strict=True))).sum()  # tasks are independent: the sum mixes nothing
+            grads = list(torch.autograd.grad(value, weights, create_graph=second_order))
+            weights, state = self.optimizer.update(weights, grads, state)
+            if not second_order:
+                weights = _leaves(weights)
+
+
+class Higher:
+    """One task at a time through `higher`'s differentiable copy of a torch.optim optimiser."""
+
+    tasks_at_once: int | None = 1
+
+    def __init__(self, optimizer: type[torch.optim.Optimizer], settings: dict[str, Any]):
+        self.optimizer, self.settings = optimizer, settings
+
+    def descend(self, loss: Loss, start: Weights, second_order: bool) -> Iterator[Weights]:
+        """As Functional.descend."""
+        import higher
+
+        names = list(start)
+        weights = list(start.values()) if second_order else _leaves(start.values())
+        plain = self.optimizer(_leaves(weights), **self.settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            optimizer = higher.get_diff_optim(plain, weights, track_higher_grads=second_order)
+        while True:
+            yield dict(zip(names, weights, strict=True))
+            value = loss(dict(zip(names, weights, strict=True))).sum()
+            weights = list(optimizer.step(value, params=weights))
+            if not second_order:
+                weights = _leaves(weights)
+
+
+def make_engine(
+    name: EngineName, optimizer: dict[str, Any], where: str = "algo.inner_optimizer"
+) -> Functional | Higher:
+    """The engine with its inner optimiser, given as {name: a class of torch.optim, lr: ..., ...}."""
+    settings = {key: value for key, value in optimizer.items() if key != "name"}
+    kind = optimizer.get("name")
+    if name == "functional":
+        known = {"SGD": SGD, "Adam": Adam}
+        if kind not in known:
+            raise UserError(
+                f"{where}.name={kind}: the functional engine has SGD and Adam; for others algo.engine=higher"
+            )
+        return Functional(call(known[kind], settings, where))
+    if not (isinstance(kind, str) and hasattr(torch.optim, kind)):
+        raise UserError(f"{where}.name={kind}: not an optimiser of torch.optim")
+    try:
+        getattr(torch.optim, kind)([torch.zeros(1)], **settings)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: {error}") from error
+    return Higher(getattr(torch.optim, kind), settings)
+
+
+def _leaves(tensors: Any) -> list[Tensor]:
+    return [t.detach().requires_grad_() for t in tensors]

@@ -1,0 +1,135 @@
+"""Use after training: `learner = metalearn.load(PATH)`, then adapt it to a few labelled images."""
+
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metalearn import checkpoint
+from metalearn.algorithms.base import Adapted, Algorithm, Meta, nth
+from metalearn.errors import UserError
+from metalearn.models.norm import NormMode
+from metalearn.spec import algorithm_of
+
+
+def load(path: str | Path, device: str = "cpu") -> "Learner":
+    """The learner in a checkpoint. Neither configuration nor data are needed.
+
+    Args:
+        path: a checkpoint, or a run's folder (its best learner is taken).
+        device: where it computes.
+
+    Raises:
+        UserError: no such file, or not a checkpoint.
+    """
+    path = Path(path)
+    content = checkpoint.read(path / "checkpoints" / "best.pt" if path.is_dir() else path, device)
+    return Learner(algorithm_of(content["spec"]), content["meta"], content["spec"], device)
+
+
+class Learner:
+    """A meta-trained learner.
+
+    Attributes:
+        spec: what it was trained for: `way`, `shot`, `shape`, `algo`, `norm`, ...
+    """
+
+    def __init__(self, algorithm: Algorithm, meta: Meta, spec: dict[str, Any], device: str):
+        self.algorithm, self.meta, self.spec, self.device = algorithm, meta, spec, device
+
+    def adapt(self, images: Any, labels: Sequence[Hashable] | Any, steps: int | None = None) -> "Classifier":
+        """Learn to tell classes apart from a few examples of each.
+
+        Args:
+            images: B images: arrays or tensors [B, C, H, W] or [B, H, W] (real 0..1, or uint8 0..255, ink high as in
+                training), or a list of such images or of PIL images. PIL images go through the training data's own
+                preparation: resized, made grey, and turned round where the data were dark ink on light paper.
+            labels: B labels of any kind: strings, numbers, a tensor. No more classes than the learner was trained for.
+            steps: inner steps; by default those used at test.
+
+        Returns:
+            A classifier that knows these labels. (For a regression learner: adapt(x, y) with y [B] or [B, D] real.)
+        """
+        x = self._inputs(images)[None]
+        values = labels.tolist() if isinstance(labels, (Tensor, np.ndarray)) else list(labels)
+        if len(values) != x.shape[1]:
+            raise UserError(f"{x.shape[1]} images but {len(values)} labels")
+        steps = self.algorithm.inner_steps_test if steps is None else steps
+        if self.spec["regression"]:
+            y = torch.tensor(values, dtype=torch.float32, device=self.device).view(1, len(values), -1)
+            return Classifier(self, nth(self.algorithm.adapt(self.meta, x, y), steps), [])
+        classes: list[Hashable] = list(dict.fromkeys(values))
+        if len(classes) > self.spec["way"]:
+            raise UserError(f"{len(classes)} classes, but this learner was trained for {self.spec['way']} ways")
+        y = torch.tensor([[classes.index(value) for value in values]], device=self.device)
+        return Classifier(self, nth(self.algorithm.adapt(self.meta, x, y), steps), classes)
+
+    def _inputs(self, images: Any) -> Tensor:
+        """Anything that `adapt` takes as float [B, *shape]."""
+        shape = tuple(self.spec["shape"])
+        if isinstance(images, (Tensor, np.ndarray)):
+            x = _floats(images)
+            single = x.ndim == len(shape) - (x.shape[-2:] == shape[-2:] and shape[0] == 1 and x.ndim == 2)
+            x = x[None] if single or x.ndim < 2 else x
+        else:
+            items = images if isinstance(images, Iterable) and not _is_picture(images) else [images]
+            x = torch.stack([self._picture(i) if _is_picture(i) else _floats(i) for i in items])
+        if len(shape) == 3 and x.ndim == 3:
+            x = x[:, None]  # grey images without a channel
+        if len(shape) == 1 and x.ndim == 1:
+            x = x[:, None]
+        if x.shape[1:] != shape:
+            raise UserError(f"images of shape {tuple(x.shape[1:])}; this learner takes {shape}")
+        return x.to(self.device)
+
+    def _picture(self, picture: Any) -> Tensor:
+        from PIL import Image
+
+        channels, height, width = self.spec["shape"]
+        picture = picture.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.LANCZOS)
+        x = torch.from_numpy(np.array(picture)).view(height, width, channels).permute(2, 0, 1).float() / 255
+        return 1 - x if self.spec["dark_ink"] else x
+
+
+class Classifier:
+    """A learner adapted to one support set.
+
+    Batch norm uses the statistics of the support set (or the running ones of a `per_step` learner), so an image is
+    classified alone: the answer does not depend on what else is asked in the same call.
+    """
+
+    def __init__(self, learner: Learner, adapted: Adapted, classes: list[Hashable]):
+        self._learner, self._adapted = learner, adapted
+        self.classes = classes  # in the order of the columns of predict_proba
+
+    def predict(self, images: Any) -> list[Any]:
+        """The label of each image (of one image: a list of one). For regression the values, [B, D] as nested lists."""
+        if self._learner.spec["regression"]:
+            values: list[Any] = self._outputs(images).tolist()
+            return values
+        return [self.classes[i] for i in self._outputs(images).argmax(1).tolist()]
+
+    def predict_proba(self, images: Any) -> np.ndarray:
+        """Class probabilities [B, classes], columns in the order of `classes`."""
+        if self._learner.spec["regression"]:
+            raise UserError("a regression learner has no class probabilities: use predict")
+        return self._outputs(images).softmax(1).cpu().numpy()
+
+    def _outputs(self, images: Any) -> Tensor:
+        x = self._learner._inputs(images)[None]
+        norm: NormMode = "per_step" if self._learner.algorithm.norm == "per_step" else "support"
+        with torch.no_grad():
+            outputs = self._learner.algorithm.predict(self._adapted, x, norm)[0]
+        return outputs[:, : len(self.classes)] if self.classes else outputs
+
+
+def _is_picture(item: Any) -> bool:
+    return hasattr(item, "convert") and hasattr(item, "size") and not isinstance(item, (Tensor, np.ndarray))
+
+
+def _floats(image: Any) -> Tensor:
+    x = torch.as_tensor(np.asarray(image) if not isinstance(image, Tensor) else image)
+    return x.float() / 255 if x.dtype == torch.uint8 else x.float()

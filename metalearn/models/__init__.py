@@ -1,0 +1,1 @@
+"""Backbones: a `features` part, a linear `head`, and batch norm with its statistics made explicit."""

@@ -1,0 +1,66 @@
+"""The four-block convolutional network of the few-shot literature."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metalearn.models.base import MetaModel
+from metalearn.models.norm import BatchNorm, Pass
+
+
+class Conv4(MetaModel):
+    """Four blocks of 3x3 convolution, batch norm, ReLU and halving; then a linear head.
+
+    Vinyals et al., "Matching networks", NeurIPS 2016, 4.1; with strides in place of pooling and a spatial mean
+    before the head, Finn et al., "Model-agnostic meta-learning", ICML 2017, 5.2.
+
+    Args:
+        shape: of one image, (C, H, W).
+        outputs: number of ways.
+        filters: channels of each block (64 in the papers).
+        halving: `stride` (stride 2, padding 1) or `max_pool` (2x2 after the ReLU).
+        readout: `mean` over what is left of the image, or `flatten`.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, ...],
+        outputs: int,
+        filters: int,
+        halving: Literal["stride", "max_pool"],
+        readout: Literal["mean", "flatten"],
+    ):
+        super().__init__()
+        if filters < 1:
+            raise ValueError(f"filters={filters}: must be at least 1")
+        if len(shape) != 3:
+            raise ValueError(f"conv4 needs images, and the data are of shape {tuple(shape)}: set model=mlp")
+        channels, height, width = shape
+        size = f"{height}x{width}"
+        self.halving, self.readout = halving, readout
+        stride = 2 if halving == "stride" else 1
+        self.convs = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        for _ in range(4):
+            conv = nn.Conv2d(channels, filters, 3, stride, padding=1)
+            nn.init.kaiming_normal_(conv.weight)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+            self.convs.append(conv)
+            self.norms.append(BatchNorm(filters))
+            channels = filters
+            height, width = ((n + 1) // 2 if halving == "stride" else n // 2 for n in (height, width))
+        if min(height, width) < 1:
+            raise ValueError(f"images of {size} are too small to be halved four times")
+        self.head = nn.Linear(filters * (height * width if readout == "flatten" else 1), outputs)
+        nn.init.zeros_(self.head.weight)  # no way is preferred before adaptation
+        nn.init.zeros_(self.head.bias)
+
+    def features(self, x: Tensor, norm: Pass) -> Tensor:
+        """Images [B, C, H, W] to features [B, D]."""
+        for conv, layer in zip(self.convs, self.norms, strict=True):
+            x = F.relu(layer(conv(x), norm))
+            if self.halving == "max_pool":
+                x = F.max_pool2d(x, 2)
+        return x.mean((2, 3)) if self.readout == "mean" else x.flatten(1)

@@ -1,0 +1,60 @@
+"""Batch norm whose statistics are named in every forward pass.
+
+Three modes, the most confused setting of the field (Bronskill et al., "TaskNorm", ICML 2020, sections 2-3):
+
+- `transductive`: statistics of the very images that are classified, as in the original MAML and Reptile code. All
+  query images of a task are normalised together, so a prediction depends on its neighbours.
+- `support`: statistics of the task's support set, computed with the adapted weights. A query image is classified
+  alone: the same answer in any company.
+- `per_step`: batch statistics while meta-training, of which a running average is kept for every inner step; the
+  running average at evaluation (Antoniou et al., "How to train your MAML", ICLR 2019, section 4).
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NormMode = Literal["transductive", "support", "per_step"]
+MOMENTUM = 0.1  # of the running averages, PyTorch's default
+
+
+@dataclass
+class Pass:
+    """One forward pass as its batch-norm layers see it, in their order."""
+
+    reference: int | None = None  # statistics come from the first `reference` rows; None: from all rows
+    running: list[Tensor] | None = None  # [2, C] (mean, variance) for each layer, used in place of batch statistics
+    collect: bool = False
+    seen: list[Tensor] = field(default_factory=list)  # with `collect`: each layer's batch statistics, [2, C]
+    layer: int = 0
+
+
+class BatchNorm(nn.Module):
+    """Batch norm over [B, C, H, W] with affine parameters and no state of its own; see Pass."""
+
+    def __init__(self, channels: int, eps: float = 1e-5):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor, norm: Pass) -> Tensor:
+        """Normalise x [B, C, H, W] as `norm` says."""
+        if norm.running is not None:
+            mean, variance = norm.running[norm.layer]
+            norm.layer += 1
+            return self._with(x, mean, variance)
+        if norm.reference is None and not norm.collect:
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        reference = x if norm.reference is None else x[: norm.reference]
+        mean, variance = reference.mean((0, 2, 3)), reference.var((0, 2, 3), correction=0)
+        if norm.collect:
+            norm.seen.append(torch.stack([mean, variance]).detach())
+        return self._with(x, mean, variance)
+
+    def _with(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]

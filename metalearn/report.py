@@ -1,0 +1,153 @@
+"""What a run shows at its end: a table, the curves, and test tasks as pictures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metalearn import console
+from metalearn.algorithms.base import Algorithm, Meta, nth
+from metalearn.data import Dataset
+from metalearn.data.tasks import Source
+from metalearn.settings import Settings
+
+RIGHT, WRONG, PLAIN = "#2a9d4a", "#d1362f", "#888888"
+
+
+def headline(settings: Settings, algorithm: Algorithm, dataset: Dataset, device: str) -> str:
+    """The run in one line."""
+    what = f"{settings.shot}-shot regression" if dataset.regression else f"{settings.way}-way {settings.shot}-shot"
+    return (
+        f"{type(algorithm).__name__} on {dataset.name} ({dataset.split} split), {what}, {settings.steps} meta-steps "
+        f"of {algorithm.meta_batch} on {device}, {settings.norm} batch norm, seed {settings.seed}"
+    )
+
+
+def score_of(result: Mapping[str, Any]) -> str:
+    """The name of what was measured: accuracy or mse."""
+    return "mse" if "test_mse" in result else "accuracy"
+
+
+def spelled(result: Mapping[str, Any], part: str) -> str:
+    """The validation or test score with its interval."""
+    name = score_of(result)
+    spell = console.percent if name == "accuracy" else console.decimal
+    return spell(result[f"{part}_{name}"], result[f"{part}_ci95"])
+
+
+def summary(result: Mapping[str, Any], folder: Path) -> None:
+    """The short table at the end of a run."""
+    curve = result["adaptation_curve"]
+    shown = curve if len(curve) <= 6 else [*curve[:4], curve[-1]]
+    steps = [*range(4), len(curve) - 1] if len(curve) > 6 else range(len(curve))
+    value = "{:.1%}" if score_of(result) == "accuracy" else "{:.3f}"
+    rows = [
+        [f"test {score_of(result)} ({result['test_tasks']} tasks, 95%)", spelled(result, "test")],
+        [f"validation ({result['val_tasks']} tasks, step {result['best_step']})", spelled(result, "val")],
+        ["test after inner steps " + ", ".join(map(str, steps)), "  ".join(value.format(v) for v in shown)],
+    ]
+    if "pixel_nearest_neighbour" in result:
+        rows.append(["nearest neighbour on pixels, same tasks", f"{result['pixel_nearest_neighbour']:.1%}"])
+    rows += [
+        ["batch norm", result["norm_mode"]],
+        ["training", f"{result['train_seconds']:.0f} s, {result['tasks_per_second']:.0f} tasks/s, {result['device']}"],
+        ["record", str(folder)],
+    ]
+    console.table(f"{result['algo']} on {result['data']}", ["", ""], rows)
+
+
+def curves(rows: Sequence[Mapping[str, float]], result: Mapping[str, Any], path: Path) -> Path:
+    """Training loss; training, validation and test score; the adaptation curve."""
+    plt = _pyplot()
+    name = score_of(result)
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
+    steps = [row["step"] for row in rows]
+    left.plot(steps, [row["train_loss"] for row in rows], color=PLAIN)
+    left.set(title="query loss in meta-training", xlabel="meta-step", ylabel="loss", yscale="log")
+    if f"train_{name}" in (rows[0] if rows else {}):
+        middle.plot(steps, [row[f"train_{name}"] for row in rows], color=PLAIN, label="training classes")
+    held = [row for row in rows if f"val_{name}" in row]
+    bars = {"yerr": [row["val_ci95"] for row in held], "marker": "o", "capsize": 3}
+    middle.errorbar([row["step"] for row in held], [row[f"val_{name}"] for row in held], label="validation", **bars)
+    middle.axhline(result[f"test_{name}"], color=RIGHT, linestyle="--", label=f"test {spelled(result, 'test')}")
+    middle.set(title=f"{name} after adaptation", xlabel="meta-step", ylabel=name)
+    middle.legend()
+    curve = result["adaptation_curve"]
+    right.plot(range(len(curve)), curve, marker="o", color=RIGHT)
+    right.set(title="adaptation on test tasks", xlabel="inner step", ylabel=name)
+    right.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(f"{result['algo']} on {result['data']}, {result['norm_mode']} batch norm, {result['steps']} steps")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def tasks(algorithm: Algorithm, meta: Meta, source: Source, path: Path, *, way: int, shot: int, query: int,
+          device: str, count: int = 4) -> Path:  # fmt: skip
+    """The first test tasks: support, query, and what was predicted, right or wrong."""
+    batch = source.tasks(torch.arange(count, device=device), way, shot, query)
+    steps = algorithm.inner_steps_test
+    adapted = [nth(algorithm.adapt(meta, batch.support_x, batch.support_y), n) for n in sorted({0, steps})]
+    if algorithm.regression:
+        return _regression(algorithm, adapted, batch, path)
+    with torch.no_grad():
+        predicted = algorithm.predict(adapted[-1], batch.query_x).argmax(-1).cpu()
+    shots, queries, ways = min(shot, 3), min(query, 5), min(way, 10)
+    plt = _pyplot()
+    figure, axes = plt.subplots(
+        count * ways, shots + queries, figsize=(0.62 * (shots + queries) + 1.2, 0.66 * count * ways + 0.4),
+        squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for task in range(count):
+        for c in range(ways):
+            row = axes[task * ways + c]
+            for k in range(shots):
+                _image(row[k], batch.support_x[task, c * shot + k], "#2255aa", f"class {c}" if k == 0 else "")
+            for q in range(queries):
+                guess = int(predicted[task, c * query + q])
+                _image(row[shots + q], batch.query_x[task, c * query + q], RIGHT if guess == c else WRONG)
+                row[shots + q].set_title(str(guess), fontsize=7, pad=1, color=RIGHT if guess == c else WRONG)
+    figure.suptitle(
+        f"{count} test tasks: support (blue), query\nwith predicted class (green right, red wrong)", fontsize=8
+    )
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def _image(axis: Any, image: torch.Tensor, colour: str, label: str = "") -> None:
+    pixels = image.permute(1, 2, 0).cpu().clamp(0, 1).numpy()
+    axis.imshow(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray_r", vmin=0, vmax=1)
+    axis.set(xticks=[], yticks=[])
+    axis.set_ylabel(label, fontsize=7, rotation=0, ha="right", va="center")
+    for spine in axis.spines.values():
+        spine.set(color=colour, linewidth=2)
+
+
+def _regression(algorithm: Algorithm, adapted: Sequence[Any], batch: Any, path: Path) -> Path:
+    plt = _pyplot()
+    count = len(batch.support_x)
+    figure, axes = plt.subplots(1, count, figsize=(3.4 * count, 3), layout="constrained", sharey=True)
+    for task, axis in enumerate(axes):
+        order = batch.query_x[task, :, 0].argsort().cpu()
+        x = batch.query_x[task, :, 0].cpu()[order]
+        axis.plot(x, batch.query_y[task, :, 0].cpu()[order], color=PLAIN, label="query")
+        for result, style in zip(adapted, (":", "-"), strict=False):
+            with torch.no_grad():
+                y = algorithm.predict(result, batch.query_x)[task, :, 0].cpu()[order]
+            axis.plot(x, y, style, color=RIGHT, label=f"after {result.step} steps")
+        axis.plot(batch.support_x[task, :, 0].cpu(), batch.support_y[task, :, 0].cpu(), "k^", label="support")
+    axes[0].legend(fontsize=7)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("agg")  # no display is needed, or touched
+    import matplotlib.pyplot as plt
+
+    return plt

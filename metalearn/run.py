@@ -1,0 +1,112 @@
+"""The command line: `python -m metalearn.run algo=maml`. The only file that knows Hydra."""
+
+import difflib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from metalearn.errors import UserError
+
+_HERE = Path(__file__).resolve().parent
+CONF = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())  # in a wheel; in a clone
+
+
+def main(config: Any) -> float:
+    """One run from a Hydra configuration; returns the best validation score, the objective of a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    from metalearn.experiment import run_experiment  # torch is imported after the configuration has been accepted
+
+    assert isinstance(values, dict)
+    return run_experiment({str(key): value for key, value in values.items()}, folder)
+
+
+def cli() -> None:
+    """As the user types it: a mistake is one line and exit status 2."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on in place of printing its own tracebacks
+    failed: list[str] = []
+
+    def job(config: Any) -> float:
+        try:
+            return main(config)
+        except (UserError, OmegaConfBaseException, OSError) as error:
+            # Other runs of a sweep go on. Were this error to reach Hydra, it would print a second line
+            failed.append(_plain(error))
+            _say(failed[-1])
+            return float("nan")
+
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        failed.append(_plain(error))
+        _say(failed[-1])
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(130)
+    sys.exit(2 if failed else 0)
+
+
+def _say(message: str) -> None:
+    print(f"metalearn: {message}", file=sys.stderr)
+
+
+def _plain(error: Exception) -> str:
+    """An error as one line that says what to do."""
+    from hydra.errors import MissingConfigException
+
+    text = str(error)
+    if isinstance(error, MissingConfigException):
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={choice}: no such choice; there are {', '.join(sorted(error.options or []))}"
+    if key := re.search(r"Could not override '([^']*)'|Key '([^']*)' is not in struct", text):
+        name = key[1] or key[2]
+        return f"{name}: no such setting{_nearest(name)}; --help explains them, --cfg job shows all"
+    if "missing EQUAL" in text:
+        return f"{text.split(chr(39))[1]}: write settings as key=value; --help explains them"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the system'}: {error.strerror or error}"
+    return " ".join(text.split("\n")[0].split())
+
+
+def _nearest(key: str) -> str:
+    """The setting that was probably meant."""
+    from omegaconf import OmegaConf
+
+    names = ["algo", "data", "model", "outer", "tracker", "experiment"]
+    for file in CONF.rglob("*.yaml"):
+        group = file.parent.relative_to(CONF).as_posix()
+        if group.startswith(("hydra", "experiment")):
+            continue
+        node = OmegaConf.load(file)
+        prefix = "" if group == "." or "algo" in node or "data" in node else f"{group}."
+        names += [prefix + name for name in _leaves(node)]
+    close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _leaves(node: Any, prefix: str = "") -> list[str]:
+    found = []
+    for name in node:
+        if name in ("defaults", "_target_", "hydra"):
+            continue
+        try:
+            value = node._get_node(name)
+        except Exception:
+            continue
+        found.append(f"{prefix}{name}")
+        if hasattr(value, "keys"):
+            found += _leaves(value, f"{prefix}{name}.")
+    return found
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,65 @@
+"""Weights & Biases."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from metalearn.console import say, warn
+from metalearn.errors import UserError
+from metalearn.trackers.base import Tracker
+
+
+class WandB(Tracker):
+    """Curves, adaptation curve, pictures and summary in a W&B run: online when logged in, else offline, and said so.
+
+    Args:
+        project, group, tags: as in wandb.init.
+    """
+
+    def __init__(self, *, project: str, group: str | None, tags: list[str]):
+        self.project, self.group, self.tags = project, group, tags
+
+    def start(self, config: dict[str, Any], folder: Path) -> None:
+        """Open the run; without a login or a network, as files to be sent later."""
+        try:
+            import wandb
+        except ImportError as error:
+            raise UserError("tracker=wandb needs wandb: pip install wandb") from error
+        self.wandb = wandb
+        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+        try:
+            self.run = self._open(mode, config, folder)
+        except (wandb.errors.CommError, wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
+            if mode == "offline":
+                raise UserError(f"tracker=wandb: {error}") from error
+            warn(f"W&B cannot be reached ({error}): logging offline")
+            mode, self.run = "offline", self._open("offline", config, folder)
+        if mode == "offline":
+            say(f"W&B is offline (not logged in, or WANDB_MODE): send it later with `wandb sync {self.run.dir}/..`")
+
+    def _open(self, mode: Any, config: dict[str, Any], folder: Path) -> Any:
+        settings = self.wandb.Settings(init_timeout=20, console="off", silent=True)
+        run = self.wandb.init(project=self.project, group=self.group, tags=self.tags, config=config, dir=str(folder),
+                              name=folder.name, mode=mode, settings=settings)  # fmt: skip
+        score = "mse" if config["data"].get("regression") else "accuracy"
+        run.define_metric("step")
+        run.define_metric("*", step_metric="step")
+        run.define_metric(f"val_{score}", step_metric="step", summary="min" if score == "mse" else "max")
+        return run
+
+    def log(self, step: int, row: dict[str, float]) -> None:
+        """One row, with the meta-step as x axis."""
+        self.run.log({"step": step, **row})
+
+    def finish(self, result: dict[str, Any], pictures: dict[str, Path]) -> None:
+        """The adaptation curve as a line plot, the pictures, and result.json as the summary."""
+        curve = self.wandb.Table(["inner step", "test"], [[i, v] for i, v in enumerate(result["adaptation_curve"])])
+        plot = self.wandb.plot.line(curve, "inner step", "test", title="adaptation curve")
+        images = {name: self.wandb.Image(str(path)) for name, path in pictures.items()}
+        self.run.log({"adaptation_curve": plot, **images})
+        self.run.summary.update({k: v for k, v in result.items() if not isinstance(v, list)})
+
+    def close(self) -> None:
+        """End the run; what is not yet sent stays on disk."""
+        if hasattr(self, "run"):
+            self.run.finish()
