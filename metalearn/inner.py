@@ -112,10 +112,11 @@ class Higher:
 
         names = list(start)
         weights = list(start.values()) if second_order else _leaves(start.values())
-        plain = self.optimizer(_leaves(weights), **self.settings)
+        like = _leaves(weights)  # tells `higher` how many there are and of what shape
+        plain = self.optimizer(like, **self.settings)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            optimizer = higher.get_diff_optim(plain, weights, track_higher_grads=second_order)
+            optimizer = higher.get_diff_optim(plain, like, track_higher_grads=second_order)
         while True:
             yield dict(zip(names, weights, strict=True))
             value = loss(dict(zip(names, weights, strict=True))).sum()

@@ -1,6 +1,6 @@
 """Use after training: `learner = metalearn.load(PATH)`, then adapt it to a few labelled images."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +72,16 @@ class Learner:
         shape = tuple(self.spec["shape"])
         if isinstance(images, (Tensor, np.ndarray)):
             x = _floats(images)
-            single = x.ndim == len(shape) - (x.shape[-2:] == shape[-2:] and shape[0] == 1 and x.ndim == 2)
-            x = x[None] if single or x.ndim < 2 else x
         else:
-            items = images if isinstance(images, Iterable) and not _is_picture(images) else [images]
+            items = [images] if _is_picture(images) else list(images)
+            if not items:
+                raise UserError("no images given")
             x = torch.stack([self._picture(i) if _is_picture(i) else _floats(i) for i in items])
-        if len(shape) == 3 and x.ndim == 3:
-            x = x[:, None]  # grey images without a channel
-        if len(shape) == 1 and x.ndim == 1:
-            x = x[:, None]
+        grey = shape[0] == 1
+        if grey and x.ndim == len(shape) - 1:  # one image without its channel
+            x = x[None]
+        if x.ndim == len(shape):  # one image, or grey images without their channel
+            x = x[:, None] if grey and x.shape != shape else x[None]
         if x.shape[1:] != shape:
             raise UserError(f"images of shape {tuple(x.shape[1:])}; this learner takes {shape}")
         return x.to(self.device)

@@ -19,7 +19,7 @@ def headline(settings: Settings, algorithm: Algorithm, dataset: Dataset, device:
     """The run in one line."""
     what = f"{settings.shot}-shot regression" if dataset.regression else f"{settings.way}-way {settings.shot}-shot"
     return (
-        f"{type(algorithm).__name__} on {dataset.name} ({dataset.split} split), {what}, {settings.steps} meta-steps "
+        f"{type(algorithm).__name__} on {dataset.name} (split: {dataset.split}), {what}, {settings.steps} meta-steps "
         f"of {algorithm.meta_batch} on {device}, {settings.norm} batch norm, seed {settings.seed}"
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from metalearn.algorithms.base import Algorithm
-from metalearn.build import build
+from metalearn.build import build, locate
 from metalearn.data import Dataset
 from metalearn.errors import UserError
 from metalearn.models.base import MetaModel
@@ -38,12 +38,17 @@ def spec_of(config: Mapping[str, Any], settings: Settings, dataset: Dataset, lab
 
 def algorithm_of(spec: Mapping[str, Any]) -> Algorithm:
     """The algorithm with its model, freshly initialised from the seed."""
+    _require(spec["model"], "model", MetaModel)
+    _require(spec["algo"], "algo", Algorithm)
     torch.manual_seed(spec["seed"])
     model = build(spec["model"], "model", shape=tuple(spec["shape"]), outputs=spec["outputs"])
-    if not isinstance(model, MetaModel):
-        raise UserError(f"model._target_={spec['model']['_target_']}: not a metalearn.models.base.MetaModel")
     given = {name: spec[name] for name in ("regression", "way", "shot", "query", "norm", "labels")}
-    algorithm = build(spec["algo"], "algo", model=model, **given)
-    if not isinstance(algorithm, Algorithm):
-        raise UserError(f"algo._target_={spec['algo']['_target_']}: not a metalearn.algorithms.base.Algorithm")
+    algorithm: Algorithm = build(spec["algo"], "algo", model=model, **given)
     return algorithm
+
+
+def _require(node: Mapping[str, Any], where: str, kind: type) -> None:
+    """Refuse a target of another kind before it is called: a checkpoint names its own."""
+    target = locate(str(node.get("_target_")), where)
+    if not (isinstance(target, type) and issubclass(target, kind)):
+        raise UserError(f"{where}._target_={node.get('_target_')}: not a {kind.__module__}.{kind.__name__}")

@@ -1,0 +1,24 @@
+# make run: a few-shot experiment on whatever data this machine can have.   make test: the test suite.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+.PHONY: run test
+
+run: $(VENV)/installed
+	$(VENV)/bin/python -m metalearn.run $(ARGS)
+
+test: $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps make both targets idempotent: installed anew only when pyproject.toml changes
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/bin/python pyproject.toml
+	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
+	touch $@ $(VENV)/installed

@@ -1,0 +1,174 @@
+"""The command line as a user types it."""
+
+import csv
+import json
+
+import pytest
+
+from tests.conftest import QUICK, ROOT
+
+EXPERIMENTS = sorted(
+    file.relative_to(ROOT / "conf" / "experiment").with_suffix("").as_posix()
+    for file in (ROOT / "conf" / "experiment").rglob("*.yaml")
+)
+
+
+def test_help_explains_the_keys(run):
+    done = run("--help")
+    assert done.returncode == 0
+    for key in "way= shot= query= steps= seed= device= algo= data= model= tracker= norm=".split():
+        assert key in done.stdout
+    for choice in (
+        "anil, fomaml, maml, pretrain, reptile",
+        "auto, folder, glyphs, omniglot, sinusoid",
+        "none, tensorboard, wandb",
+    ):
+        assert choice in done.stdout
+
+
+MISTAKES = {
+    "stpes=3": "did you mean steps",
+    "eval.evry=3": "did you mean eval.every",
+    "algo.inner_optimiser.lr=1": "did you mean algo.inner_optimizer.lr",
+    "algo=mmal": "there are anil, fomaml, maml, pretrain, reptile",
+    "data=omnigloot": "there are auto, folder, glyphs, omniglot, sinusoid",
+    "experiment=nope": "no such choice",
+    "foo": "key=value",
+    "steps=abc": "must be a whole number",
+    "steps=1.5": "must be a whole number",
+    "steps=-1": "must be at least 0",
+    "way=0": "must be at least 1",
+    "way=": "must be a whole number",
+    "way=500": "only 20 classes",
+    "query=20": "lower shot= or query=",
+    "eval.query=30": "lower shot= or query=",
+    "seed=x": "must be a whole number",
+    "norm=batch": "must be transductive or support or per_step",
+    "device=tpu": "must be auto, cpu, cuda",
+    "device=cuda:99": "CUDA device",
+    "model.filters=0": "must be at least 1",
+    "model.halving=maxpool": "must be stride or max_pool",
+    "model=mlp model.hidden=[]": "model.hidden",
+    "outer.optimizer.name=Adamm": "not an optimiser of torch.optim",
+    "outer.schedule=step": "must be constant or linear or cosine",
+    "outer.clip=-1": "clip above 0",
+    "algo.inner_steps=abc": "must be a whole number",
+    "algo.inner_steps=-1": "must be at least 0",
+    "algo.inner_optimizer.lr=-1": "must be above 0",
+    "algo.inner_optimizer.name=RMSprop": "algo.engine=higher",
+    "algo.engine=magic": "must be functional or higher",
+    "algo.reduction=median": "must be mean or sum or shot_mean",
+    "algo=pretrain algo.finetune=tail": "must be head or all",
+    "algo=reptile algo.inner_batch=0": "must be at least 1",
+    "data.classes=[1,2]": "three numbers",
+    "data=folder": "data.root",
+    "data=folder data.root=nowhere": "no such folder",
+    "data=omniglot data.root=nowhere data.download=false": "images_background.zip",
+    "model._target_=os.getcwd": "not a metalearn.models.base.MetaModel",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_a_mistake_is_one_line_and_status_2_before_any_work(words, run, tmp_path):
+    done = run("data=glyphs", "data.classes=[20,8,8]", *words.split())
+    assert done.returncode == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("metalearn: ") and MISTAKES[words] in lines[0], done.stderr
+    assert not list(tmp_path.rglob("metrics.csv"))
+
+
+def test_a_sweep_ends_in_one_table(run, tmp_path):
+    done = run("-m", *QUICK, "algo=maml,anil", "way=3,4", "hydra.sweep.dir=sweep")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(open(tmp_path / "sweep" / "comparison.csv")))
+    assert [(row["algo"], row["way"]) for row in rows] == [("maml", "3"), ("maml", "4"), ("anil", "3"), ("anil", "4")]
+    for row in rows:
+        result = json.loads((tmp_path / "sweep" / row["run"] / "result.json").read_text())
+        assert float(row["test_accuracy"]) == result["test_accuracy"]
+    assert "4 runs" in done.stdout and "anil" in done.stdout.split("4 runs")[1]
+
+
+def test_a_failing_run_does_not_stop_a_sweep(run, tmp_path):
+    done = run("-m", *QUICK, "way=500,3", "hydra.sweep.dir=sweep")
+    assert done.returncode == 2 and "way=500" in done.stderr and "Traceback" not in done.stderr
+    assert [row["way"] for row in csv.DictReader(open(tmp_path / "sweep" / "comparison.csv"))] == ["3"]
+
+
+def test_auto_says_at_start_and_end_that_these_are_glyphs(run, tmp_path):
+    quick = [word for word in QUICK if not word.startswith("data")]
+    done = run("data.download=false", "data.glyphs.classes=[20,8,8]", *quick, "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    lines = [i for i, line in enumerate(done.stdout.splitlines()) if "WARNING" in line and "GLYPHS" in line]
+    assert len(lines) == 2 and lines[0] == 0 and lines[1] == len(done.stdout.splitlines()) - 1
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["data"] == "glyphs"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_with_valid_settings(name):
+    from metalearn.build import call
+    from metalearn.experiment import GROUPS
+    from metalearn.settings import Settings
+    from metalearn.spec import algorithm_of
+    from tests.test_learner import config
+
+    node = config(f"experiment={name}")
+    settings = call(Settings, {k: v for k, v in node.items() if k not in GROUPS}, "")
+    spec = {"regression": False, "labels": 4400, "shape": [1, 28, 28], "outputs": settings.way, "algo": node["algo"],
+            "model": node["model"], **{n: getattr(settings, n) for n in ("way", "shot", "query", "norm", "seed")}}  # fmt: skip
+    algorithm = algorithm_of(spec)
+    short = name.split("/")[1]
+    assert type(algorithm).__name__.lower() == short.split("_")[0]
+    assert (settings.way, settings.shot) == tuple(map(int, short.split("_")[1].removesuffix("s").split("w")))
+    text = (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text()
+    assert f"python -m metalearn.run experiment={name}" in text.splitlines()[1]
+
+
+def test_an_experiment_runs(run, omniglot_root, tmp_path):
+    done = run("experiment=omniglot/maml_5w1s", "steps=2", "eval.tasks=4", "eval.test_tasks=4", "hydra.run.dir=out",
+               METALEARN_DATA=omniglot_root)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["data"] == "omniglot" and result["params"] == 112261  # 4 blocks of 64, head of 64 x 5
+
+
+def test_the_wandb_tracker_writes_a_run_that_can_be_read_back(run, tmp_path):
+    done = run(*QUICK, "tracker=wandb", "tracker.group=mine", "tracker.tags=[a,b]", "hydra.run.dir=out", WANDB_MODE="offline",
+               WANDB_API_KEY="")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "W&B is offline" in done.stdout
+    (file,) = (tmp_path / "out").rglob("*.wandb")
+    history, summary = read_wandb(file)
+    rows = list(csv.DictReader(open(tmp_path / "out" / "metrics.csv")))
+    logged = [row for row in history if "train_loss" in row]
+    assert [int(row["step"]) for row in logged] == [1, 2, 3]
+    assert [float(row["train_loss"]) for row in logged] == [float(row["train_loss"]) for row in rows]
+    assert {"curves", "tasks", "adaptation_curve_table"} & set().union(*history)
+    assert summary["test_accuracy"] == json.loads((tmp_path / "out" / "result.json").read_text())["test_accuracy"]
+
+
+def read_wandb(file):
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    store, history, summary = DataStore(), [], {}
+    store.open_for_scan(str(file))
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        if record.history.item:
+            history.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.history.item})
+        for item in record.summary.update:
+            summary[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+    return history, summary
+
+
+def test_the_tensorboard_tracker(run, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    done = run(*QUICK, "tracker=tensorboard", "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    events = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("train/loss")] == [1, 2, 3]
+    assert len(events.Scalars("test/adaptation_curve")) == 3 and set(events.Tags()["images"]) == {"curves", "tasks"}

@@ -1,0 +1,309 @@
+"""The data sets: found in every layout, checked, packed, split."""
+
+import os
+import shutil
+import stat
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from metalearn.data import auto, folder, glyphs, omniglot, omniglot_files, sinusoid, splits
+from metalearn.data.cache import read_cache, write_cache
+from metalearn.errors import NotFound, UserError
+from metalearn.evaluate import nearest_neighbour
+
+RANDOM_SPLIT = "21bf920fe611ea93c7e12ec46d387411af647e62c61c5f818dcb54341756910e"
+SETTINGS = {"split": "random", "split_seed": 0, "rotate_train": True, "rotate_test": True, "within_alphabet": False,
+            "download": False}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """An Omniglot of 3 + 2 characters in one zip each, and the tables changed to expect it."""
+    monkeypatch.setattr(omniglot_files, "CHARACTERS", {"images_background": 3, "images_evaluation": 2})
+    root = tmp_path / "root"
+    root.mkdir()
+    for name, count in omniglot_files.CHARACTERS.items():
+        with zipfile.ZipFile(root / f"{name}.zip", "w") as archive:
+            for c in range(count):
+                for d in range(20):
+                    image = Image.new("1", (105, 105), 1)
+                    image.paste(0, (10 * c + 5, 4 * d + 5, 10 * c + 40, 4 * d + 25))
+                    path = tmp_path / "image.png"
+                    image.save(path)
+                    archive.write(path, f"{name}/Alphabet_{name[7]}/character{c + 1:02d}/{c:04d}_{d + 1:02d}.png")
+    return root
+
+
+def pack(root):
+    return omniglot_files.packed(omniglot_files.find(root))
+
+
+def test_zips_folders_and_torchvisions_layout_give_the_same(tiny, tmp_path):
+    expected, names, background = pack(tiny)
+    assert expected.shape == (5, 20, 28, 28) and background == 3 and names[0] == "Alphabet_b/character01"
+    extracted = tmp_path / "extracted"
+    for name in omniglot_files.CHARACTERS:
+        zipfile.ZipFile(tiny / f"{name}.zip").extractall(extracted)
+    for place in ("omniglot", "omniglot-py"):
+        shutil.copytree(tiny, tmp_path / place / place, ignore=shutil.ignore_patterns("*.npz"))
+    for root in (extracted, tmp_path / "omniglot", tmp_path / "omniglot-py"):
+        pixels, other, _ = pack(root)
+        assert np.array_equal(pixels, expected) and other == names
+
+
+def test_ink_is_1_and_paper_0(tiny):
+    first = pack(tiny)[0][0, 0]
+    assert first[4, 5] > 200 and first[20, 20] == 0
+
+
+def test_the_cache_lies_beside_the_data_and_is_used(tiny, monkeypatch):
+    expected = pack(tiny)[0]
+    assert len(list(tiny.glob("omniglot-28x28-*.npz"))) == 1
+    monkeypatch.setattr(omniglot_files, "_pack", None)
+    assert np.array_equal(pack(tiny)[0], expected)
+
+
+def test_a_damaged_cache_is_made_again(tiny):
+    expected = pack(tiny)[0]
+    (cache,) = tiny.glob("omniglot-28x28-*.npz")
+    whole = cache.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]):
+        cache.write_bytes(damaged)
+        assert np.array_equal(pack(tiny)[0], expected)
+        assert cache.read_bytes() == whole
+
+
+def test_read_only_data_are_left_alone(tiny, tmp_path):
+    mode = tiny.stat().st_mode
+    tiny.chmod(mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+    try:
+        pack(tiny)
+        assert not list(tiny.glob("*.npz")) and len(list((tmp_path / "cache" / "metalearn").glob("*.npz"))) == 1
+    finally:
+        tiny.chmod(mode)
+
+
+def test_other_files_in_the_same_place_are_packed_anew(tiny):
+    pack(tiny)
+    background = tiny / "images_background.zip"
+    os.utime(background, (1, 1))
+    pack(tiny)
+    assert len(list(tiny.glob("omniglot-28x28-*.npz"))) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    (tmp_path / "file").write_text("in the way")
+    write_cache("x.npz", tmp_path / "file", {"a": np.zeros(1)})
+    assert "no cache written" in capsys.readouterr().out and read_cache("x.npz", tmp_path) is None
+
+
+def damage(kind, root):
+    path = root / "images_background.zip"
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[:-2000])
+    elif kind == "a drawing less":
+        kept = zipfile.ZipFile(path).namelist()[1:]
+        content = {name: zipfile.ZipFile(path).read(name) for name in kept}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in content.items():
+                archive.writestr(name, data)
+    elif kind == "no image":
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("images_background/Alphabet_b/character01/0000_99.png", b"not a png")
+    elif kind == "other size":
+        Image.new("1", (50, 50)).save(root / "x.png")
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.write(root / "x.png", "images_background/Alphabet_b/character01/0000_99.png")
+    elif kind == "empty":
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(("kind", "message"), [
+    ("truncated", "damaged zip"), ("a drawing less", "has 19 drawings"), ("no image", "not a readable image"),
+    ("other size", "50x50, not 105x105"), ("empty", "damaged zip"),
+])  # fmt: skip
+def test_damaged_files_are_named_in_one_line(tiny, kind, message):
+    damage(kind, tiny)
+    with pytest.raises(UserError, match=message) as error:
+        pack(tiny)
+    assert "images_background.zip" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_path_in_a_zip_never_leads_out(tiny, tmp_path):
+    expected = pack(tiny)[0]
+    with zipfile.ZipFile(tiny / "images_background.zip", "a") as archive:
+        archive.writestr("../../../escaped/x.png", b"x")
+        archive.writestr("../../escaped/x.png", b"x")
+    with pytest.raises(UserError, match="not a readable image"):
+        pack(tiny)
+    assert not list(tmp_path.parent.rglob("escaped")) and len(expected) == 5
+
+
+def test_missing_data_is_one_line_on_how_to_get_them(tmp_path):
+    with pytest.raises(NotFound, match=r"images_background\.zip and images_evaluation\.zip.*METALEARN_DATA"):
+        omniglot.load(root=str(tmp_path), **SETTINGS)
+
+
+def test_an_unreachable_server_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(omniglot, "_reachable", lambda url: False)
+    with pytest.raises(NotFound, match="cannot be reached"):
+        omniglot.load(root=str(tmp_path), **{**SETTINGS, "download": True})
+
+
+def test_a_silent_server_is_given_up_within_15_seconds(monkeypatch):
+    import socket
+    import time
+
+    monkeypatch.setattr(omniglot, "_DOWNLOAD_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, and never answers
+        start = time.monotonic()
+        assert not omniglot._reachable(f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert time.monotonic() - start < 4
+
+
+def test_auto_falls_back_to_glyphs_and_says_so(tmp_path):
+    node = {"_target_": "metalearn.data.glyphs.load", "classes": [6, 5, 5], "split_seed": 0, "rotate_train": True,
+            "rotate_test": True}  # fmt: skip
+    dataset = auto.load(glyphs=node, root=str(tmp_path), **SETTINGS)
+    assert dataset.name == "glyphs" and "not Omniglot" in dataset.notice
+
+
+def test_auto_does_not_hide_damaged_data(tiny):
+    damage("truncated", tiny)
+    with pytest.raises(UserError, match="damaged zip"):
+        auto.load(glyphs={}, root=str(tiny), **SETTINGS)
+
+
+# -- the real Omniglot ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real(omniglot_root):
+    return lambda **changes: omniglot.load(root=omniglot_root, **{**SETTINGS, **changes})
+
+
+def test_the_whole_of_omniglot(real, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    dataset = real()
+    assert dataset.name == "omniglot" and dataset.shape == (1, 28, 28)
+    assert {part: len(names) for part, names in dataset.classes.items()} == {
+        "train": 1100,
+        "validation": 100,
+        "test": 423,
+    }
+    x = dataset.source("test", 0, "cpu").tasks(torch.arange(20), 5, 1, 15).query_x
+    assert 0.03 < x.mean() < 0.2 and x.max() == 1 and x.min() == 0  # ink is sparse, and 1
+
+
+def test_the_random_split_is_pinned(real, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert splits.digest(real().classes) == RANDOM_SPLIT
+    assert splits.digest(real(split_seed=1).classes) != RANDOM_SPLIT
+
+
+@pytest.mark.parametrize(("split", "counts"), [
+    ("random", (1100, 100, 423)), ("vinyals", (1028, 172, 423)), ("lake", (851, 113, 659))])  # fmt: skip
+def test_splits_are_disjoint(real, monkeypatch, split, counts):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    parts = [set(names) for names in real(split=split).classes.values()]
+    assert tuple(map(len, parts)) == counts and len(set.union(*parts)) == 1623
+    if split == "lake":
+        alphabets = [{name.split("/")[0] for name in part} for part in parts]
+        assert [len(a) for a in alphabets] == [25, 5, 20] and len(set.union(*alphabets)) == 50
+
+
+def test_the_official_content_is_recognised(omniglot_root, tmp_path, monkeypatch, capsys):
+    pixels, *_ = pack_somewhere(omniglot_root, tmp_path)
+    assert pixels.shape == (1623, 20, 28, 28) and "differ" not in capsys.readouterr().out
+
+
+def pack_somewhere(omniglot_root, tmp_path):
+    from pathlib import Path
+
+    found = omniglot_files.find(Path(omniglot_root))
+    for path in found.sets:
+        (tmp_path / path.name).symlink_to(path)
+    return pack(tmp_path)
+
+
+# -- the others ----------------------------------------------------------------------------------------------
+
+
+def test_glyphs_are_a_pure_function_of_the_seed():
+    assert torch.equal(glyphs.draw(30, 0), glyphs.draw(60, 0)[:30])
+    assert (glyphs.draw(5, 0) != glyphs.draw(5, 1)).any()
+
+
+def test_glyphs_are_worth_learning():
+    source = glyphs.load(classes=[5, 5, 200], split_seed=0, rotate_train=True, rotate_test=True).source(
+        "test", 0, "cpu"
+    )
+    accuracy = nearest_neighbour(source, tasks=300, way=5, shot=1, query=5, device="cpu")
+    assert 0.3 < accuracy < 0.6  # neither noise (0.2) nor solved by comparing pixels
+    x = source.tasks(torch.arange(50), 5, 1, 5).query_x
+    assert 0.03 < x.mean() < 0.2 and (x.flatten(2).amax(2) > 0.9).all()
+
+
+def test_sinusoids():
+    source = sinusoid.load(amplitude=[0.1, 5.0], phase=[0.0, 3.14159], domain=[-5.0, 5.0]).source("train", 0, "cpu")
+    batch = source.tasks(torch.arange(500), 1, 10, 10)
+    assert batch.support_x.shape == batch.query_y.shape == (500, 10, 1)
+    assert batch.support_x.abs().max() <= 5 and 4.5 < batch.query_y.abs().max() <= 5
+    x, y = torch.cat([batch.support_x, batch.query_x], 1), torch.cat([batch.support_y, batch.query_y], 1)
+    basis = torch.cat([x.sin(), x.cos()], -1).double()  # A sin(x - phi) = a sin x + b cos x, the same in both sets
+    fit = torch.linalg.lstsq(basis, y.double()).solution
+    torch.testing.assert_close(basis @ fit, y.double(), rtol=1e-4, atol=1e-4)
+
+
+def images(root, counts, size=(40, 30), colour=False):
+    rng = np.random.default_rng(0)
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            shape = (*size, 3) if colour else size
+            Image.fromarray(rng.integers(0, 255, shape, dtype=np.uint8)).save(root / name / f"{i}.png")
+
+
+def load_folder(root, **changes):
+    settings = {"size": 16, "colour": "auto", "split": [0.5, 0.25, 0.25], "split_seed": 0, "fewest": 6, "dark_ink": False,
+                "rotate_train": False, "rotate_test": False}  # fmt: skip
+    return folder.load(root=str(root), **{**settings, **changes})
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(False, 1), (True, 3)])
+def test_a_folder_of_images(tmp_path, colour, channels):
+    images(tmp_path / "mine", {f"class{i}": 6 + i for i in range(8)}, colour=colour)
+    dataset = load_folder(tmp_path / "mine")
+    assert dataset.shape == (channels, 16, 16) and dataset.name == "mine"
+    assert [len(names) for names in dataset.classes.values()] == [4, 2, 2]
+    batch = dataset.source("train", 0, "cpu").tasks(torch.arange(3), 3, 2, 4)
+    assert batch.query_x.shape == (3, 12, channels, 16, 16)
+
+
+def test_small_classes_and_unreadable_images_are_named_and_skipped(tmp_path, capsys):
+    images(tmp_path / "mine", {**{f"class{i}": 7 for i in range(4)}, "few": 2})
+    (tmp_path / "mine" / "class0" / "bad.png").write_bytes(b"not an image")
+    dataset = load_folder(tmp_path / "mine")
+    said = capsys.readouterr().out
+    assert "class0/bad.png" in said and "1 classes with fewer than 6 images" in said and "few" in said
+    assert not any("few" in names for names in dataset.classes.values())
+
+
+@pytest.mark.parametrize("made", [None, {}, {"a": 7, "b": 7}])
+def test_folders_that_cannot_be_used(tmp_path, made):
+    root = tmp_path / "mine"
+    if made is not None:
+        root.mkdir()
+        images(root, made)
+    with pytest.raises(UserError, match=r"data\.root="):
+        load_folder(root)
