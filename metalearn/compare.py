@@ -1,7 +1,11 @@
-"""What a sweep ends in: one table of its runs, printed and as comparison.csv."""
+"""What a sweep ends in: one table of its runs, printed and as comparison.csv.
+
+`python -m metalearn.compare FOLDER` makes it of any folder of runs, and prints it as Markdown.
+"""
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +20,36 @@ class Comparison(Callback):
         compare(Path(config.hydra.sweep.dir))
 
 
-def compare(folder: Path) -> Path | None:
-    """Write `comparison.csv` over every run below `folder` that has a result, print it, and return its path."""
-    from metalearn import console, report
+def markdown(folder: Path) -> str:
+    """The runs below a folder as a Markdown table: as a README shows them."""
+    from metalearn import report
 
+    lines = ["| data | algorithm | test | validation | nearest neighbour on pixels | meta-steps | seconds |",
+             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    for run in sorted(_runs(folder), key=lambda r: (r["data"] != "omniglot", r["data"], -r.get("test_accuracy", 0))):
+        near = run.get("pixel_nearest_neighbour")
+        lines.append(
+            f"| {run['data']} | {run['algo']} | {report.spelled(run, 'test')} | {report.spelled(run, 'val')} "
+            f"| {'' if near is None else f'{100 * near:.1f}%'} | {run['steps']} | {run['train_seconds']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def _runs(folder: Path) -> list[dict[str, Any]]:
+    """The results below a folder, each with the name of its run and what was set on its command line."""
     runs = []
     for file in sorted(folder.glob("*/result.json"), key=lambda f: (len(f.parent.name), f.parent.name)):
         overrides = file.parent / ".hydra" / "overrides.yaml"
         swept = " ".join(line[2:].strip() for line in overrides.read_text().splitlines()) if overrides.exists() else ""
         runs.append({"run": file.parent.name, "overrides": swept, **json.loads(file.read_text())})
+    return runs
+
+
+def compare(folder: Path) -> Path | None:
+    """Write `comparison.csv` over every run below `folder` that has a result, print it, and return its path."""
+    from metalearn import console, report
+
+    runs = _runs(folder)
     if not runs:
         return None
     path = folder / "comparison.csv"
@@ -41,3 +66,9 @@ def compare(folder: Path) -> Path | None:
     ]  # fmt: skip
     console.table(f"{len(runs)} runs: {path}", shown, rows)
     return path
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or compare(Path(sys.argv[1])) is None:
+        sys.exit("usage: python -m metalearn.compare FOLDER (a folder of runs, each with a result.json)")
+    print(markdown(Path(sys.argv[1])))

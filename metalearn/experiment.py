@@ -12,7 +12,7 @@ from metalearn.build import build, call
 from metalearn.console import say, warn
 from metalearn.data import Dataset
 from metalearn.device import keep_memory, resolve
-from metalearn.errors import UserError
+from metalearn.errors import Interrupted
 from metalearn.evaluate import Score, evaluate, nearest_neighbour
 from metalearn.outer import Outer
 from metalearn.record import Record, git_commit
@@ -65,7 +65,7 @@ def run_experiment(config: Mapping[str, Any], folder: Path) -> float:
             training.run()
         except KeyboardInterrupt:
             path = training.save("last.pt")
-            raise UserError(f"stopped at step {training.step}; the learner so far is in {path}") from None
+            raise Interrupted(f"stopped at step {training.step}; the learner so far is in {path}") from None
         best = checkpoint.read(folder / "checkpoints" / "best.pt", device)["meta"]
         say(f"testing the learner of step {training.best_step} on {measure.test_tasks} tasks")
         test = evaluate(algorithm, best, sources["test"], tasks=measure.test_tasks, curve=True, **tasks)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from metalearn.errors import UserError
+from metalearn.errors import Interrupted, UserError
 
 _HERE = Path(__file__).resolve().parent
 CONF = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())  # in a wheel; in a clone
@@ -43,6 +43,9 @@ def cli() -> None:
             failed.append(_plain(error))
             _say(failed[-1])
             return float("nan")
+        except Interrupted as error:  # a sweep stops as well
+            _say(str(error))
+            sys.exit(130)
 
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()

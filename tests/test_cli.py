@@ -142,19 +142,26 @@ def test_the_wandb_tracker_writes_a_run_that_can_be_read_back(run, tmp_path):
     logged = [row for row in history if "train_loss" in row]
     assert [int(row["step"]) for row in logged] == [1, 2, 3]
     assert [float(row["train_loss"]) for row in logged] == [float(row["train_loss"]) for row in rows]
-    assert {"curves", "tasks", "adaptation_curve_table"} & set().union(*history)
+    assert {"curves", "tasks"} <= {key.split("/")[0] for row in history for key in row}
     assert summary["test_accuracy"] == json.loads((tmp_path / "out" / "result.json").read_text())["test_accuracy"]
 
 
 def read_wandb(file):
+    """History rows and summary of an offline run: records in LevelDB's log format behind a header of 7 bytes."""
     from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
 
-    store, history, summary = DataStore(), [], {}
-    store.open_for_scan(str(file))
-    while (data := store.scan_data()) is not None:
+    history, summary, data, at, part = [], {}, file.read_bytes(), 7, b""
+    while at + 7 < len(data):
+        if (room := 32768 - at % 32768) < 7:  # no header fits into the rest of a block
+            at += room
+            continue
+        size, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        part, at = part + data[at + 7 : at + 7 + size], at + 7 + size
+        if kind not in (1, 4):  # a first or middle part
+            continue
         record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
+        record.ParseFromString(part)
+        part = b""
         if record.history.item:
             history.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.history.item})
         for item in record.summary.update:

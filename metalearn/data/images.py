@@ -123,13 +123,12 @@ class ImageTasks:
         index = self.first[chosen][..., None] + keys.topk(each, dim=2).indices  # [T, N, K+Q]
         turn = counter.bits(self._turn_stream, ids, way) & 3 if self.rotate else None
         x = self._images(index, None if turn is None else turn[..., None])
-        labels = torch.arange(way, device=ids.device)
-        tasks = len(ids)
+        tasks, labels = len(ids), torch.arange(way, device=ids.device)[:, None]
         return TaskBatch(
             x[:, :, :shot].reshape(tasks, way * shot, *self.shape),
-            labels.repeat_interleave(shot).expand(tasks, -1),
+            labels.expand(way, shot).flatten().expand(tasks, -1),
             x[:, :, shot:].reshape(tasks, way * query, *self.shape),
-            labels.repeat_interleave(query).expand(tasks, -1),
+            labels.expand(way, query).flatten().expand(tasks, -1),
         )
 
     def examples(self, ids: Tensor) -> Examples:
