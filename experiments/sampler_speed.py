@@ -16,7 +16,13 @@ def main() -> None:
     root = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("METALEARN_DATA", "data")
     start = time.perf_counter()
     dataset = omniglot.load(
-        root=root, split="random", split_seed=0, rotate_train=True, rotate_test=True, within_alphabet=False, download=False
+        root=root,
+        split="random",
+        split_seed=0,
+        rotate_train=True,
+        rotate_test=True,
+        within_alphabet=False,
+        download=False,
     )
     print(f"Omniglot loaded in {time.perf_counter() - start:.2f} s; {torch.get_num_threads()} threads, rotation on")
     source = dataset.source("train", 0, "cpu")

@@ -41,8 +41,13 @@ def build(node: Mapping[str, Any], where: str, **given: Any) -> Any:
 
 def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> Any:
     """Call `target(**values, **given)` after checking `values` against its annotations."""
-    parameters = inspect.signature(target).parameters
-    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where}={values}: is a group of settings, not a value")
+    try:
+        parameters = inspect.signature(target).parameters
+        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}._target_: {target} cannot be built from settings") from error
     prefix = f"{where}." if where else ""
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # hands them on to another that checks
     for name, value in values.items():

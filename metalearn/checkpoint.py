@@ -1,4 +1,4 @@
-"""Checkpoints: all that is needed to go on training or to use the learner, in one file without code."""
+"""Checkpoints: all that is needed to use a learner, in one file without code."""
 
 import os
 import pickle
@@ -18,6 +18,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
+        os.chmod(temporary, 0o644)
         with os.fdopen(handle, "wb") as file:
             torch.save({"format": FORMAT, **content}, file)
             file.flush()

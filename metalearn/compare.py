@@ -38,10 +38,12 @@ def markdown(folder: Path) -> str:
 def _runs(folder: Path) -> list[dict[str, Any]]:
     """The results below a folder, each with the name of its run and what was set on its command line."""
     runs = []
-    for file in sorted(folder.glob("*/result.json"), key=lambda f: (len(f.parent.name), f.parent.name)):
+    for file in sorted(folder.rglob("result.json"), key=lambda f: (len(f.parent.name), f.parent.name)):
         overrides = file.parent / ".hydra" / "overrides.yaml"
         swept = " ".join(line[2:].strip() for line in overrides.read_text().splitlines()) if overrides.exists() else ""
-        runs.append({"run": file.parent.name, "overrides": swept, **json.loads(file.read_text())})
+        runs.append(
+            {"run": file.parent.relative_to(folder).as_posix(), "overrides": swept, **json.loads(file.read_text())}
+        )
     return runs
 
 

@@ -12,34 +12,43 @@ from metalearn.build import build, call
 from metalearn.console import say, warn
 from metalearn.data import Dataset
 from metalearn.device import keep_memory, resolve
-from metalearn.errors import Interrupted
+from metalearn.errors import Interrupted, UserError
 from metalearn.evaluate import Score, evaluate, nearest_neighbour
 from metalearn.outer import Outer
 from metalearn.record import Record, git_commit
 from metalearn.settings import Evaluation, Settings
 from metalearn.spec import algorithm_of, spec_of
+from metalearn.trackers.base import Tracker
 from metalearn.train import Training
 
 GROUPS = ("data", "model", "algo", "outer", "tracker", "eval")
 
 
-def run_experiment(config: Mapping[str, Any], folder: Path) -> float:
+def run_experiment(config: Mapping[str, Any], folder: Path, name: str | None = None) -> float:
     """Run it and write its record into `folder`; returns the best validation score (accuracy, or mse).
 
     Args:
         config: as in conf/, resolved to plain values.
+        folder: of the run; made where it does not exist.
+        name: of the algorithm, as in `algo=`.
 
     Raises:
         UserError: something asked for is impossible; raised before any training.
     """
+    for group in GROUPS:
+        if not isinstance(config.get(group), Mapping):
+            raise UserError(f"{group}={config.get(group)}: is a group of settings and is needed; see --help")
     settings = call(Settings, {k: v for k, v in config.items() if k not in GROUPS}, "")
     measure = call(Evaluation, config["eval"], "eval")
     device = resolve(settings.device)
     keep_memory()
     tracker = build(config["tracker"], "tracker")
-    dataset: Dataset = build(config["data"], "data")
+    dataset = build(config["data"], "data")
+    for thing, where, kind in ((dataset, "data", Dataset), (tracker, "tracker", Tracker)):
+        if not isinstance(thing, kind):
+            raise UserError(f"{where}._target_={config[where]['_target_']}: does not make a {kind.__name__}")
     sources = {part: dataset.source(part, settings.seed, device) for part in ("train", "validation", "test")}
-    spec = spec_of(config, settings, dataset, sources["train"].labels)
+    spec = spec_of(config, settings, dataset, sources["train"].labels, name)
     algorithm = algorithm_of(spec)
     algorithm.check(sources["train"])
     for part in ("validation", "test"):
@@ -70,7 +79,7 @@ def run_experiment(config: Mapping[str, Any], folder: Path) -> float:
         say(f"testing the learner of step {training.best_step} on {measure.test_tasks} tasks")
         test = evaluate(algorithm, best, sources["test"], tasks=measure.test_tasks, curve=True, **tasks)
         result = {
-            "algo": spec["algo"]["_target_"].rpartition(".")[2].lower(),
+            "algo": spec["name"],
             "data": dataset.name,
             "split": dataset.split,
             "way": settings.way,

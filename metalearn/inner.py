@@ -6,6 +6,7 @@ et al., "Generalized inner loop meta-learning", 2019) takes one task after the o
 
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Literal, Protocol
 
 import torch
@@ -71,8 +72,8 @@ class Adam:
         return moved, (step, first, second)
 
 
-class Functional:
-    """Batched over tasks; plain tensor arithmetic."""
+class Batched:
+    """Many tasks at once; plain tensor arithmetic."""
 
     tasks_at_once: int | None = None  # as many as are given
 
@@ -107,7 +108,7 @@ class Higher:
         self.optimizer, self.settings = optimizer, settings
 
     def descend(self, loss: Loss, start: Weights, second_order: bool) -> Iterator[Weights]:
-        """As Functional.descend."""
+        """As Batched.descend."""
         import higher
 
         names = list(start)
@@ -125,9 +126,7 @@ class Higher:
                 weights = _leaves(weights)
 
 
-def make_engine(
-    name: EngineName, optimizer: dict[str, Any], where: str = "algo.inner_optimizer"
-) -> Functional | Higher:
+def make_engine(name: EngineName, optimizer: dict[str, Any], where: str = "algo.inner_optimizer") -> Batched | Higher:
     """The engine with its inner optimiser, given as {name: a class of torch.optim, lr: ..., ...}."""
     settings = {key: value for key, value in optimizer.items() if key != "name"}
     kind = optimizer.get("name")
@@ -137,14 +136,15 @@ def make_engine(
             raise UserError(
                 f"{where}.name={kind}: the functional engine has SGD and Adam; for others algo.engine=higher"
             )
-        return Functional(call(known[kind], settings, where))
+        return Batched(call(known[kind], settings, where))
     if not (isinstance(kind, str) and hasattr(torch.optim, kind)):
         raise UserError(f"{where}.name={kind}: not an optimiser of torch.optim")
-    try:
-        getattr(torch.optim, kind)([torch.zeros(1)], **settings)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: {error}") from error
-    return Higher(getattr(torch.optim, kind), settings)
+    built = Higher(getattr(torch.optim, kind), settings)
+    try:  # a step on a trial, for `higher` does not know every optimiser
+        next(islice(built.descend(lambda w: w["w"].square().sum(), {"w": torch.ones(1, 2)}, False), 1, None))
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
+    return built
 
 
 def _leaves(tensors: Any) -> list[Tensor]:

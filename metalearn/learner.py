@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metalearn import checkpoint
 from metalearn.algorithms.base import Adapted, Algorithm, Meta, nth
+from metalearn.device import resolve
 from metalearn.errors import UserError
 from metalearn.models.norm import NormMode
 from metalearn.spec import algorithm_of
@@ -25,7 +26,7 @@ def load(path: str | Path, device: str = "cpu") -> "Learner":
     Raises:
         UserError: no such file, or not a checkpoint.
     """
-    path = Path(path)
+    path, device = Path(path), resolve(device)
     content = checkpoint.read(path / "checkpoints" / "best.pt" if path.is_dir() else path, device)
     return Learner(algorithm_of(content["spec"]), content["meta"], content["spec"], device)
 
@@ -44,8 +45,8 @@ class Learner:
         """Learn to tell classes apart from a few examples of each.
 
         Args:
-            images: B images: arrays or tensors [B, C, H, W] or [B, H, W] (real 0..1, or uint8 0..255, ink high as in
-                training), or a list of such images or of PIL images. PIL images go through the training data's own
+            images: B images: arrays or tensors [B, C, H, W] or [B, H, W] (real 0..1, or whole numbers 0..255, ink high
+                as in training), or a list of such images or of PIL images. PIL images go through the training data's own
                 preparation: resized, made grey, and turned round where the data were dark ink on light paper.
             labels: B labels of any kind: strings, numbers, a tensor. No more classes than the learner was trained for.
             steps: inner steps; by default those used at test.
@@ -55,9 +56,16 @@ class Learner:
         """
         x = self._inputs(images)[None]
         values = labels.tolist() if isinstance(labels, (Tensor, np.ndarray)) else list(labels)
+        values = [value.item() if isinstance(value, (Tensor, np.generic)) else value for value in values]
+        if not all(isinstance(value, Hashable) for value in values):
+            raise UserError(
+                f"labels must be one value an image, and one is {next(v for v in values if isinstance(v, list))}"
+            )
         if len(values) != x.shape[1]:
             raise UserError(f"{x.shape[1]} images but {len(values)} labels")
         steps = self.algorithm.inner_steps_test if steps is None else steps
+        if steps < 0:
+            raise UserError(f"steps={steps}: must be at least 0")
         if self.spec["regression"]:
             y = torch.tensor(values, dtype=torch.float32, device=self.device).view(1, len(values), -1)
             return Classifier(self, nth(self.algorithm.adapt(self.meta, x, y), steps), [])
@@ -76,21 +84,30 @@ class Learner:
             items = [images] if _is_picture(images) else list(images)
             if not items:
                 raise UserError("no images given")
-            x = torch.stack([self._picture(i) if _is_picture(i) else _floats(i) for i in items])
+            each = [self._picture(i) if _is_picture(i) else _floats(i) for i in items]
+            each = [i.reshape(shape) if i.numel() == np.prod(shape) and i.ndim < len(shape) else i for i in each]
+            if len({i.shape for i in each}) > 1:
+                raise UserError(f"images of different shapes: {sorted({tuple(i.shape) for i in each})}")
+            x = torch.stack(each)
         grey = shape[0] == 1
         if grey and x.ndim == len(shape) - 1:  # one image without its channel
             x = x[None]
         if x.ndim == len(shape):  # one image, or grey images without their channel
             x = x[:, None] if grey and x.shape != shape else x[None]
-        if x.shape[1:] != shape:
-            raise UserError(f"images of shape {tuple(x.shape[1:])}; this learner takes {shape}")
+        if x.shape[1:] != shape or not len(x):
+            raise UserError(
+                f"{len(x)} images of shape {tuple(x.shape[1:])}; this learner takes {shape} (channels first)"
+            )
         return x.to(self.device)
 
     def _picture(self, picture: Any) -> Tensor:
         from PIL import Image
 
+        from metalearn.data.pictures import upright
+
         channels, height, width = self.spec["shape"]
-        picture = picture.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.LANCZOS)
+        picture = upright(picture).convert("L" if channels == 1 else "RGB")
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
         x = torch.from_numpy(np.array(picture)).view(height, width, channels).permute(2, 0, 1).float() / 255
         return 1 - x if self.spec["dark_ink"] else x
 
@@ -133,4 +150,5 @@ def _is_picture(item: Any) -> bool:
 
 def _floats(image: Any) -> Tensor:
     x = torch.as_tensor(np.asarray(image) if not isinstance(image, Tensor) else image)
-    return x.float() / 255 if x.dtype == torch.uint8 else x.float()
+    whole = not (x.is_floating_point() or x.is_complex() or x.dtype == torch.bool)
+    return x.float() / 255 if whole else x.float()

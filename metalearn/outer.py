@@ -39,7 +39,10 @@ class Outer:
             raise UserError(f"outer.optimizer.name={optimizer.get('name')}: not an optimiser of torch.optim")
         try:
             self.optimizer = kind(list(self.parameters.values()), **settings)
-        except (TypeError, ValueError) as error:
+            trial = torch.zeros(2, 2, requires_grad=True)  # some need a closure, or sparse gradients
+            trial.grad = torch.ones(2, 2)
+            kind([trial], **settings).step()
+        except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"outer.optimizer: {error}") from error
 
         def factor(step: int) -> float:

@@ -27,7 +27,7 @@ class Record:
         row = {"step": step, **row}
         self.rows.append(row)
         with open(self.folder / "metrics.csv", "a", newline="") as file:
-            csv.DictWriter(file, self.columns, restval="").writerow(row)
+            csv.DictWriter(file, self.columns, restval="", extrasaction="ignore").writerow(row)
         self.tracker.log(step, {name: value for name, value in row.items() if name != "step"})
 
     def result(self, result: dict[str, Any]) -> None:

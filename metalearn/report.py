@@ -95,21 +95,20 @@ def tasks(algorithm: Algorithm, meta: Meta, source: Source, path: Path, *, way: 
         predicted = algorithm.predict(adapted[-1], batch.query_x).argmax(-1).cpu()
     shots, queries, ways = min(shot, 3), min(query, 5), min(way, 10)
     plt = _pyplot()
-    figure, axes = plt.subplots(
-        count * ways, shots + queries, figsize=(0.62 * (shots + queries) + 1.2, 0.66 * count * ways + 0.4),
-        squeeze=False, layout="constrained",
-    )  # fmt: skip
-    for task in range(count):
-        for c in range(ways):
-            row = axes[task * ways + c]
+    height = 0.68 * ways * (count + 1) // 2 + 0.5
+    figure = plt.figure(figsize=(2 * (0.62 * (shots + queries) + 1), height), layout="constrained")
+    parts = figure.subfigures((count + 1) // 2, 2, squeeze=False).flatten()
+    for task, part in zip(range(count), parts, strict=False):
+        for c, row in enumerate(part.subplots(ways, shots + queries, squeeze=False)):
             for k in range(shots):
                 _image(row[k], batch.support_x[task, c * shot + k], "#2255aa", f"class {c}" if k == 0 else "")
             for q in range(queries):
                 guess = int(predicted[task, c * query + q])
-                _image(row[shots + q], batch.query_x[task, c * query + q], RIGHT if guess == c else WRONG)
-                row[shots + q].set_title(str(guess), fontsize=7, pad=1, color=RIGHT if guess == c else WRONG)
+                colour = RIGHT if guess == c else WRONG
+                _image(row[shots + q], batch.query_x[task, c * query + q], colour)
+                row[shots + q].set_title(str(guess), fontsize=7, pad=1, color=colour)
     figure.suptitle(
-        f"{count} test tasks: support (blue), query\nwith predicted class (green right, red wrong)", fontsize=8
+        f"{count} test tasks: support (blue), query with the predicted class (green right, red wrong)", fontsize=9
     )
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -13,17 +13,32 @@ _HERE = Path(__file__).resolve().parent
 CONF = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())  # in a wheel; in a clone
 
 
-def main(config: Any) -> float:
-    """One run from a Hydra configuration; returns the best validation score, the objective of a sweep."""
+def main(config: Any = None, folder: str | Path | None = None) -> float:
+    """One run; returns the best validation score, the objective of a sweep.
+
+    Args:
+        config: a composed configuration; without one, it is composed from the words of the command line.
+        folder: of the run; Hydra's, where Hydra runs it, else `runs/<time>`.
+    """
+    import time
+
+    from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    if config is None:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose("config", overrides=sys.argv[1:])
+    choice = None
+    if HydraConfig.initialized():
+        choice = HydraConfig.get().runtime.choices.get("algo")
+        folder = folder or HydraConfig.get().runtime.output_dir
+    values = OmegaConf.to_container(OmegaConf.create(config), resolve=True, throw_on_missing=True)
     from metalearn.experiment import run_experiment  # torch is imported after the configuration has been accepted
 
     assert isinstance(values, dict)
-    return run_experiment({str(key): value for key, value in values.items()}, folder)
+    place = Path(folder or time.strftime("runs/%Y-%m-%d_%H-%M-%S"))
+    return run_experiment({str(key): value for key, value in values.items()}, place, choice)
 
 
 def cli() -> None:
@@ -49,7 +64,7 @@ def cli() -> None:
 
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, OSError, ValueError, KeyError) as error:  # of the configuration
         failed.append(_plain(error))
         _say(failed[-1])
     except KeyboardInterrupt:

@@ -33,6 +33,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         _at_least(self, way=1, shot=1, query=1, steps=0, seed=0, log_every=1)
+        if self.seed >= 2**63:
+            raise ValueError(f"seed={self.seed}: must be below 2**63")
 
 
 def _at_least(settings: object, **limits: int) -> None:

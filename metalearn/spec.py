@@ -13,13 +13,17 @@ from metalearn.models.base import MetaModel
 from metalearn.settings import Settings
 
 
-def spec_of(config: Mapping[str, Any], settings: Settings, dataset: Dataset, labels: int | None) -> dict[str, Any]:
+def spec_of(
+    config: Mapping[str, Any], settings: Settings, dataset: Dataset, labels: int | None, name: str | None
+) -> dict[str, Any]:
     """Plain values, kept in every checkpoint.
 
     Args:
         labels: classes of the training source.
+        name: of the algorithm, the choice made by algo=; the name of its class where there was none.
     """
     return {
+        "name": name or str(config["algo"]["_target_"]).rpartition(".")[2].lower(),
         "algo": dict(config["algo"]),
         "model": dict(config["model"]),
         "data": dataset.name,

@@ -84,14 +84,13 @@ class Training:
         return {f"val_{self.score_name}": score.mean, "val_ci95": score.ci95}
 
     def save(self, name: str) -> Path:
-        """Write a checkpoint that can be used, and gone on with."""
+        """Write a checkpoint: the learner, and the state of the outer optimiser."""
         path = self.record.folder / "checkpoints" / name
         content = {
             "spec": self.spec,
             "meta": {n: v.detach() for n, v in self.meta.items()},
             "step": self.step,
             "optimizer": self.outer.optimizer.state_dict(),
-            "scheduler": {"last_epoch": self.step},
             "best": {"step": self.best_step, "score": self.best.mean},
         }
         checkpoint.save(path, content)

@@ -64,6 +64,17 @@ MISTAKES = {
     "data=folder": "data.root",
     "data=folder data.root=nowhere": "no such folder",
     "data=omniglot data.root=nowhere data.download=false": "images_background.zip",
+    "~tracker": "tracker=None: is a group of settings",
+    "eval=3": "eval=3: is a group of settings",
+    "algo=null": "algo",
+    "seed=99999999999999999999": "must be below 2**63",
+    "way=1": "at least 2",
+    "outer.optimizer.name=LBFGS": "closure",
+    "outer.optimizer.name=SparseAdam": "dense gradients",
+    "algo.engine=higher algo.inner_optimizer.name=NAdam": "algo.inner_optimizer",
+    "data._target_=builtins.dict": "data._target_",
+    "hydra.run.dir=/dev/null/x": "Not a directory",
+    "algo=reptile algo.train_shot=25": "algo.train_shot=25",
     "model._target_=os.getcwd": "not a metalearn.models.base.MetaModel",
 }
 
@@ -75,6 +86,17 @@ def test_a_mistake_is_one_line_and_status_2_before_any_work(words, run, tmp_path
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("metalearn: ") and MISTAKES[words] in lines[0], done.stderr
     assert not list(tmp_path.rglob("metrics.csv"))
+
+
+def test_main_returns_the_validation_score(tmp_path, monkeypatch):
+    import sys
+
+    from metalearn.run import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["metalearn", *QUICK])
+    score = main(folder="mine")
+    assert score == json.loads((tmp_path / "mine" / "result.json").read_text())["val_accuracy"]
 
 
 def test_a_sweep_ends_in_one_table(run, tmp_path):
@@ -143,6 +165,7 @@ def test_the_wandb_tracker_writes_a_run_that_can_be_read_back(run, tmp_path):
     assert [int(row["step"]) for row in logged] == [1, 2, 3]
     assert [float(row["train_loss"]) for row in logged] == [float(row["train_loss"]) for row in rows]
     assert {"curves", "tasks"} <= {key.split("/")[0] for row in history for key in row}
+    assert summary["val_accuracy/max"] == max(float(row["val_accuracy"]) for row in rows if row["val_accuracy"])
     assert summary["test_accuracy"] == json.loads((tmp_path / "out" / "result.json").read_text())["test_accuracy"]
 
 
@@ -179,3 +202,30 @@ def test_the_tensorboard_tracker(run, tmp_path):
     events.Reload()
     assert [e.step for e in events.Scalars("train/loss")] == [1, 2, 3]
     assert len(events.Scalars("test/adaptation_curve")) == 3 and set(events.Tags()["images"]) == {"curves", "tasks"}
+
+
+def test_ctrl_c_keeps_the_learner(tmp_path):
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    import metalearn
+
+    words = [word for word in QUICK if not word.startswith("steps")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "metalearn.run", *words, "steps=100000", "hydra.run.dir=out"], cwd=tmp_path, text=True,
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=dict(os.environ),
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "out" / "checkpoints" / "best.pt").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "Traceback" not in said and "last.pt" in said
+    assert metalearn.load(tmp_path / "out" / "checkpoints" / "last.pt").spec["way"] == 5
+    assert len((tmp_path / "out" / "metrics.csv").read_text().splitlines()) > 2

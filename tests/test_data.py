@@ -171,6 +171,33 @@ def test_a_silent_server_is_given_up_within_15_seconds(monkeypatch):
         assert time.monotonic() - start < 4
 
 
+def test_a_download_that_stops_leaves_nothing_that_looks_like_data(tmp_path, monkeypatch):
+    from torchvision.datasets import utils
+
+    def broken(url, root, filename, md5):
+        (tmp_path / "omniglot-py").mkdir(exist_ok=True)
+        (tmp_path / "omniglot-py" / filename).write_bytes(b"half a file")
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(omniglot, "_reachable", lambda url: True)
+    monkeypatch.setattr(utils, "download_url", broken)
+    with pytest.raises(NotFound, match=r"could not be downloaded.*timed out"):
+        omniglot.load(root=str(tmp_path), **{**SETTINGS, "download": True})
+    assert omniglot_files.find(tmp_path) is None and omniglot._DOWNLOAD_SECONDS < 15
+
+
+def test_a_zip_without_its_top_folder_counts(tiny):
+    expected = pack(tiny)[0]
+    for name in omniglot_files.CHARACTERS:
+        old = zipfile.ZipFile(tiny / f"{name}.zip")
+        content = {n.split("/", 1)[1]: old.read(n) for n in old.namelist()}
+        with zipfile.ZipFile(tiny / f"{name}.zip", "w") as archive:
+            for n, data in content.items():
+                archive.writestr(n, data)
+            archive.writestr("__MACOSX/Alphabet_b/character01/._0000_01.png", b"shadow")
+    assert np.array_equal(pack(tiny)[0], expected)
+
+
 def test_auto_falls_back_to_glyphs_and_says_so(tmp_path):
     node = {"_target_": "metalearn.data.glyphs.load", "classes": [6, 5, 5], "split_seed": 0, "rotate_train": True,
             "rotate_test": True}  # fmt: skip
@@ -284,7 +311,7 @@ def load_folder(root, **changes):
 def test_a_folder_of_images(tmp_path, colour, channels):
     images(tmp_path / "mine", {f"class{i}": 6 + i for i in range(8)}, colour=colour)
     dataset = load_folder(tmp_path / "mine")
-    assert dataset.shape == (channels, 16, 16) and dataset.name == "mine"
+    assert dataset.shape == (channels, 16, 16) and dataset.name == "folder:mine"
     assert [len(names) for names in dataset.classes.values()] == [4, 2, 2]
     batch = dataset.source("train", 0, "cpu").tasks(torch.arange(3), 3, 2, 4)
     assert batch.query_x.shape == (3, 12, channels, 16, 16)
@@ -297,6 +324,18 @@ def test_small_classes_and_unreadable_images_are_named_and_skipped(tmp_path, cap
     said = capsys.readouterr().out
     assert "class0/bad.png" in said and "1 classes with fewer than 6 images" in said and "few" in said
     assert not any("few" in names for names in dataset.classes.values())
+
+
+def test_pictures_as_people_have_them(tmp_path):
+    from metalearn.data.pictures import upright
+
+    ink = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    ink.paste((0, 0, 0, 255), (2, 2, 5, 5))
+    grey = np.asarray(upright(ink).convert("L"))
+    assert grey[0, 0] == 255 and grey[3, 3] == 0  # see-through is paper
+    ramp = Image.fromarray(np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8))
+    deep = np.asarray(upright(ramp).convert("L"))
+    assert deep.min() == 0 and deep.max() == 255 and len(np.unique(deep)) > 50
 
 
 @pytest.mark.parametrize("made", [None, {}, {"a": 7, "b": 7}])

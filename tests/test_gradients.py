@@ -206,6 +206,17 @@ def test_reptile_takes_balanced_batches_in_turn():
     assert all(torch.bincount(y).tolist() == [2, 2, 2] for y in seen) and len(seen) == 5
 
 
+def test_reptile_batches_are_balanced_whatever_the_order_of_the_examples():
+    seen = []
+    algo, batch = algorithm("reptile", inner_batch=6, inner_steps=5), batch_of(tasks=2, shot=10)
+    shuffle = torch.stack([torch.randperm(30, generator=torch.Generator().manual_seed(t)) for t in range(2)])
+    x = batch.support_x[torch.arange(2)[:, None], shuffle]
+    algo.inner_loss = lambda outputs, y: seen.append(y) or algo.task_loss(outputs, y)
+    path = algo.adapt(meta_of(algo), x, batch.support_y.gather(1, shuffle))
+    nth(path, 5)
+    assert len(seen) == 5 and all(torch.bincount(row).tolist() == [2, 2, 2] for y in seen for row in y)
+
+
 def test_reptile_against_a_plain_loop_with_torch_adam():
     algo, batch = algorithm("reptile", inner_steps=3), batch_of(tasks=1, shot=10)
     meta = meta_of(algo)

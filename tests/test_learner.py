@@ -62,6 +62,7 @@ def test_labels_of_any_kind(learner, task):
     for make in (lambda n: (n, 1), lambda n: {"alef": -7, "bet": 3, "gimel": 0, "dalet": 11, "he": 5}[n]):
         other = learner.adapt(x, [make(n) for n in names]).predict(query)
         assert other == [make(n) for n in by_name]
+    assert learner.adapt(x, [torch.tensor(i) for i in range(5)]).classes == [0, 1, 2, 3, 4]
     tensor = learner.adapt(x, torch.tensor([40, 30, 20, 10, 50])).predict(query)
     assert set(tensor) <= {10, 20, 30, 40, 50}
 
@@ -72,7 +73,15 @@ def test_images_of_any_kind_are_the_same_to_it(learner, task):
     as_bytes = (x * 255).round().to(torch.uint8)
     pictures = [Image.fromarray(255 - image[0].numpy()) for image in as_bytes]
     learner.spec["dark_ink"] = True  # as for Omniglot: a scan has dark ink on light paper
-    for images in (x.numpy(), x[:, 0], as_bytes, as_bytes.numpy()[:, 0], list(x), pictures):
+    for images in (
+        x.numpy(),
+        x[:, 0],
+        as_bytes,
+        as_bytes.numpy()[:, 0].astype(np.int64),
+        list(x),
+        [x[0, 0], *x[1:]],
+        pictures,
+    ):
         np.testing.assert_allclose(learner.adapt(images, names).predict_proba(query), expected, atol=1e-4)
 
 
@@ -112,10 +121,19 @@ def test_the_checkpoint_alone_is_enough(trained, task, tmp_path):
     (torch.zeros(3, 1, 28, 28), list("ab"), "3 images but 2 labels"),
     (torch.zeros(2, 1, 20, 20), list("ab"), r"images of shape \(1, 20, 20\); this learner takes \(1, 28, 28\)"),
     ([], [], "no images"),
+    (torch.zeros(0, 1, 28, 28), [], "0 images"),
+    ([torch.zeros(1, 28, 28), torch.zeros(1, 20, 20)], list("ab"), "images of different shapes"),
+    (torch.zeros(2, 1, 28, 28), [["a"], ["b"]], "one value an image"),
 ])  # fmt: skip
 def test_impossible_requests_are_one_line(learner, images, labels, message):
     with pytest.raises(UserError, match=message):
         learner.adapt(images, labels)
+
+
+def test_a_device_that_is_not_there(trained):
+    with pytest.raises(UserError, match=r"device=tpu: must be auto, cpu, cuda"):
+        metalearn.load(trained, device="tpu")
+    assert metalearn.load(trained, device="auto").device in ("cpu", "cuda")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None, "cut"])

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.base import Adapted, Algorithm, Meta, MetaStep, expand, nth, trained
-from metalearn.data.tasks import TaskBatch
+from metalearn.data.tasks import Source, TaskBatch
+from metalearn.errors import UserError
 
 
 @dataclass(kw_only=True, eq=False)
@@ -40,22 +41,31 @@ class Reptile(Algorithm):
         """Steps of the inner optimiser on successive batches of the support set."""
         count = support_x.shape[1]
         seen: list[list[Tensor]] = []
-        ways = 1 if self.regression else self.way
-        # Rows go round the classes (first shot of each, second shot of each, ...), so that batches are balanced
-        rows = torch.arange(count, device=support_x.device)
-        order = rows.view(ways, -1).T.flatten() if count % ways == 0 else rows
+        if not self.regression:
+            rows = _round_the_classes(support_y)
+            support_y = support_y.gather(1, rows)
+            ordered_x = support_x[torch.arange(len(rows), device=rows.device)[:, None], rows]
+        else:
+            ordered_x = support_x
 
         def loss(fast: dict[str, Tensor]) -> Tensor:
             size = min(self.inner_batch, count)
-            batch = order[(torch.arange(size, device=order.device) + len(seen) * size) % count]
+            batch = (torch.arange(size, device=support_x.device) + len(seen) * size) % count
             norm = self.norm_pass(self.running(meta, len(seen), training), training)
-            outputs, statistics = self.net.outputs(fast, support_x[:, batch], norm)
+            outputs, statistics = self.net.outputs(fast, ordered_x[:, batch], norm)
             seen.append(statistics)
             return self.inner_loss(outputs, support_y[:, batch])
 
         start = expand(trained(meta), len(support_x))
         for step, fast in enumerate(self.inner.descend(loss, start, second_order=False)):
             yield Adapted(fast, support_x, step, self.running(meta, step, training), tuple(seen))
+
+    def check(self, source: Source) -> None:
+        """As for every algorithm, with the name of the setting that is to blame."""
+        try:
+            super().check(source)
+        except UserError as error:
+            raise UserError(f"algo.train_shot={self.train_shot}: {error}, or lower algo.train_shot=") from error
 
     def meta_sums(self, meta: Meta, batch: TaskBatch) -> MetaStep:
         """theta - adapted, and the query loss beside it (measured, not learned from)."""
@@ -64,3 +74,13 @@ class Reptile(Algorithm):
             outputs, seen = self.query_outputs(adapted, batch.query_x, training=True)
             gradients = {name: (meta[name] - w).sum(0) for name, w in adapted.weights.items()}
         return MetaStep(gradients, self.metrics(outputs, batch.query_y), self.statistics([*adapted.seen, seen]))
+
+
+def _round_the_classes(labels: Tensor) -> Tensor:
+    """Rows in an order that goes round the classes (the first example of each, the second of each, ...): int64 [T, B].
+
+    Successive batches of it are balanced, whatever the order of the examples.
+    """
+    same = labels[:, :, None] == labels[:, None, :]
+    rank = same.tril().sum(2)  # which example of its class each is
+    return (rank * (labels.shape[1] + 1) + labels).argsort(1)

@@ -5,6 +5,7 @@ import os
 import stat
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def read_cache(name: str, beside: Path) -> dict[str, np.ndarray] | None:
                 arrays = {key: stored[key] for key in stored.files}
             if str(arrays.pop("checksum")) == _checksum(arrays):
                 return arrays
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile):
             continue
     return None
 
@@ -48,6 +49,7 @@ def write_cache(name: str, beside: Path, arrays: dict[str, np.ndarray]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+        os.chmod(temporary, 0o644)  # others who share the data read it as well
         with os.fdopen(handle, "wb") as file:
             np.savez(file, **{"checksum": np.array(_checksum(arrays)), **arrays})  # type: ignore[arg-type]
         os.replace(temporary, folder / name)

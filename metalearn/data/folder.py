@@ -9,6 +9,7 @@ import torch
 from metalearn.console import warn
 from metalearn.data import Dataset, splits
 from metalearn.data.images import ImageSet, image_dataset
+from metalearn.data.pictures import upright
 from metalearn.errors import NotFound, UserError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
@@ -60,13 +61,14 @@ def load(
     pixels = torch.from_numpy(np.concatenate([np.stack(images[name]) for name in names]))  # [M, H, W, C]
     if dark_ink:
         pixels = 255 - pixels
+    parts = splits.by_fraction(names, split, split_seed)
     image_set = ImageSet(pixels.permute(0, 3, 1, 2).contiguous(), counts.cumsum(0) - counts, counts, tuple(names),
                          ("",) * len(names))  # fmt: skip
     return image_dataset(
-        folder.resolve().name,
+        f"folder:{folder.resolve().name}",
         f"{':'.join(f'{share:g}' for share in split)} seed {split_seed}",
         image_set,
-        splits.by_fraction(names, split, split_seed),
+        parts,
         rotate={"train": rotate_train, "validation": rotate_test, "test": rotate_test},
         dark_ink=dark_ink,
     )
@@ -86,7 +88,7 @@ def _read(folder: Path, size: int, colour: str) -> tuple[dict[str, list[np.ndarr
     for name, file in track(pairs, description=f"reading {folder.name}", transient=True):
         try:
             with Image.open(file) as image:
-                small = image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
+                small = upright(image).convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
         except (OSError, ValueError, Image.DecompressionBombError):
             unreadable.append(f"{name}/{file.name}")
             continue

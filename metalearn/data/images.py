@@ -88,7 +88,9 @@ class ImageTasks:
         self._fewest, self._most = (int(self.count.min()), int(self.count.max())) if len(classes) else (0, 0)
         names = [images.groups[i] for i in classes.tolist()]
         number = {group: i for i, group in enumerate(sorted(set(names)))}
-        self._group = torch.tensor([number[group] for group in names], device=device)  # of each class
+        self._group = torch.tensor(
+            [number[group] for group in names], dtype=torch.int64, device=device
+        )  # of each class
         self._sizes = torch.bincount(self._group)  # classes in each group
         self._class_stream = counter.stream(seed, name, "class")
         self._group_stream = counter.stream(seed, name, "group")
@@ -97,6 +99,8 @@ class ImageTasks:
 
     def check(self, way: int, shot: int, query: int) -> None:
         """Raise UserError where a task of this size cannot be dealt."""
+        if way < 2:
+            raise UserError(f"way={way}: classification needs at least 2")
         if way > len(self.first):
             raise UserError(f"way={way}: the {self.name} split has only {len(self.first)} classes")
         if shot + query > self._fewest:

@@ -1,6 +1,8 @@
 """Omniglot (Lake, Salakhutdinov & Tenenbaum, Science 2015): 1623 handwritten characters, 20 drawings of each."""
 
+import socket
 import threading
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
@@ -98,15 +100,23 @@ def fetch(root: Path) -> None:
         UserError: the host cannot be reached, the files do not verify, or the folder cannot be written.
     """
     from torchvision.datasets import Omniglot
-    from torchvision.datasets.utils import download_url
+    from torchvision.datasets.utils import check_integrity, download_url
 
     if not _reachable(Omniglot.download_url_prefix):
         raise NotFound(f"Omniglot is not under data.root={root} and its server cannot be reached; {HOW}")
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_SECONDS)  # torchvision sets none, and would wait for ever
+    folder = root / "omniglot-py"
     try:
         for name, md5 in Omniglot.zips_md5.items():
-            download_url(f"{Omniglot.download_url_prefix}/{name}.zip", str(root / "omniglot-py"), f"{name}.zip", md5)
-    except (OSError, RuntimeError) as error:
+            if not check_integrity(str(folder / f"{name}.zip"), md5):
+                # Under another name until it is whole: an interrupted download is never mistaken for data
+                download_url(f"{Omniglot.download_url_prefix}/{name}.zip", str(folder), f"{name}.part", md5)
+                (folder / f"{name}.part").replace(folder / f"{name}.zip")
+    except (OSError, RuntimeError, HTTPException) as error:
         raise NotFound(f"Omniglot could not be downloaded into data.root={root} ({error}); {HOW}") from error
+    finally:
+        socket.setdefaulttimeout(patience)
 
 
 def _reachable(url: str) -> bool:
@@ -122,7 +132,7 @@ def _reachable(url: str) -> bool:
             answer.append(True)
         except HTTPError:
             answer.append(True)  # the server is there; the download itself will say what is wrong
-        except OSError:
+        except (OSError, HTTPException):
             pass
 
     thread = threading.Thread(target=ask, daemon=True)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +65,9 @@ def _pack(found: Found) -> dict[str, np.ndarray]:
 
     digest = hashlib.sha256()
     pixels, names, background = [], [], 0
-    total = DRAWINGS * sum(CHARACTERS.values())
     for path, expected in zip(found.sets, CHARACTERS.values(), strict=True):
         drawings: dict[str, list[np.ndarray]] = {}
-        for name, data in track(_files(path), description=f"packing {path.name}", total=total, transient=True):
+        for name, data in track(_files(path), f"packing {path.name}", expected * DRAWINGS, transient=True):
             raw, small = _decode(name, data, path)
             digest.update(name.encode() + b"\0" + np.packbits(raw).tobytes())
             drawings.setdefault("/".join(name.split("/")[:2]), []).append(small)
@@ -88,15 +88,22 @@ def _pack(found: Found) -> dict[str, np.ndarray]:
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     """(alphabet/character/file.png, its bytes) in the order of the names; nothing is ever extracted to disk."""
     if path.is_dir():
-        for file in sorted(path.glob("*/*/*.png"), key=lambda f: f.relative_to(path).as_posix()):
+        for file in sorted(path.glob("*/*/[!.]*.png"), key=lambda f: f.relative_to(path).as_posix()):
             yield file.relative_to(path).as_posix(), file.read_bytes()
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            for name in sorted(n for n in archive.namelist() if n.endswith(".png") and n.count("/") == 3):
-                yield name.split("/", 1)[1], archive.read(name)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+            inside = {"/".join(name.split("/")[-3:]): name for name in archive.namelist() if _is_drawing(name)}
+            for name in sorted(inside):
+                yield name, archive.read(inside[name])
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path}: damaged zip ({error}): fetch it again") from error
+
+
+def _is_drawing(name: str) -> bool:
+    """Whether a zip's entry is .../alphabet/character/drawing.png, and none of macOS's shadow files."""
+    parts = name.split("/")
+    return name.endswith(".png") and len(parts) >= 3 and not parts[-1].startswith(".") and "__MACOSX" not in parts
 
 
 def _decode(name: str, data: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -38,7 +38,10 @@ def by_fraction(names: Sequence[str], fractions: Sequence[float], seed: int) -> 
             f"split={list(fractions)}: must be three positive shares (train, validation, test) adding to 1"
         )
     validation, test = (max(1, round(share * len(names))) for share in fractions[1:])
-    return by_count(names, (max(0, len(names) - validation - test), validation, test), seed)
+    train = len(names) - validation - test
+    if train < 1:
+        raise ValueError(f"split={list(fractions)}: leaves no class of {len(names)} for training")
+    return by_count(names, (train, validation, test), seed)
 
 
 def digest(split: dict[str, list[str]]) -> str:

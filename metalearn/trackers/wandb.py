@@ -26,7 +26,7 @@ class WandB(Tracker):
         except ImportError as error:
             raise UserError("tracker=wandb needs wandb: pip install wandb") from error
         self.wandb = wandb
-        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+        mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
         try:
             self.run = self._open(mode, config, folder)
         except (wandb.errors.CommError, wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
@@ -38,10 +38,10 @@ class WandB(Tracker):
             say(f"W&B is offline (not logged in, or WANDB_MODE): send it later with `wandb sync {self.run.dir}/..`")
 
     def _open(self, mode: Any, config: dict[str, Any], folder: Path) -> Any:
-        settings = self.wandb.Settings(init_timeout=20, console="off", silent=True)
+        settings = self.wandb.Settings(init_timeout=20, console="off", silent=mode == "offline")
         run = self.wandb.init(project=self.project, group=self.group, tags=self.tags, config=config, dir=str(folder),
-                              name=folder.name, mode=mode, settings=settings)  # fmt: skip
-        score = "mse" if config["data"].get("regression") else "accuracy"
+                              name=f"{folder.parent.name}/{folder.name}", mode=mode, settings=settings)  # fmt: skip
+        score = "mse" if config["spec"]["regression"] else "accuracy"
         run.define_metric("step")
         run.define_metric("*", step_metric="step")
         run.define_metric(f"val_{score}", step_metric="step", summary="min" if score == "mse" else "max")
@@ -63,3 +63,14 @@ class WandB(Tracker):
         """End the run; what is not yet sent stays on disk."""
         if hasattr(self, "run"):
             self.run.finish()
+
+
+def _logged_in() -> bool:
+    """Whether a key lies where `wandb login` or the user put it; asks nobody."""
+    import netrc
+
+    try:
+        hosts = netrc.netrc().hosts
+    except (OSError, netrc.NetrcParseError):
+        hosts = {}
+    return bool(os.environ.get("WANDB_API_KEY")) or any("wandb" in host for host in hosts)

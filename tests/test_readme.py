@@ -1,0 +1,33 @@
+"""The README is true: its table is the one of the runs in experiments/, and these are of the defaults."""
+
+import json
+
+import pytest
+
+from metalearn.compare import markdown
+from tests.conftest import ROOT
+from tests.test_learner import config
+
+STUDY = ROOT / "experiments" / "five_algorithms"
+FLOORS = {"maml": 0.96, "fomaml": 0.95, "anil": 0.95, "reptile": 0.90, "pretrain": 0.88}
+
+
+def test_the_results_table_is_that_of_the_runs():
+    assert markdown(STUDY) in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("data", ["omniglot", "glyphs"])
+@pytest.mark.parametrize("algo", FLOORS)
+def test_the_runs_are_of_the_present_defaults(algo, data):
+    result = json.loads((STUDY / f"{data}_{algo}" / "result.json").read_text())
+    node = config(f"algo={algo}", f"data={data}", "eval.test_tasks=600")
+    for key in ("way", "shot", "query", "steps", "seed"):
+        assert result[key] == node[key], key
+    assert (result["inner_steps_train"], result["inner_steps_test"]) == (
+        node["algo"]["inner_steps"],
+        node["algo"]["inner_steps_test"],
+    )
+    assert result["norm_mode"] == node["norm"] and result["test_tasks"] == 600 and result["data"] == data
+    assert result["test_accuracy"] > result["pixel_nearest_neighbour"] + 0.1
+    if data == "omniglot":
+        assert result["test_accuracy"] >= FLOORS[algo] and result["train_seconds"] < 600
