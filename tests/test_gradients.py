@@ -208,7 +208,7 @@ def test_reptile_takes_balanced_batches_in_turn():
 
 def test_reptile_batches_are_balanced_whatever_the_order_of_the_examples():
     seen = []
-    algo, batch = algorithm("reptile", inner_batch=6, inner_steps=5), batch_of(tasks=2, shot=10)
+    algo, batch = algorithm("reptile", inner_batch_test=6), batch_of(tasks=2, shot=10)
     shuffle = torch.stack([torch.randperm(30, generator=torch.Generator().manual_seed(t)) for t in range(2)])
     x = batch.support_x[torch.arange(2)[:, None], shuffle]
     algo.inner_loss = lambda outputs, y: seen.append(y) or algo.task_loss(outputs, y)
@@ -218,13 +218,14 @@ def test_reptile_batches_are_balanced_whatever_the_order_of_the_examples():
 
 
 def test_reptile_against_a_plain_loop_with_torch_adam():
-    algo, batch = algorithm("reptile", inner_steps=3), batch_of(tasks=1, shot=10)
+    algo, batch = (
+        algorithm("reptile", inner_steps=3, inner_optimizer={"name": "Adam", "lr": 0.001, "betas": [0.0, 0.999]}),
+        batch_of(tasks=1, shot=10),
+    )
     meta = meta_of(algo)
     model = copy.deepcopy(algo.model).double()
     model.load_state_dict(meta)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001, betas=(0.0, 0.999))
-    lr = algo.inner_optimizer["lr"]
-    optimizer.param_groups[0]["lr"] = lr
     order = torch.arange(30).view(3, 10).T.flatten()
     for step in range(3):
         rows = order[step * 10 : step * 10 + 10]

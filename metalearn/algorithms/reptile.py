@@ -25,14 +25,16 @@ class Reptile(Algorithm):
     Args:
         train_shot: images a class in the support set of a training task (the test's shots stay as they are).
         inner_batch: examples in one inner step; a smaller support set is taken whole.
+        inner_batch_test: the same at evaluation.
     """
 
     train_shot: int
     inner_batch: int
+    inner_batch_test: int
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("train_shot", "inner_batch"):
+        for name in ("train_shot", "inner_batch", "inner_batch_test"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
         self.shot = self.train_shot
@@ -49,7 +51,7 @@ class Reptile(Algorithm):
             ordered_x = support_x
 
         def loss(fast: dict[str, Tensor]) -> Tensor:
-            size = min(self.inner_batch, count)
+            size = min(self.inner_batch if training else self.inner_batch_test, count)
             batch = (torch.arange(size, device=support_x.device) + len(seen) * size) % count
             norm = self.norm_pass(self.running(meta, len(seen), training), training)
             outputs, statistics = self.net.outputs(fast, ordered_x[:, batch], norm)
