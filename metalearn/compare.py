@@ -24,14 +24,15 @@ def markdown(folder: Path) -> str:
     """The runs below a folder as a Markdown table: as a README shows them."""
     from metalearn import report
 
-    lines = ["| data | algorithm | test | validation | nearest neighbour on pixels | meta-steps | seconds |",
-             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = ["| data | algorithm | test | validation | pixels | meta-steps | seconds | on |", "|---" * 8 + "|"]
     for run in sorted(_runs(folder), key=lambda r: (r["data"] != "omniglot", r["data"], -r.get("test_accuracy", 0))):
         near = run.get("pixel_nearest_neighbour")
-        lines.append(
-            f"| {run['data']} | {run['algo']} | {report.spelled(run, 'test')} | {report.spelled(run, 'val')} "
-            f"| {'' if near is None else f'{100 * near:.1f}%'} | {run['steps']} | {run['train_seconds']:.0f} |"
-        )
+        cells = [
+            run["data"], run["algo"], report.spelled(run, "test"), report.spelled(run, "val"),
+            "" if near is None else f"{100 * near:.1f}%", str(run["steps"]), f"{run['train_seconds']:.0f}",
+            run["device_name"],
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

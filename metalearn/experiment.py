@@ -95,7 +95,7 @@ def run_experiment(config: Mapping[str, Any], folder: Path, name: str | None = N
             "device": device,
             "device_name": torch.cuda.get_device_name(device)
             if device != "cpu"
-            else f"{torch.get_num_threads()} cores",
+            else f"CPU, {torch.get_num_threads()} threads",
             "params": sum(p.numel() for p in trained(meta).values()),
             f"val_{score}": training.best.mean,
             "val_ci95": training.best.ci95,

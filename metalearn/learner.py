@@ -46,8 +46,8 @@ class Learner:
 
         Args:
             images: B images: arrays or tensors [B, C, H, W] or [B, H, W] (real 0..1, or whole numbers 0..255, ink high
-                as in training), or a list of such images or of PIL images. PIL images go through the training data's own
-                preparation: resized, made grey, and turned round where the data were dark ink on light paper.
+                as in training), or a list of such images or of PIL images. PIL images go through the preparation of
+                the training data: resized, made grey, and turned round where the data were dark ink on light paper.
             labels: B labels of any kind: strings, numbers, a tensor. No more classes than the learner was trained for.
             steps: inner steps; by default those used at test.
 

@@ -85,8 +85,10 @@ def _plain(error: Exception) -> str:
     if isinstance(error, MissingConfigException):
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={choice}: no such choice; there are {', '.join(sorted(error.options or []))}"
-    if key := re.search(r"Could not override '([^']*)'|Key '([^']*)' is not in struct", text):
-        name = key[1] or key[2]
+    if key := re.search(r"(?s)Could not override '([^']*)'(?:.*Key '([^']*)' is not in struct)?", text):
+        name = f"{key[1]}.{key[2]}" if key[1] and key[2] else key[1] or key[2]
+        if name.rpartition(".")[0] in ("algo.inner_optimizer", "outer.optimizer"):
+            return f"{name}: not set so far: write +{name}= to hand it to the optimiser"
         return f"{name}: no such setting{_nearest(name)}; --help explains them, --cfg job shows all"
     if "missing EQUAL" in text:
         return f"{text.split(chr(39))[1]}: write settings as key=value; --help explains them"

@@ -10,6 +10,7 @@ import torch
 import metalearn
 from metalearn.algorithms.base import Algorithm, nth, trained
 from metalearn.build import locate
+from metalearn.outer import Outer
 from tests.conftest import QUICK, ROOT, algorithm, batch_of, meta_of
 
 ALGORITHMS = sorted(file.stem for file in (ROOT / "conf" / "algo").glob("*.yaml"))
@@ -102,15 +103,18 @@ def test_cuda_equals_the_cpu(name):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("norm", ["transductive", "support", "per_step"])
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_training_step_on_cuda_waits_for_nothing(name, small_glyphs):
-    algo = algorithm(name, shape=(1, 28, 28), **({"train_shot": 4} if name == "reptile" else {}))
+def test_a_training_step_on_cuda_waits_for_nothing(name, norm, small_glyphs):
+    settings = {"train_shot": 4} if name == "reptile" else {}
     source = small_glyphs.source("train", 0, "cuda")
+    algo = algorithm(name, norm=norm, shape=(1, 28, 28), labels=source.labels, **settings)
     meta = {n: v.cuda() for n, v in meta_of(algo, torch.float32).items()}
-    algo.meta_gradient(meta, algo.draw(source, 0, "cuda"))
+    outer = Outer(optimizer={"name": "Adam", "lr": 0.001}, schedule="cosine", warmup=0, clip=1.0, meta=meta, steps=3)
+    outer.step(algo.meta_gradient(meta, algo.draw(source, 0, "cuda")))
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        algo.meta_gradient(meta, algo.draw(source, 1, "cuda"))
+        outer.step(algo.meta_gradient(meta, algo.draw(source, 1, "cuda")))
     finally:
         torch.cuda.set_sync_debug_mode("default")

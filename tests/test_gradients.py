@@ -124,6 +124,15 @@ def test_chunks_do_not_matter(name, chunk):
     close(whole.meta_gradient(meta, batch).gradients, parts.meta_gradient(meta, batch).gradients)
 
 
+def test_the_chunk_that_chooses_itself_changes_nothing():
+    shape = (1, 28, 28)
+    batch = batch_of(tasks=5, way=5, shot=1, query=15, shape=shape)
+    free, whole = (algorithm("maml", way=5, shape=shape, chunk=chunk) for chunk in (None, 5))
+    assert free.tasks_at_once(batch.support_x, batch.query_x) == 3
+    meta = meta_of(free)
+    close(free.meta_gradient(meta, batch).gradients, whole.meta_gradient(meta, batch).gradients)
+
+
 def test_fomaml_is_the_gradient_at_the_adapted_weights():
     algo, batch = algorithm("fomaml", inner_steps=2), batch_of()
     meta = meta_of(algo)
@@ -192,7 +201,7 @@ def test_anil_is_maml_that_may_adapt_only_the_head():
 def test_reptile_is_theta_minus_the_mean_of_the_adapted():
     algo, batch = algorithm("reptile", inner_steps=4), batch_of(tasks=4, shot=10)
     meta = meta_of(algo)
-    adapted = nth(algo.adapt(meta, batch.support_x, batch.support_y), 4).weights
+    adapted = nth(algo.adapt(meta, batch.support_x, batch.support_y, training=True), 4).weights
     expected = {name: value - adapted[name].mean(0) for name, value in meta.items()}
     close(algo.meta_gradient(meta, batch).gradients, expected)
     assert expected["convs.0.weight"].abs().max() > 1e-4

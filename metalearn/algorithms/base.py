@@ -137,10 +137,18 @@ class Algorithm:
         parameters = {n: p.detach().requires_grad_() for n, p in trained(meta).items()}
         adapted = nth(self.adapt(meta | parameters, batch.support_x, batch.support_y, training=True), self.inner_steps)
         outputs, seen = self.query_outputs(adapted, batch.query_x, training=True)
-        loss = self.task_loss(outputs, batch.query_y)
-        grads = torch.autograd.grad(loss.sum(), list(parameters.values()), allow_unused=True, materialize_grads=True)
-        gradients = dict(zip(parameters, grads, strict=True))
+        loss = self.task_loss(outputs, batch.query_y).sum()
+        gradients = self.differentiate(loss, parameters, adapted.weights)
         return MetaStep(gradients, self.metrics(outputs, batch.query_y), self.statistics([*adapted.seen, seen]))
+
+    def differentiate(self, loss: Tensor, parameters: Weights, adapted: Weights) -> Weights:
+        """The gradient of the summed query loss, by name of the parameter.
+
+        Args:
+            parameters: the meta-parameters, from which the adapted weights [T, ...] were computed.
+        """
+        grads = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
+        return dict(zip(parameters, grads, strict=True))
 
     def draw(self, source: Source, step: int, device: str) -> Any:
         """The meta-batch of a step: a pure function of the source's seed and the step."""

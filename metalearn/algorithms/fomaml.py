@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from metalearn.algorithms.base import Meta, MetaStep, nth, trained
 from metalearn.algorithms.maml import MAML
-from metalearn.data.tasks import TaskBatch
+from metalearn.models.base import Weights
 
 
 @dataclass(kw_only=True, eq=False)
@@ -19,12 +19,7 @@ class FOMAML(MAML):
 
     second_order = False
 
-    def meta_sums(self, meta: Meta, batch: TaskBatch) -> MetaStep:
+    def differentiate(self, loss: Tensor, parameters: Weights, adapted: Weights) -> Weights:
         """The gradient with respect to the adapted weights stands for that with respect to the meta-parameters."""
-        parameters = {n: p.detach().requires_grad_() for n, p in trained(meta).items()}
-        adapted = nth(self.adapt(meta | parameters, batch.support_x, batch.support_y, training=True), self.inner_steps)
-        outputs, seen = self.query_outputs(adapted, batch.query_x, training=True)
-        weights = adapted.weights
-        grads = torch.autograd.grad(self.task_loss(outputs, batch.query_y).sum(), list(weights.values()))
-        gradients = {n: g.sum(0) if g.ndim > meta[n].ndim else g for n, g in zip(weights, grads, strict=True)}
-        return MetaStep(gradients, self.metrics(outputs, batch.query_y), self.statistics([*adapted.seen, seen]))
+        grads = torch.autograd.grad(loss, list(adapted.values()))
+        return {n: g.sum(0) if g.ndim > parameters[n].ndim else g for n, g in zip(adapted, grads, strict=True)}

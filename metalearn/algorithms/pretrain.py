@@ -62,11 +62,6 @@ class Pretrain(Algorithm):
         features, seen = self.net.features(body, batch.query_x, self.norm_pass(None, training=True))
         head = "head." if self.labels is None else CLASSIFIER
         outputs = F.linear(features, parameters[f"{head}weight"], parameters[f"{head}bias"])
-        grads = torch.autograd.grad(
-            self.task_loss(outputs, batch.query_y).sum(),
-            list(parameters.values()),
-            allow_unused=True,  # the fresh head has no part in it
-            materialize_grads=True,
-        )
-        gradients = dict(zip(parameters, grads, strict=True))
+        loss = self.task_loss(outputs, batch.query_y).sum()
+        gradients = self.differentiate(loss, parameters, {})  # 0 for the fresh head, which has no part in it
         return MetaStep(gradients, self.metrics(outputs, batch.query_y), self.statistics([seen]))

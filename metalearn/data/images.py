@@ -1,8 +1,7 @@
 """Images resident on the device, and the N-way K-shot sampler over them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,10 +21,6 @@ class ImageSet:
     count: Tensor  # int64 [classes]: how many images it has
     names: tuple[str, ...]  # of the classes
     groups: tuple[str, ...]  # of each class: its alphabet, or "" where there are none
-
-    def to(self, device: str) -> "ImageSet":
-        """The same images on a device."""
-        return replace(self, pixels=self.pixels.to(device), first=self.first.to(device), count=self.count.to(device))
 
 
 def from_array(pixels: np.ndarray, names: Sequence[str], groups: Sequence[str]) -> ImageSet:
@@ -49,13 +44,10 @@ def image_dataset(
 ) -> Dataset:
     """A Dataset over an ImageSet; `parts` names the classes of each split, `rotate` says which splits turn theirs."""
     number = {class_name: i for i, class_name in enumerate(images.names)}
-    resident = cache(images.to)  # one copy a device, shared by the three splits
 
     def source(part: Split, seed: int, device: str) -> ImageTasks:
-        classes = torch.tensor([number[n] for n in parts[part]], dtype=torch.int64, device=device)
-        return ImageTasks(
-            resident(device), classes, seed=seed, name=part, rotate=rotate[part], within_group=within_group
-        )
+        return ImageTasks(images, [number[n] for n in parts[part]], device=device, seed=seed, name=part,
+                          rotate=rotate[part], within_group=within_group)  # fmt: skip
 
     shape = tuple(images.pixels.shape[1:])
     return Dataset(name, split, False, shape, None, source, dark_ink=dark_ink, notice=notice, classes=parts)
@@ -70,23 +62,24 @@ class ImageTasks:
     All work is tensor indexing on the device of the images.
     """
 
-    def __init__(self, images: ImageSet, classes: Tensor, *, seed: int, name: str, rotate: bool, within_group: bool):
-        device = images.pixels.device
+    def __init__(self, images: ImageSet, classes: Sequence[int], *, device: str, seed: int, name: str, rotate: bool,
+                 within_group: bool):  # fmt: skip
         self.name, self.rotate, self.within_group = name, rotate, within_group
         self.shape = images.pixels.shape[1:]
         if rotate and self.shape[1] != self.shape[2]:
             raise UserError("rotation needs square images: set data.rotate_train=false data.rotate_test=false")
-        self.count = images.count[classes]
-        self.first = self.count.cumsum(0) - self.count
-        self._label = torch.repeat_interleave(self.count)  # class of every image of this split
-        own = images.first[classes][self._label] + torch.arange(len(self._label), device=device)
-        own -= self.first[self._label]
-        turned = [torch.rot90(images.pixels[own], turn, (-2, -1)) for turn in range(4 if rotate else 1)]
+        chosen = torch.tensor(classes, dtype=torch.int64)
+        count = images.count[chosen]
+        first = count.cumsum(0) - count
+        label = torch.repeat_interleave(count)  # class of every image of this split
+        own = images.pixels[images.first[chosen][label] + torch.arange(len(label)) - first[label]].to(device)
+        turned = [torch.rot90(own, turn, (-2, -1)) for turn in range(4 if rotate else 1)]
         # All four turns lie ready: looking one up is several times faster than turning it
         self._rows = torch.stack(turned, 1).view(-1, self.shape.numel())  # [images * turns, C*H*W]
+        self.count, self.first, self._label = count.to(device), first.to(device), label.to(device)
         self.labels: int | None = len(classes) * len(turned)
         self._fewest, self._most = (int(self.count.min()), int(self.count.max())) if len(classes) else (0, 0)
-        names = [images.groups[i] for i in classes.tolist()]
+        names = [images.groups[i] for i in classes]
         number = {group: i for i, group in enumerate(sorted(set(names)))}
         self._group = torch.tensor(
             [number[group] for group in names], dtype=torch.int64, device=device
