@@ -47,8 +47,7 @@ class Progress:
 
         self._steps = steps
         self._bar = progress.Progress(
-            progress.TextColumn("meta-training"),
-            progress.BarColumn(),
+            progress.BarColumn(bar_width=12),  # with the values beside it, all fits into 80 columns
             progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[shown]}"),
             progress.TimeRemainingColumn(),

@@ -92,6 +92,12 @@ def _plain(error: Exception) -> str:
         return f"{name}: no such setting{_nearest(name)}; --help explains them, --cfg job shows all"
     if "missing EQUAL" in text:
         return f"{text.split(chr(39))[1]}: write settings as key=value; --help explains them"
+    if text.startswith("Missing mandatory value"):
+        return (
+            f"{getattr(error, 'full_key', None) or text.split()[-1]}: a value is needed; --help explains the settings"
+        )
+    if "Config group override" in text:
+        return "algo, data, model, outer and tracker need one of their choices, not null: --help lists them"
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}"
     return " ".join(text.split("\n")[0].split())

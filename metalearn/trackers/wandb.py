@@ -41,10 +41,8 @@ class WandB(Tracker):
         settings = self.wandb.Settings(init_timeout=20, console="off", silent=mode == "offline")
         run = self.wandb.init(project=self.project, group=self.group, tags=self.tags, config=config, dir=str(folder),
                               name=f"{folder.parent.name}/{folder.name}", mode=mode, settings=settings)  # fmt: skip
-        score = "mse" if config["spec"]["regression"] else "accuracy"
         run.define_metric("step")
         run.define_metric("*", step_metric="step")
-        run.define_metric(f"val_{score}", step_metric="step", summary="min" if score == "mse" else "max")
         return run
 
     def log(self, step: int, row: dict[str, float]) -> None:
