@@ -93,9 +93,7 @@ def _plain(error: Exception) -> str:
     if "missing EQUAL" in text:
         return f"{text.split(chr(39))[1]}: write settings as key=value; --help explains them"
     if text.startswith("Missing mandatory value"):
-        return (
-            f"{getattr(error, 'full_key', None) or text.split()[-1]}: a value is needed; --help explains the settings"
-        )
+        return f"{getattr(error, 'full_key', None) or text.split()[-1]}: a value is needed, see --help"
     if "Config group override" in text:
         return "algo, data, model, outer and tracker need one of their choices, not null: --help lists them"
     if isinstance(error, OSError):
