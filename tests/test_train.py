@@ -50,6 +50,35 @@ def test_main_returns_the_best_validation_score(tmp_path):
     assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["step"] == 9
 
 
+@pytest.mark.parametrize(("regression", "best"), [(False, 4), (True, 2)])
+def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
+    from metalearn.evaluate import Score
+    from metalearn.record import Record
+    from metalearn.trackers.base import Tracker
+    from metalearn.train import Training
+
+    class Nothing:
+        def draw(self, source, step, device):
+            return step
+
+        def meta_gradient(self, meta, step):
+            from metalearn.algorithms.base import MetaStep
+
+            return MetaStep({"w": torch.ones(1)}, {"loss": torch.ones(())}, {})
+
+    algo = Nothing()
+    algo.regression, algo.meta_batch = regression, 1
+    outer = Outer(optimizer={"name": "SGD", "lr": 1.0}, schedule="constant", warmup=0, clip=None,
+                  meta={"w": torch.zeros(1)}, steps=6)  # fmt: skip
+    scores = iter([0.5, 0.9, 0.7])  # after steps 2, 4 and 6
+    record = Record(tmp_path, Tracker(), "mse" if regression else "accuracy")
+    training = Training(algo, outer, None, lambda meta: Score(next(scores), 0.0, 1, []), record, {}, device="cpu",
+                        steps=6, log_every=1, eval_every=2)  # fmt: skip
+    training.run()
+    assert training.best_step == best and training.best.mean == (0.5 if regression else 0.9)
+    assert weights(tmp_path, "best.pt")["w"] == -best and weights(tmp_path)["w"] == -6
+
+
 def test_the_test_score_is_that_of_the_best_checkpoint_on_test_classes(tmp_path):
     import metalearn
     from metalearn.build import build
