@@ -61,10 +61,10 @@ def compare(folder: Path) -> Path | None:
         writer = csv.DictWriter(out, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(runs)
-    shown = ("run", "algo", "data", "way", "shot", "seed", "validation", "test", "tasks", "seconds")
+    shown = ("run", "algo", "data", "task", "seed", "validation", "test", "seconds")
     rows = [
-        [run["run"], run["algo"], run["data"], str(run["way"]), str(run["shot"]), str(run["seed"]),
-         report.spelled(run, "val"), report.spelled(run, "test"), str(run["test_tasks"]), f"{run['train_seconds']:.0f}"]
+        [run["run"], run["algo"], run["data"], f"{run['way']}-way {run['shot']}-shot", str(run["seed"]),
+         report.spelled(run, "val"), report.spelled(run, "test"), f"{run['train_seconds']:.0f}"]
         for run in runs
     ]  # fmt: skip
     console.table(f"{len(runs)} runs: {path}", shown, rows)

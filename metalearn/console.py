@@ -29,14 +29,17 @@ def warn(text: str) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A small table; the first column is a name."""
+    from rich import box
+    from rich.console import Console
     from rich.table import Table
 
-    grid = Table(title=title, title_justify="left", show_header=any(columns))
+    grid = Table(title=title, title_justify="left", show_header=any(columns), box=box.SIMPLE)
     for i, column in enumerate(columns):
-        grid.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+        grid.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
         grid.add_row(*row)
-    console().print(grid)
+    # Wider than the terminal rather than folded: a path must stay in one piece to be copied
+    Console(highlight=False, width=max(console().width, 200)).print(grid)
 
 
 class Progress:
