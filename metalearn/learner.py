@@ -57,10 +57,6 @@ class Learner:
         x = self._inputs(images)[None]
         values = labels.tolist() if isinstance(labels, (Tensor, np.ndarray)) else list(labels)
         values = [value.item() if isinstance(value, (Tensor, np.generic)) else value for value in values]
-        if not all(isinstance(value, Hashable) for value in values):
-            raise UserError(
-                f"labels must be one value an image, and one is {next(v for v in values if isinstance(v, list))}"
-            )
         if len(values) != x.shape[1]:
             raise UserError(f"{x.shape[1]} images but {len(values)} labels")
         steps = self.algorithm.inner_steps_test if steps is None else steps
@@ -69,6 +65,8 @@ class Learner:
         if self.spec["regression"]:
             y = torch.tensor(values, dtype=torch.float32, device=self.device).view(1, len(values), -1)
             return Classifier(self, nth(self.algorithm.adapt(self.meta, x, y), steps), [])
+        if not all(isinstance(value, Hashable) for value in values):
+            raise UserError("labels must be one value an image, not a list")
         classes: list[Hashable] = list(dict.fromkeys(values))
         if len(classes) > self.spec["way"]:
             raise UserError(f"{len(classes)} classes, but this learner was trained for {self.spec['way']} ways")

@@ -1,4 +1,4 @@
-"""The command line: `python -m metalearn.run algo=maml`. The only file that knows Hydra."""
+"""The command line: `python -m metalearn.run algo=maml`. The only file that composes Hydra's configuration."""
 
 import difflib
 import os
@@ -48,9 +48,10 @@ def cli() -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on in place of printing its own tracebacks
-    failed: list[str] = []
+    started, failed = [], []
 
     def job(config: Any) -> float:
+        started.append(True)
         try:
             return main(config)
         except (UserError, OmegaConfBaseException, OSError) as error:
@@ -64,7 +65,9 @@ def cli() -> None:
 
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
-    except (HydraException, OmegaConfBaseException, OSError, ValueError, KeyError) as error:  # of the configuration
+    except (HydraException, OmegaConfBaseException, OSError, ValueError, KeyError) as error:
+        if started:  # not a matter of the configuration any more, but a defect: show where
+            raise
         failed.append(_plain(error))
         _say(failed[-1])
     except KeyboardInterrupt:
@@ -110,25 +113,21 @@ def _nearest(key: str) -> str:
         group = file.parent.relative_to(CONF).as_posix()
         if group.startswith(("hydra", "experiment")):
             continue
-        node = OmegaConf.load(file)
-        prefix = "" if group == "." or "algo" in node or "data" in node else f"{group}."
-        names += [prefix + name for name in _leaves(node)]
+        content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        assert isinstance(content, dict)
+        everywhere = group == "." or any(name in content for name in ("algo", "data"))  # a file of package _global_
+        names += _paths(content, "" if everywhere else f"{group}.")
     close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _leaves(node: Any, prefix: str = "") -> list[str]:
+def _paths(content: dict[Any, Any], prefix: str) -> list[str]:
+    """The dotted names of all settings in a configuration file."""
     found = []
-    for name in node:
-        if name in ("defaults", "_target_", "hydra"):
-            continue
-        try:
-            value = node._get_node(name)
-        except Exception:
-            continue
-        found.append(f"{prefix}{name}")
-        if hasattr(value, "keys"):
-            found += _leaves(value, f"{prefix}{name}.")
+    for name, value in content.items():
+        if name not in ("defaults", "_target_", "hydra"):
+            found.append(f"{prefix}{name}")
+            found += _paths(value, f"{prefix}{name}.") if isinstance(value, dict) else []
     return found
 
 

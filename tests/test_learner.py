@@ -123,7 +123,7 @@ def test_the_checkpoint_alone_is_enough(trained, task, tmp_path):
     ([], [], "no images"),
     (torch.zeros(0, 1, 28, 28), [], "0 images"),
     ([torch.zeros(1, 28, 28), torch.zeros(1, 20, 20)], list("ab"), "images of different shapes"),
-    (torch.zeros(2, 1, 28, 28), [["a"], ["b"]], "one value an image"),
+    (torch.zeros(2, 1, 28, 28), [["a"], ["b"]], "labels must be one value an image"),
 ])  # fmt: skip
 def test_impossible_requests_are_one_line(learner, images, labels, message):
     with pytest.raises(UserError, match=message):
@@ -167,6 +167,8 @@ def test_a_regression_learner(tmp_path):
     learner = metalearn.load(tmp_path)
     x = np.linspace(-5, 5, 10)
     fitted = learner.adapt(x, np.sin(x))
+    same = learner.adapt(x[:, None], np.sin(x)[:, None])
+    assert same.predict(x) == fitted.predict(x)
     assert np.shape(fitted.predict(x)) == (10, 1) and np.shape(fitted.predict(x[3:4])) == (1, 1)
     with pytest.raises(UserError, match="no class probabilities"):
         fitted.predict_proba(x)
