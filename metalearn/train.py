@@ -1,5 +1,6 @@
 """The meta-training loop."""
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,7 +78,8 @@ class Training:
     def _evaluate(self) -> dict[str, float]:
         score = self.validate(self.meta)
         sign = -1 if self.algorithm.regression else 1
-        if self.best_step < 0 or sign * score.mean > sign * self.best.mean:
+        better = sign * score.mean > sign * self.best.mean or math.isnan(self.best.mean)  # at first it is NaN
+        if self.best_step < 0 or better:
             self.best, self.best_step = score, self.step
             self.save("best.pt")
         self.save("last.pt")

@@ -99,6 +99,13 @@ def test_main_returns_the_validation_score(tmp_path, monkeypatch):
     assert score == json.loads((tmp_path / "mine" / "result.json").read_text())["val_accuracy"]
 
 
+def test_no_step_at_all_tests_the_initial_learner(run, tmp_path):
+    done = run(*QUICK, "steps=0", "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["best_step"] == 0
+    assert (tmp_path / "out" / "curves.png").exists()
+
+
 def test_a_sweep_ends_in_one_table(run, tmp_path):
     done = run("-m", *QUICK, "algo=maml,anil", "way=3,4", "hydra.sweep.dir=sweep")
     assert done.returncode == 0, done.stderr
