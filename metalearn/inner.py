@@ -1,7 +1,7 @@
 """The inner loop: gradient steps on the support loss, as an endless iterator of weights.
 
 Two engines give the same numbers. `functional` steps many tasks at once and knows SGD and Adam. `higher` (Grefenstette
-et al., "Generalized inner loop meta-learning", 2019) takes one task after the other and any optimiser of torch.optim.
+et al., "Generalized inner loop meta-learning", 2019) takes one task after the other and any optimiser it knows.
 """
 
 import warnings

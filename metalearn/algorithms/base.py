@@ -54,7 +54,7 @@ class Algorithm:
         meta_batch: tasks (or single examples) in a meta-step.
         inner_steps: inner-loop steps in meta-training.
         inner_steps_test: inner-loop steps at evaluation.
-        inner_optimizer: {name: SGD or Adam (with engine=higher any of torch.optim), lr: ..., ...}.
+        inner_optimizer: {name: SGD or Adam (with engine=higher others of torch.optim), lr: ..., ...}.
         reduction: of the inner loss over a support set: `mean` over examples; `sum`; or `shot_mean`, the sum over
             classes of the mean over a class's shots, N times `mean`: the hidden factor of the original MAML code.
         engine: `functional` or `higher`, see metalearn.inner.

@@ -19,7 +19,7 @@ class Reptile(Algorithm):
     2: theta <- theta + epsilon mean(adapted - theta). The direction returned is theta - mean(adapted), so that plain
     SGD with learning rate epsilon is the paper's update, and any other outer optimiser can take its place.
 
-    The inner loop takes small batches in turn from a larger support set, a class after the other, where the paper's
+    The inner loop takes small batches in turn from a larger support set, going round its classes, where the paper's
     code shuffles; the inner optimiser starts afresh on every task, where the paper's code carries Adam's moments over.
 
     Args:
