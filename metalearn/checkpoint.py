@@ -1,26 +1,89 @@
-"""Checkpoints: all that is needed to use a learner, in one file without code."""
+"""Checkpoints: one file without code, written whole or not at all, and checked by its digest when read."""
 
+import hashlib
+import io
 import os
 import pickle
+import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 from metalearn.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
+
+
+class Damaged(UserError):
+    """A file that is no checkpoint, or no longer one."""
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write atomically: the file is either the old one or the new one, whole."""
+    """Write atomically, with the digest of the content.
+
+    Raises:
+        OSError: the disk is full, the folder is gone or may not be written; the file is then the old one.
+    """
+    content = {"format": FORMAT, **content}
+    buffer = io.BytesIO()  # torch would turn the system's error for a full disk into one of its own
+    torch.save({**content, "digest": digest(content)}, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def save_and_keep(path: Path, before: Path, content: dict[str, Any]) -> None:
+    """As `save`; the file that was there before is kept as `before`."""
+    if path.exists():
+        link = path.with_name(f".{before.name}.link")
+        link.unlink(missing_ok=True)
+        try:
+            os.link(path, link)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, link)
+        os.replace(link, before)
+    save(path, content)
+
+
+def read(path: Path, device: str = "cpu") -> dict[str, Any]:
+    """The content of a checkpoint. Only tensors and plain values are read; code in the file is never run.
+
+    Raises:
+        UserError: no such file.
+        Damaged: not a checkpoint, or one whose digest is not that of its content.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such checkpoint") from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError, TypeError, IndexError,
+            AttributeError, UnicodeDecodeError, AssertionError, OverflowError, MemoryError) as error:  # fmt: skip
+        raise Damaged(f"{path}: damaged, or not a checkpoint of metalearn") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise Damaged(f"{path}: not a checkpoint of metalearn, or of another version")
+    if content.pop("digest", None) != digest(content):
+        raise Damaged(f"{path}: damaged: its content does not have the digest it was written with")
+    moved: dict[str, Any] = _to(content, device)
+    return moved
+
+
+def digest(content: Any) -> str:
+    """SHA-256 over tensors and plain values, whatever container they lie in."""
+    state = hashlib.sha256()
+    _feed(state.update, content)
+    return state.hexdigest()
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Let `write` fill a temporary file, and put it in the place of `path` once it lies on the disk whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         os.chmod(temporary, 0o644)
         with os.fdopen(handle, "wb") as file:
-            torch.save({"format": FORMAT, **content}, file)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -29,14 +92,27 @@ def save(path: Path, content: dict[str, Any]) -> None:
         raise
 
 
-def read(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint. Only tensors and plain values are read; code in the file is never run."""
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such checkpoint") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError) as error:
-        raise UserError(f"{path}: damaged, or not a checkpoint of metalearn") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path}: not a checkpoint of metalearn, or of another version")
-    return content
+def _feed(update: Callable[[bytes], None], value: Any) -> None:
+    if isinstance(value, Tensor):
+        update(f"T{value.dtype}{tuple(value.shape)}".encode())
+        update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    elif isinstance(value, Mapping):
+        update(f"D{len(value)}".encode())
+        for key, entry in value.items():
+            _feed(update, key)
+            _feed(update, entry)
+    elif isinstance(value, (list, tuple)):
+        update(f"L{len(value)}".encode())
+        for entry in value:
+            _feed(update, entry)
+    else:
+        update(f"{type(value).__name__}{value!r};".encode())
+
+
+def _to(value: Any, device: str) -> Any:
+    """Every tensor on the device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: _to(entry, device) for key, entry in value.items()}
+    return [_to(entry, device) for entry in value] if isinstance(value, list) else value

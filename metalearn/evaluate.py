@@ -1,12 +1,13 @@
 """Measure a learner on fixed tasks: the i-th evaluation task depends on (seed, i) alone."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.base import Algorithm, Meta
+from metalearn.algorithms.base import Adapted, Algorithm, Meta
 from metalearn.data.tasks import Source, TaskBatch
 
 
@@ -18,40 +19,88 @@ class Score:
     ci95: float
     tasks: int
     curve: list[float]  # the mean after 0, 1, 2, ... inner steps, where asked for; else after the last alone
+    loss: float = math.nan  # mean query loss
+    changes: dict[str, float] = field(default_factory=dict)  # how far the inner loop moves each layer: RMS over weights
+    confusion: list[list[int]] = field(default_factory=list)  # query images of class (row) taken for class (column)
 
 
 def evaluate(algorithm: Algorithm, meta: Meta, source: Source, *, tasks: int, way: int, shot: int, query: int,
-             device: str, curve: bool = False) -> Score:  # fmt: skip
+             device: str, curve: bool = False, between: Callable[[], None] = lambda: None) -> Score:  # fmt: skip
     """Adapt to `tasks` tasks and score their query sets: accuracy, or mean squared error.
 
     Args:
         tasks: how many; always tasks 0 .. tasks-1 of the source, so that two learners are compared on the same.
         curve: score after every inner step as well.
+        between: called between two batches of tasks; what it raises ends the evaluation.
     """
     meta = {name: value.detach() for name, value in meta.items()}
     last = algorithm.inner_steps_test
-    pieces = []  # [T, steps scored]
+    pieces, losses = [], []  # [T, steps scored], [T]
+    squares: dict[str, list[Tensor]] = {}  # of each layer, by parameter: [T] squared distances from the start
+    confusion = torch.zeros(way * way, dtype=torch.int64, device=device)
     probe = source.tasks(torch.zeros(1, dtype=torch.int64, device=device), way, shot, query)
     size = algorithm.tasks_at_once(probe.support_x, probe.query_x)
     for start in range(0, tasks, size):
+        between()
         batch = source.tasks(torch.arange(start, min(start + size, tasks), device=device), way, shot, query)
         scores = []
         for step, adapted in enumerate(algorithm.adapt(meta, batch.support_x, batch.support_y)):
             if curve or step == last:
                 with torch.no_grad():
-                    scores.append(algorithm.scores(algorithm.predict(adapted, batch.query_x), batch.query_y))
+                    outputs = algorithm.predict(adapted, batch.query_x)
+                    scores.append(algorithm.scores(outputs, batch.query_y))
             if step == last:
                 break
+        with torch.no_grad():
+            losses.append(algorithm.task_loss(outputs, batch.query_y))
+            for name, moved in _distances(adapted, meta).items():
+                squares.setdefault(name, []).append(moved)
+            if not algorithm.regression:
+                confusion += torch.bincount((batch.query_y * way + outputs.argmax(-1)).flatten(), minlength=way * way)
         pieces.append(torch.stack(scores, 1))
     table = torch.cat(pieces).double()
     spread = table[:, -1].std().item() if tasks > 1 else math.nan
-    return Score(table[:, -1].mean().item(), 1.96 * spread / math.sqrt(tasks), tasks, table.mean(0).tolist())
+    return Score(
+        table[:, -1].mean().item(), 1.96 * spread / math.sqrt(tasks), tasks, table.mean(0).tolist(),
+        torch.cat(losses).double().mean().item(),
+        {name: torch.cat(moved).double().mean().sqrt().item() for name, moved in squares.items()},
+        [] if algorithm.regression else confusion.view(way, way).tolist(),
+    )  # fmt: skip
 
 
-def nearest_neighbour(source: Source, *, tasks: int, way: int, shot: int, query: int, device: str) -> float:
+def layer_of(parameter: str) -> str:
+    """The layer that a parameter belongs to: `convs.0` of `convs.0.weight`."""
+    return parameter.rpartition(".")[0] or parameter
+
+
+def layer_means(meta: Meta) -> dict[str, float]:
+    """The mean over all weights of each layer."""
+    values: dict[str, list[Tensor]] = {}
+    for name, value in meta.items():
+        values.setdefault(layer_of(name), []).append(value.detach().flatten())
+    return {layer: torch.cat(parts).mean().item() for layer, parts in values.items()}
+
+
+def _distances(adapted: Adapted, meta: Meta) -> dict[str, Tensor]:
+    """Mean squared distance of each layer's weights from where the inner loop began, for each task: [T]."""
+    sums: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
+    for name, weights in adapted.weights.items():
+        layer, start = layer_of(name), meta[name]
+        tasks = len(adapted.support_x)
+        moved = (weights - start).square()
+        moved = moved.flatten(1).sum(1) if moved.ndim > start.ndim else moved.sum().expand(tasks)
+        sums[layer] = sums[layer] + moved if layer in sums else moved
+        counts[layer] = counts.get(layer, 0) + start.numel()
+    return {layer: total / counts[layer] for layer, total in sums.items()}
+
+
+def nearest_neighbour(source: Source, *, tasks: int, way: int, shot: int, query: int, device: str,
+                      between: Callable[[], None] = lambda: None) -> float:  # fmt: skip
     """Accuracy of the nearest support image in pixel space (Euclidean) on the same tasks: what learning must beat."""
     right: list[Tensor] = []
     for start in range(0, tasks, 50):
+        between()
         ids = torch.arange(start, min(start + 50, tasks), device=device)
         batch: TaskBatch = source.tasks(ids, way, shot, query)
         nearest = torch.cdist(batch.query_x.flatten(2), batch.support_x.flatten(2)).argmin(-1)

@@ -1,87 +1,248 @@
-"""One experiment from a resolved configuration: prepare, meta-train, test once, record."""
+"""One experiment from a resolved configuration: prepare, meta-train under control, test once, record."""
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from metalearn import checkpoint, report
-from metalearn.algorithms.base import Meta, trained
+from metalearn import report, resume
+from metalearn.algorithms.base import Algorithm, Meta, trained
 from metalearn.build import build, call
-from metalearn.console import say, warn
-from metalearn.data import Dataset
+from metalearn.console import Progress, say, warn
+from metalearn.controls import make_all
+from metalearn.data import Dataset, Split
+from metalearn.data.splits import digest
+from metalearn.data.tasks import Source
 from metalearn.device import keep_memory, resolve
-from metalearn.errors import Interrupted, UserError
+from metalearn.errors import Unfinished, UserError
 from metalearn.evaluate import Score, evaluate, nearest_neighbour
+from metalearn.iteration import Iteration
 from metalearn.outer import Outer
-from metalearn.record import Record, git_commit
-from metalearn.settings import Evaluation, Settings
+from metalearn.record import Record, git_commit, write_result
+from metalearn.settings import Control, Evaluation, Settings
+from metalearn.signals import Signals, Stopped
 from metalearn.spec import algorithm_of, spec_of
-from metalearn.trackers.base import Tracker
-from metalearn.train import Training
+from metalearn.trackers.base import Identity, Shielded, Tracker
+from metalearn.train import LAST, Training
 
-GROUPS = ("data", "model", "algo", "outer", "tracker", "eval")
+GROUPS = ("data", "model", "algo", "outer", "tracker", "eval", "control")
 
 
-def run_experiment(config: Mapping[str, Any], folder: Path, name: str | None = None) -> float:
+def run_experiment(
+    config: Mapping[str, Any],
+    folder: Path,
+    name: str | None = None,
+    words: Sequence[str] = (),
+    group: str | None = None,
+) -> float:
     """Run it and write its record into `folder`; returns the best validation score (accuracy, or mse).
 
     Args:
-        config: as in conf/, resolved to plain values.
+        config: as in conf/, resolved to plain values. With `resume` set, the run in `folder` goes on where it stopped.
         folder: of the run; made where it does not exist.
         name: of the algorithm, as in `algo=`.
+        words: what was typed, kept for a resumption.
+        group: the sweep that this run is one of, for trackers.
 
     Raises:
         UserError: something asked for is impossible; raised before any training.
+        Unfinished: a signal or the machine stopped the run; it can be resumed.
     """
-    for group in GROUPS:
-        if not isinstance(config.get(group), Mapping):
-            raise UserError(f"{group}={config.get(group)}: is a group of settings and is needed; see --help")
-    settings = call(Settings, {k: v for k, v in config.items() if k not in GROUPS}, "")
-    measure = call(Evaluation, config["eval"], "eval")
-    device = resolve(settings.device)
-    keep_memory()
-    tracker = build(config["tracker"], "tracker")
-    dataset = build(config["data"], "data")
-    for thing, where, kind in ((dataset, "data", Dataset), (tracker, "tracker", Tracker)):
-        if not isinstance(thing, kind):
-            raise UserError(f"{where}._target_={config[where]['_target_']}: does not make a {kind.__name__}")
-    sources = {part: dataset.source(part, settings.seed, device) for part in ("train", "validation", "test")}
-    spec = spec_of(config, settings, dataset, sources["train"].labels, name)
-    algorithm = algorithm_of(spec)
-    algorithm.check(sources["train"])
-    for part in ("validation", "test"):
-        sources[part].check(settings.way, settings.shot, measure.query)
-    meta = {name: value.to(device) for name, value in algorithm.init().items()}
-    outer = call(Outer, config["outer"], "outer", meta=meta, steps=settings.steps)
-    if dataset.notice:
-        warn(dataset.notice)
-    say(f"{folder}: {report.headline(settings, algorithm, dataset, device)}")
-
-    tasks = {"way": settings.way, "shot": settings.shot, "query": measure.query, "device": device}
-
-    def validate(meta: Meta) -> Score:
-        return evaluate(algorithm, meta, sources["validation"], tasks=measure.tasks, **tasks)
-
-    score = "mse" if dataset.regression else "accuracy"
-    record = Record(folder, tracker, score)
-    training = Training(algorithm, outer, sources["train"], validate, record, spec, device=device,
-                        steps=settings.steps, log_every=settings.log_every, eval_every=measure.every)  # fmt: skip
-    try:
-        tracker.start({**config, "spec": spec}, folder)
+    experiment = Experiment(config, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with resume.alone(folder), Signals() as signals:
         try:
-            training.run()
-        except KeyboardInterrupt:
-            path = training.save("last.pt")
-            raise Interrupted(f"stopped at step {training.step}; the learner so far is in {path}") from None
-        best = checkpoint.read(folder / "checkpoints" / "best.pt", device)["meta"]
+            return experiment.run(folder, words, group, signals.check)
+        except Stopped as stopped:
+            what, status = f"stopped by {stopped}", stopped.status
+        except OSError as error:
+            if not experiment.began:
+                raise
+            what, status = f"{error.filename or 'the disk'}: {error.strerror or error}", 1
+        raise Unfinished(f"{what} at meta-step {experiment.save()}; to go on: {resume.command(folder)}", status)
+
+
+@dataclass
+class Phase:
+    """A training from scratch, ready to begin."""
+
+    spec: dict[str, Any]
+    algorithm: Algorithm
+    source: Source
+    outer: Outer
+
+
+class Experiment:
+    """Everything that a run needs, built and checked; nothing is written before `run`."""
+
+    def __init__(self, config: Mapping[str, Any], name: str | None = None):
+        for group in GROUPS:
+            if not isinstance(config.get(group), Mapping):
+                raise UserError(f"{group}={config.get(group)}: is a group of settings and is needed; see --help")
+        self.config, self.name = config, name
+        self.settings = call(Settings, {k: v for k, v in config.items() if k not in GROUPS}, "")
+        self.measure = call(Evaluation, config["eval"], "eval")
+        self.control = call(Control, config["control"], "control")
+        self.device = resolve(self.settings.device)
+        keep_memory()
+        self.tracker: Tracker = build(config["tracker"], "tracker")
+        self.dataset: Dataset = build(config["data"], "data")
+        for thing, where, kind in ((self.dataset, "data", Dataset), (self.tracker, "tracker", Tracker)):
+            if not isinstance(thing, kind):
+                raise UserError(f"{where}._target_={config[where]['_target_']}: does not make a {kind.__name__}")
+        self.phase = self._phase("train")
+        self.validation, self.test = (self._source(part) for part in ("validation", "test"))
+        for source in (self.validation, self.test):
+            source.check(self.settings.way, self.settings.shot, self.measure.query)
+        self.score = "mse" if self.dataset.regression else "accuracy"
+        self.training: Training | None = None
+        Iteration(self._training(Record(Path(), Tracker(), self.score), lambda: None), make_all(self.control.cycle))
+
+    def _source(self, part: Split) -> Source:
+        return self.dataset.source(part, self.settings.seed, self.device)
+
+    def _phase(self, part: Split) -> Phase:
+        """The algorithm at its beginning, and the classes that it learns from."""
+        source = self._source(part)
+        spec = spec_of(self.config, self.settings, self.dataset, source.labels, self.name)
+        algorithm = algorithm_of(spec)
+        algorithm.check(source)
+        meta = {name: value.to(self.device) for name, value in algorithm.init().items()}
+        outer = call(Outer, self.config["outer"], "outer", meta=meta, steps=self.settings.steps)
+        return Phase(spec, algorithm, source, outer)
+
+    def _training(
+        self, record: Record, check: Callable[[], None], learned: Mapping[str, Any] | None = None
+    ) -> Training:
+        """Of the present phase; `learned` is what a first one found, where this is the second."""
+        return Training(
+            algorithm=self.phase.algorithm,
+            outer=self.phase.outer,
+            source=self.phase.source,
+            validate=(lambda meta: self._evaluate(meta, check)) if learned is None else None,
+            record=record,
+            spec=self.phase.spec,
+            device=self.device,
+            limit=self.settings.steps if learned is None else learned["best_step"],
+            log_every=self.settings.log_every,
+            check=check,
+            extra={"first": learned, **resume.environment()},
+        )
+
+    def _evaluate(self, meta: Meta, check: Callable[[], None]) -> Score:
+        return evaluate(
+            self.phase.algorithm, meta, self.validation, tasks=self.measure.tasks, between=check, **self._tasks
+        )
+
+    @property
+    def _tasks(self) -> dict[str, Any]:
+        """What every measured task has in common."""
+        settings = self.settings
+        return {"way": settings.way, "shot": settings.shot, "query": self.measure.query, "device": self.device}
+
+    @property
+    def began(self) -> bool:
+        """Whether there is anything to go on from."""
+        return self.training is not None
+
+    def save(self) -> int:
+        """Write the checkpoint to go on from; returns its meta-step."""
+        if self.training is None:
+            return 0
+        self.training.save(LAST)
+        return self.training.step
+
+    def run(self, folder: Path, words: Sequence[str], group: str | None, check: Callable[[], None]) -> float:
+        """See run_experiment.
+
+        Args:
+            check: called where the run can be stopped; what it raises stops it.
+        """
+        data = (
+            f"{self.dataset.name}, {digest(self.dataset.classes)[:12]}" if self.dataset.classes else self.dataset.name
+        )
+        now = resume.Note(resume.plain(self.config), list(words), data, secrets.token_hex(4), group)
+        begun, content, result = resume.open_run(folder, now, self.device)
+        if result is not None:
+            say(f"{folder}: this run is complete")
+            report.summary(result, folder)
+            return float(result[f"val_{self.score}"])
+        if self.dataset.notice:
+            warn(self.dataset.notice)
+        say(f"{folder}: {report.headline(self.settings, self.phase.algorithm, self.dataset, self.device)}")
+        tracker = Shielded(self.tracker)
+        try:
+            identity = Identity(begun.identity, begun.group, resumed=content is not None)
+            tracker.start({**self.config, "spec": self.phase.spec}, folder, identity)
+            learned = content["state"]["first"] if content else None
+            if learned is None:
+                self._learn(Record(folder, tracker, self.score), check, content)
+                learned, content = self._learned(), None
+            if self.control.retrain:
+                say(f"training afresh on training and validation classes, for {learned['best_step']} meta-steps")
+                self.phase = self._phase("train+validation")
+                self._learn(Record(folder, Tracker(), self.score, "retrain_"), check, content, learned)
+            result = self._test(learned, check)
+            report.summary(result, folder)  # shown before it is written: a full disk must not lose it
+            tracker.finish(result, self._pictures(folder, learned, result))
+            write_result(folder, result)  # last of all: the mark of a run that is complete
+        finally:
+            tracker.close(complete=(folder / "result.json").exists())
+        if self.dataset.notice:
+            warn(self.dataset.notice)
+        return float(result[f"val_{self.score}"])
+
+    def _learn(self, record: Record, check: Callable[[], None], content: Mapping[str, Any] | None,
+               learned: Mapping[str, Any] | None = None) -> None:  # fmt: skip
+        """Train the present phase under its controls, from the beginning or from a checkpoint."""
+        self.training = training = self._training(record, check, learned)
+        controls = make_all(self.control.cycle)
+        if learned is not None:  # nothing is measured any more, and the number of steps is known
+            controls = {name: control for name, control in controls.items() if control.retrains}
+        iteration = Iteration(training, controls)
+        training.extra["iteration"] = iteration.state
+        if content is not None:
+            iteration.restore(content["state"]["iteration"])
+            training.restore(content)
+        record.start(content["state"]["record"] if content is not None else None)
+        with Progress(training.limit) as training.progress:
+            stop = iteration.run()
+        training.extra["stop"] = list(stop)
+        training.close()
+        say(f"stopped at meta-step {training.step} by {stop.control}: {stop.reason}")
+
+    def _learned(self) -> dict[str, Any]:
+        """What a training found, as plain values."""
+        training = self.training
+        assert training is not None
+        return {
+            "best": asdict(training.best),
+            "best_step": training.best_step,
+            "steps": training.step,
+            "stop": training.extra["stop"],
+            "seconds": training.trained_seconds,
+            "rows": training.record.rows,
+            "layers": training.record.layers.rows,
+        }
+
+    def _test(self, learned: Mapping[str, Any], check: Callable[[], None]) -> dict[str, Any]:
+        """Test the learner that was best, or was retrained, once; returns all that result.json says."""
+        training, settings, algorithm = self.training, self.settings, self.phase.algorithm
+        assert training is not None and training.best_meta is not None
+        best, measure = Score(**learned["best"]), self.measure
         say(f"testing the learner of step {training.best_step} on {measure.test_tasks} tasks")
-        test = evaluate(algorithm, best, sources["test"], tasks=measure.test_tasks, curve=True, **tasks)
+        common = {"tasks": measure.test_tasks, "between": check, **self._tasks}
+        test = evaluate(algorithm, training.best_meta, self.test, curve=True, **common)
+        seconds = learned["seconds"] + (training.trained_seconds if self.control.retrain else 0.0)
+        steps = learned["steps"] + (training.step if self.control.retrain else 0)
+        cuda = self.device != "cpu"
         result = {
-            "algo": spec["name"],
-            "data": dataset.name,
-            "split": dataset.split,
+            "algo": self.phase.spec["name"],
+            "data": self.dataset.name,
+            "split": self.dataset.split,
             "way": settings.way,
             "shot": settings.shot,
             "query": settings.query,
@@ -90,38 +251,44 @@ def run_experiment(config: Mapping[str, Any], folder: Path, name: str | None = N
             "inner_steps_test": algorithm.inner_steps_test,
             "norm_mode": settings.norm if algorithm.model.norm_channels() else "none",
             "steps": settings.steps,
-            "best_step": training.best_step,
+            "steps_taken": learned["steps"],
+            "best_step": learned["best_step"],
+            "stopped_by": learned["stop"][0],
+            "stop_reason": learned["stop"][1],
+            "retrained": self.control.retrain,
             "seed": settings.seed,
-            "device": device,
-            "device_name": torch.cuda.get_device_name(device)
-            if device != "cpu"
+            "device": self.device,
+            "device_name": torch.cuda.get_device_name(self.device)
+            if cuda
             else f"CPU, {torch.get_num_threads()} threads",
-            "params": sum(p.numel() for p in trained(meta).values()),
-            f"val_{score}": training.best.mean,
-            "val_ci95": training.best.ci95,
-            "val_tasks": training.best.tasks,
-            f"test_{score}": test.mean,
+            "params": sum(p.numel() for p in trained(training.meta).values()),
+            f"val_{self.score}": best.mean,
+            "val_ci95": best.ci95,
+            "val_tasks": best.tasks,
+            f"test_{self.score}": test.mean,
             "test_ci95": test.ci95,
             "test_tasks": test.tasks,
             "adaptation_curve": test.curve,
         }
-        if not dataset.regression:
-            result["pixel_nearest_neighbour"] = nearest_neighbour(sources["test"], tasks=measure.test_tasks, **tasks)
-        result |= {
-            "train_seconds": round(training.seconds, 1),
-            "tasks_per_second": round(training.tasks_per_second, 1),
+        if not self.dataset.regression:
+            result["pixel_nearest_neighbour"] = nearest_neighbour(self.test, **common)
+            result["confusion"] = test.confusion
+        return result | {
+            "train_seconds": round(seconds, 1),
+            "tasks_per_second": round(steps * algorithm.meta_batch / seconds, 1) if seconds else 0.0,
             "torch_version": str(torch.__version__),
             "git_commit": git_commit(),
         }
-        record.result(result)
+
+    def _pictures(self, folder: Path, learned: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Path]:
+        """What was learned and how, to look at."""
+        assert self.training is not None and self.training.best_meta is not None
+        algorithm, meta = self.phase.algorithm, self.training.best_meta
         pictures = {
-            "curves": report.curves(record.rows, result, folder / "curves.png"),
-            "tasks": report.tasks(algorithm, best, sources["test"], folder / "tasks.png", **tasks),
+            "curves": report.curves(learned["rows"], result, folder / "curves.png"),
+            "layers": report.layers(learned["layers"], result, folder / "layers.png"),
+            "tasks": report.tasks(algorithm, meta, self.test, folder / "tasks.png", **self._tasks),
         }
-        tracker.finish(result, pictures)
-    finally:
-        tracker.close()
-    report.summary(result, folder)
-    if dataset.notice:
-        warn(dataset.notice)
-    return training.best.mean
+        if "confusion" in result:
+            pictures["confusion"] = report.confusion(result, folder / "confusion.png")
+        return pictures

@@ -1,9 +1,11 @@
 """The outer optimiser and its learning-rate schedule, the same for every algorithm."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from metalearn.algorithms.base import Meta, MetaStep, trained
 from metalearn.errors import UserError
@@ -32,6 +34,7 @@ class Outer:
         if warmup < 0 or (clip is not None and clip <= 0):
             raise ValueError(f"warmup={warmup} clip={clip}: warmup must be at least 0, clip above 0 or null")
         self.meta, self.clip = meta, clip
+        self._schedule, self._warmup, self._steps, self._taken = schedule, warmup, steps, 0
         self.parameters = {name: p.requires_grad_() for name, p in trained(meta).items()}
         settings = {key: value for key, value in optimizer.items() if key != "name"}
         kind = getattr(torch.optim, str(optimizer.get("name")), None)
@@ -44,25 +47,65 @@ class Outer:
             kind([trial], **settings).step()
         except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"outer.optimizer: {error}") from error
+        self._base = float(self.optimizer.param_groups[0]["lr"])
+        self._set_lr()
 
-        def factor(step: int) -> float:
-            rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
-            done = step / max(1, steps)
-            return rise * {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[schedule]
+    def step(self, result: MetaStep) -> dict[str, Tensor]:
+        """Change the meta-parameters in place by one step, and take over the running averages.
 
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
-
-    def step(self, result: MetaStep) -> None:
-        """Change the meta-parameters in place by one step, and take over the running averages."""
+        Returns:
+            `grad_norm` before clipping and `weight_norm` after the step, left on their device.
+        """
+        parameters = list(self.parameters.values())
         for name, parameter in self.parameters.items():
             parameter.grad = result.gradients[name]
-        if self.clip is not None:
-            torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.clip)
+        if self.clip is None:
+            norm = _norm([parameter.grad for parameter in parameters])
+        else:
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip)
         self.optimizer.step()
-        self.scheduler.step()
+        self._taken += 1
+        self._set_lr()
         self.meta.update(result.averages)
+        return {"grad_norm": norm, "weight_norm": _norm(parameters)}
 
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
         return float(self.optimizer.param_groups[0]["lr"])
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs beside the meta-parameters: moments, counters."""
+        state: dict[str, Any] = self.optimizer.state_dict()["state"]
+        return state
+
+    def restore(self, meta: Meta, state: dict[str, Any], taken: int) -> None:
+        """Go on after `taken` steps; the hyperparameters remain those of the present configuration.
+
+        Raises:
+            UserError: the parameters are not those of this model.
+        """
+        if {n: v.shape for n, v in meta.items()} != {n: v.shape for n, v in self.meta.items()}:
+            raise UserError("the checkpoint's parameters have other names or shapes than this model's")
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(meta[name])
+        self.meta.update({name: value for name, value in meta.items() if name not in self.parameters})
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self._taken = taken
+        self._set_lr()
+
+    def _set_lr(self) -> None:
+        """A pure function of the steps taken, so that a resumed run needs no state for it."""
+        step, done = self._taken, self._taken / max(1, self._steps)
+        rise = min(1.0, (step + 1) / self._warmup) if self._warmup else 1.0
+        fall = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[self._schedule]
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._base * (rise * fall)
+
+
+def _norm(tensors: Sequence[Tensor | None]) -> Tensor:
+    """The Euclidean norm over all of them."""
+    with torch.no_grad():
+        return torch.stack(torch._foreach_norm([t for t in tensors if t is not None])).norm()

@@ -1,38 +1,154 @@
-"""The record of a run: metrics.csv always, a tracker beside it, result.json at the end."""
+"""The record of a run: tables as CSV files, a tracker beside them, result.json at the end."""
 
 import csv
+import io
 import json
 import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from metalearn.checkpoint import write_atomically
+from metalearn.console import warn
 from metalearn.trackers.base import Tracker
 
-COLUMNS = ("step", "train_loss", "train_{score}", "val_{score}", "val_ci95", "lr", "tasks_per_second", "train_seconds")
+METRICS = ("step", "train_loss", "train_{score}", "val_loss", "val_{score}", "val_ci95", "lr", "grad_norm")
+TIMING = ("step", "tasks_per_second", "train_seconds")  # apart, for no clock shows the same twice
+LAYERS = ("step", "layer", "mean_weight", "inner_change")
+
+
+class Disk:
+    """Writes that may fail without stopping the run: said once, and tried again at the next occasion."""
+
+    def __init__(self) -> None:
+        self.failing: OSError | None = None
+
+    def attempt(self, write: Callable[[], None]) -> bool:
+        """Whether the write went through."""
+        try:
+            write()
+        except OSError as error:
+            if self.failing is None:
+                warn(f"{error.filename or 'the disk'}: {error.strerror or error}; training goes on, what is not "
+                     "written is kept in memory and tried again")  # fmt: skip
+            self.failing = error
+            return False
+        if self.failing is not None:
+            warn("the disk can be written again")
+            self.failing = None
+        return True
+
+
+class Table:
+    """A CSV file that grows; all rows are kept, so that they can be written again."""
+
+    def __init__(self, path: Path, columns: Sequence[str], disk: Disk):
+        self.path, self.columns, self.disk = path, list(columns), disk
+        self.rows: list[dict[str, Any]] = []
+        self._written: int | None = None  # how many rows the file has; None: it must be written afresh
+
+    def write(self, count: int) -> None:
+        """Have the file hold the first `count` rows."""
+        if self._written is not None and count <= self._written:
+            return
+        afresh = self._written is None
+        rows = self.rows[self._written or 0 : count]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore", lineterminator="\n")
+        if afresh:
+            writer.writeheader()
+        writer.writerows(rows)
+        data = text.getvalue().encode()
+
+        def append() -> None:
+            with open(self.path, "ab") as file:
+                file.write(data)
+
+        done = self.disk.attempt(lambda: write_atomically(self.path, lambda f: f.write(data)) if afresh else append())
+        self._written = count if done else None  # half a row may have been written: write the whole file next time
 
 
 class Record:
-    """A run's folder and what is written there while it runs."""
+    """A run's folder and what is written there while it runs.
 
-    def __init__(self, folder: Path, tracker: Tracker, score_name: str):
-        self.folder, self.tracker = folder, tracker
-        self.columns = [column.format(score=score_name) for column in COLUMNS]
-        folder.mkdir(parents=True, exist_ok=True)
-        self.rows: list[dict[str, float]] = []
-        with open(folder / "metrics.csv", "w", newline="") as file:
-            csv.writer(file).writerow(self.columns)
+    A row of metrics.csv is written when the next one begins, for a measurement may still be added to it.
 
-    def log(self, step: int, row: dict[str, float]) -> None:
-        """Append one row to metrics.csv; hand it to the tracker."""
-        row = {"step": step, **row}
-        self.rows.append(row)
-        with open(self.folder / "metrics.csv", "a", newline="") as file:
-            csv.DictWriter(file, self.columns, restval="", extrasaction="ignore").writerow(row)
-        self.tracker.log(step, {name: value for name, value in row.items() if name != "step"})
+    Args:
+        prefix: of the tables' names, for a retraining.
+    """
 
-    def result(self, result: dict[str, Any]) -> None:
-        """Write result.json."""
-        (self.folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    def __init__(self, folder: Path, tracker: Tracker, score_name: str, prefix: str = ""):
+        self.folder, self.tracker, self.disk = folder, tracker, Disk()
+
+        def table(name: str, columns: Sequence[str]) -> Table:
+            return Table(folder / f"{prefix}{name}.csv", [c.format(score=score_name) for c in columns], self.disk)
+
+        self.metrics, self.timing, self.layers = (
+            table("metrics", METRICS),
+            table("timing", TIMING),
+            table("layers", LAYERS),
+        )
+        self._told = 0  # rows that the tracker has
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics.csv."""
+        return self.metrics.rows
+
+    @property
+    def names(self) -> list[str]:
+        """The values that `log` records."""
+        return list(dict.fromkeys([*self.metrics.columns, *self.timing.columns]))
+
+    def start(self, state: dict[str, Any] | None = None) -> None:
+        """Write the tables afresh: empty, or as they stood when `state` was taken."""
+        if state is not None:
+            self.metrics.rows, self.timing.rows, self.layers.rows = (
+                state[name] for name in ("metrics", "timing", "layers")
+            )
+            self._told = len(self.rows) - 1
+        self._write(len(self.rows) - 1)
+
+    def state(self) -> dict[str, Any]:
+        """What `start` needs, as plain values."""
+        return {name: [dict(row) for row in getattr(self, name).rows] for name in ("metrics", "timing", "layers")}
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Values of a meta-step; more of the same step are added to its row."""
+        if not self.rows or self.rows[-1]["step"] != step:
+            self._write(len(self.rows))
+            self.metrics.rows.append({"step": step})
+            self.timing.rows.append({"step": step})
+        for table in (self.metrics, self.timing):
+            table.rows[-1] |= {name: value for name, value in values.items() if name in table.columns}
+
+    def log_layers(self, step: int, means: dict[str, float], changes: dict[str, float]) -> None:
+        """Each layer's mean weight, and how far the inner loop moves it."""
+        self.layers.rows += [
+            {"step": step, "layer": layer, "mean_weight": mean, "inner_change": changes.get(layer, "")}
+            for layer, mean in means.items()
+        ]
+
+    def finish(self) -> None:
+        """The last row is whole."""
+        self._write(len(self.rows))
+
+    def _write(self, count: int) -> None:
+        """Have the files and the tracker know the first `count` rows."""
+        count = max(0, count)
+        self.metrics.write(count)
+        self.timing.write(count)
+        self.layers.write(len(self.layers.rows))
+        for i in range(self._told, count):
+            values = {**self.rows[i], **self.timing.rows[i]}
+            self.tracker.log(values.pop("step"), values)
+        self._told = max(self._told, count)
+
+
+def write_result(folder: Path, result: dict[str, Any]) -> None:
+    """Write result.json, one entry a line."""
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in result.items())
+    write_atomically(folder / "result.json", lambda file: file.write(f"{{\n{lines}\n}}\n".encode()))
 
 
 def git_commit() -> str | None:

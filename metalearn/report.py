@@ -1,5 +1,6 @@
 """What a run shows at its end: a table, the curves, and test tasks as pictures."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,10 @@ def summary(result: Mapping[str, Any], folder: Path) -> None:
     ]
     if "pixel_nearest_neighbour" in result:
         rows.append(["nearest neighbour on pixels, same tasks", f"{result['pixel_nearest_neighbour']:.1%}"])
+    if result["retrained"]:
+        rows.append(["tested after retraining on training and validation classes", f"{result['best_step']} steps"])
+    if result["stopped_by"] != "steps":
+        rows.append([f"stopped at step {result['steps_taken']} by {result['stopped_by']}", result["stop_reason"]])
     rows += [
         ["batch norm", result["norm_mode"]],
         ["training", f"{result['train_seconds']:.0f} s, {result['tasks_per_second']:.0f} tasks/s, {result['device']}"],
@@ -58,16 +63,18 @@ def summary(result: Mapping[str, Any], folder: Path) -> None:
 
 
 def curves(rows: Sequence[Mapping[str, float]], result: Mapping[str, Any], path: Path) -> Path:
-    """Training loss; training, validation and test score; the adaptation curve."""
+    """Training against out-of-sample loss; training, validation and test score; the adaptation curve."""
     plt = _pyplot()
     name = score_of(result)
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
     steps = [row["step"] for row in rows]
-    left.plot(steps, [row["train_loss"] for row in rows], color=PLAIN)
-    left.set(title="query loss in meta-training", xlabel="meta-step", ylabel="loss", yscale="log")
+    held = [row for row in rows if f"val_{name}" in row]
+    left.plot(steps, [row.get("train_loss", math.nan) for row in rows], color=PLAIN, label="training tasks")
+    left.plot([row["step"] for row in held], [row["val_loss"] for row in held], marker="o", label="validation tasks")
+    left.set(title="query loss, training and out-of-sample", xlabel="meta-step", ylabel="loss", yscale="log")
+    left.legend()
     if f"train_{name}" in (rows[0] if rows else {}):
         middle.plot(steps, [row[f"train_{name}"] for row in rows], color=PLAIN, label="training classes")
-    held = [row for row in rows if f"val_{name}" in row]
     bars = {"yerr": [row["val_ci95"] for row in held], "marker": "o", "capsize": 3}
     middle.errorbar([row["step"] for row in held], [row[f"val_{name}"] for row in held], label="validation", **bars)
     middle.axhline(result[f"test_{name}"], color=RIGHT, linestyle="--", label=f"test {spelled(result, 'test')}")
@@ -78,6 +85,57 @@ def curves(rows: Sequence[Mapping[str, float]], result: Mapping[str, Any], path:
     right.set(title="adaptation on test tasks", xlabel="inner step", ylabel=name)
     right.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(f"{result['algo']} on {result['data']}, {result['norm_mode']} batch norm, {result['steps']} steps")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def layers(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: Path) -> Path:
+    """The evolution of each layer's mean weight, and of how far the inner loop moves it."""
+    plt = _pyplot()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    names = list(dict.fromkeys(row["layer"] for row in rows))
+    for i, name in enumerate(names):
+        own = [row for row in rows if row["layer"] == name]
+        look = {"color": plt.get_cmap("viridis")(i / max(1, len(names) - 1) * 0.92), "marker": ".", "label": name}
+        left.plot([row["step"] for row in own], [row["mean_weight"] for row in own], **look)
+        moved = [row for row in own if row["inner_change"] != ""]
+        if any(row["inner_change"] > 0 for row in moved):
+            right.plot([row["step"] for row in moved], [row["inner_change"] for row in moved], **look)
+    left.set(title="mean weight of each layer", xlabel="meta-step", ylabel="mean")
+    right.set(title="change by the inner loop on validation tasks", xlabel="meta-step", ylabel="RMS over weights",
+              yscale="log")  # fmt: skip
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    figure.suptitle(f"{result['algo']} on {result['data']}")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def confusion(result: Mapping[str, Any], path: Path) -> Path:
+    """Which way was taken for which on the test tasks. The numbering of a task's classes means nothing, so an uneven
+    pattern points to a mistake, or to ways that adaptation favours."""
+    plt = _pyplot()
+    counts = result["confusion"]
+    ways = len(counts)
+    shares = [[value / max(1, sum(row)) for value in row] for row in counts]
+    figure, axis = plt.subplots(figsize=(4.6 if ways <= 10 else 7, 4 if ways <= 10 else 6.4), layout="constrained")
+    picture = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if ways <= 10:
+        for i, row in enumerate(shares):
+            for j, value in enumerate(row):
+                axis.text(
+                    j,
+                    i,
+                    f"{value:.1%}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if value > 0.5 else "black",
+                )
+    axis.set(title=f"{result['algo']} on {result['data']}: {result['test_tasks']} test tasks", xlabel="predicted class",
+             ylabel="class", xticks=range(ways), yticks=range(ways))  # fmt: skip
+    figure.colorbar(picture, ax=axis, format=lambda value, _: f"{value:.0%}")
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from metalearn.errors import Interrupted, UserError
+from metalearn.errors import Unfinished, UserError
 
 _HERE = Path(__file__).resolve().parent
 CONF = next(folder for folder in (_HERE / "conf", _HERE.parent / "conf") if folder.is_dir())  # in a wheel; in a clone
@@ -18,7 +18,7 @@ def main(config: Any = None, folder: str | Path | None = None) -> float:
 
     Args:
         config: a composed configuration; without one, it is composed from the words of the command line.
-        folder: of the run; Hydra's, where Hydra runs it, else `runs/<time>`.
+        folder: of the run; Hydra's, where Hydra runs it, else that of `resume`, else `runs/<time>`.
     """
     import time
 
@@ -26,19 +26,25 @@ def main(config: Any = None, folder: str | Path | None = None) -> float:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
+    words = sys.argv[1:]
     if config is None:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("config", overrides=sys.argv[1:])
-    choice = None
+            config = compose("config", overrides=words)
+    choice, group = None, None
     if HydraConfig.initialized():
-        choice = HydraConfig.get().runtime.choices.get("algo")
-        folder = folder or HydraConfig.get().runtime.output_dir
+        hydra = HydraConfig.get()
+        choice, words = hydra.runtime.choices.get("algo"), list(hydra.overrides.task)
+        folder = folder or hydra.runtime.output_dir
+        group = Path(hydra.sweep.dir).name if _sweeping() else None
     values = OmegaConf.to_container(OmegaConf.create(config), resolve=True, throw_on_missing=True)
     from metalearn.experiment import run_experiment  # torch is imported after the configuration has been accepted
+    from metalearn.resume import OWN
 
     assert isinstance(values, dict)
-    place = Path(folder or time.strftime("runs/%Y-%m-%d_%H-%M-%S"))
-    return run_experiment({str(key): value for key, value in values.items()}, place, choice)
+    going_on = values.get("resume") if values.get("resume") != "auto" else None
+    place = Path(folder or going_on or time.strftime("runs/%Y-%m-%d_%H-%M-%S"))
+    words = [word for word in words if not _sets(word, *OWN)]
+    return run_experiment({str(key): value for key, value in values.items()}, place, choice, words, group)
 
 
 def cli() -> None:
@@ -59,13 +65,15 @@ def cli() -> None:
             failed.append(_plain(error))
             _say(failed[-1])
             return float("nan")
-        except Interrupted as error:  # a sweep stops as well
-            _say(str(error))
-            sys.exit(130)
+        except Unfinished as error:  # a sweep stops as well
+            _say(f"{error}; the whole sweep: {_sweep_command()}" if _sweeping() else str(error))
+            sys.exit(error.status)
 
+    typed = sys.argv[1:]
     try:
+        sys.argv[1:] = _going_on(typed)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
-    except (HydraException, OmegaConfBaseException, OSError, ValueError, KeyError) as error:
+    except (HydraException, OmegaConfBaseException, OSError, ValueError, KeyError, UserError) as error:
         if started:  # not a matter of the configuration any more, but a defect: show where
             raise
         failed.append(_plain(error))
@@ -73,7 +81,83 @@ def cli() -> None:
     except KeyboardInterrupt:
         _say("interrupted")
         sys.exit(130)
+    finally:
+        sys.argv[1:] = typed
     sys.exit(2 if failed else 0)
+
+
+def _going_on(words: list[str]) -> list[str]:
+    """The words of the command line, and where a run is resumed, those with which it was begun and its folder."""
+    asked = [word for word in words if _sets(word, "resume")]
+    value = asked[-1].partition("=")[2].strip("'\"") if asked else ""
+    if value in ("", "null") or {"--help", "-h"} & set(words):
+        return words
+    from metalearn import resume
+
+    others = [word for word in words if word not in asked]
+    if {"-m", "--multirun"} & set(words):
+        if value != "auto":
+            raise UserError(f"resume={value}: is for one run; for a sweep: hydra.sweep.dir={value} resume=auto")
+        return words
+    if value != "auto":
+        begun = resume.noted(Path(value))
+        if begun is None:
+            raise UserError(f"resume={value}: no run was begun there (it has no {resume.CONFIG})")
+        names = [_name(word) for word in others]
+        before = [word for word in begun.words if _name(word) not in names]
+        place = resume.hydra_quoted(value)
+        return [*before, *others, f"resume={place}", f"hydra.run.dir={place}"]
+    if any(_sets(word, "hydra.run.dir") for word in words):
+        return words  # it is known where
+    found = _unfinished(others)
+    return words if found is None else [*words, f"hydra.run.dir={resume.hydra_quoted(str(found))}"]
+
+
+def _unfinished(words: list[str]) -> Path | None:
+    """The unfinished run that these words began."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from metalearn import resume
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=[w for w in words if not w.startswith("-")], return_hydra_config=True)
+    pattern = OmegaConf.to_container(config.hydra.run, resolve=False)
+    OmegaConf.set_struct(config, False)
+    config.pop("hydra")
+    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(pattern, dict) and isinstance(values, dict)
+    return resume.unfinished(str(pattern["dir"]), {str(key): value for key, value in values.items()})
+
+
+def _sweeping() -> bool:
+    """Whether this run is one of a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _sweep_command() -> str:
+    """What to type to go on with the sweep that runs."""
+    import shlex
+
+    from hydra.core.hydra_config import HydraConfig
+
+    from metalearn import resume
+
+    words = [word for word in sys.argv[1:] if not _sets(word, "resume", "hydra.sweep.dir")]
+    place = resume.quoted(Path(HydraConfig.get().sweep.dir))
+    return f"{resume.program()} {shlex.join(words)} hydra.sweep.dir={place} resume=auto"
+
+
+def _name(word: str) -> str:
+    """What a word of the command line sets."""
+    return word.partition("=")[0].lstrip("+~")
+
+
+def _sets(word: str, *names: str) -> bool:
+    return "=" in word and _name(word) in names
 
 
 def _say(message: str) -> None:
@@ -98,7 +182,7 @@ def _plain(error: Exception) -> str:
     if text.startswith("Missing mandatory value"):
         return f"{getattr(error, 'full_key', None) or text.split()[-1]}: a value is needed, see --help"
     if "Config group override" in text:
-        return "algo, data, model, outer and tracker need one of their choices, not null: --help lists them"
+        return "algo, data, model, outer, control and tracker need one of their choices, not null: --help lists them"
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}"
     return " ".join(text.split("\n")[0].split())
@@ -108,7 +192,7 @@ def _nearest(key: str) -> str:
     """The setting that was probably meant."""
     from omegaconf import OmegaConf
 
-    names = ["algo", "data", "model", "outer", "tracker", "experiment"]
+    names = ["algo", "data", "model", "outer", "control", "tracker", "experiment"]
     for file in CONF.rglob("*.yaml"):
         group = file.parent.relative_to(CONF).as_posix()
         if group.startswith(("hydra", "experiment")):

@@ -1,6 +1,7 @@
 """The settings of a run that belong to no single part, with their ranges."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from metalearn.models.norm import NormMode
 
@@ -19,6 +20,14 @@ class Evaluation:
 
 
 @dataclass(kw_only=True)
+class Control:
+    """How long is trained: see metalearn.controls. Values are in conf/control/."""
+
+    retrain: bool  # once more, afresh on training and validation classes, for the number of steps that was best
+    cycle: dict[str, Any]  # controls by name, in order
+
+
+@dataclass(kw_only=True)
 class Settings:
     """What is learned and for how long. Values are in conf/config.yaml."""
 
@@ -30,6 +39,8 @@ class Settings:
     norm: NormMode
     device: str
     log_every: int
+    resume: str | None
+    allow_changes: bool
 
     def __post_init__(self) -> None:
         _at_least(self, way=1, shot=1, query=1, steps=0, seed=0, log_every=1)

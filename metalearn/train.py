@@ -1,9 +1,9 @@
-"""The meta-training loop."""
+"""Meta-training as an iterative model: what the controls of metalearn.iteration drive."""
 
 import math
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -13,87 +13,236 @@ from metalearn import checkpoint
 from metalearn.algorithms.base import Algorithm, Meta
 from metalearn.console import Progress
 from metalearn.data.tasks import Source
-from metalearn.evaluate import Score
+from metalearn.errors import UserError
+from metalearn.evaluate import Score, layer_means
 from metalearn.outer import Outer
 from metalearn.record import Record
 
+LAST, BEFORE, BEST = "last.pt", "previous.pt", "best.pt"
 
+
+@dataclass(kw_only=True)
 class Training:
     """Meta-train, measure on validation classes, keep the last and the best learner.
 
-    After `run`, `best` is the score on the validation classes that chose `best.pt`; `seconds` counts
+    After training, `best` is the score on the validation classes that chose `best_meta`; `trained_seconds` counts
     training alone, without evaluation.
+
+    Args:
+        source: of the training tasks.
+        validate: the score of meta-parameters on the validation classes; None in a retraining, which uses them all.
+        spec: see metalearn.spec; goes into every checkpoint.
+        limit: meta-steps, at most.
+        log_every: meta-steps between rows of values.
+        check: called after every meta-step; what it raises leaves everything whole.
+        extra: further content of `last.pt`.
     """
 
-    def __init__(self, algorithm: Algorithm, outer: Outer, source: Source, validate: Callable[[Meta], Score],
-                 record: Record, spec: dict[str, Any], *, device: str, steps: int, log_every: int,
-                 eval_every: int):  # fmt: skip
-        self.algorithm, self.outer, self.source, self.validate = algorithm, outer, source, validate
-        self.record, self.spec, self.device = record, spec, device
-        self.steps, self.log_every, self.eval_every = steps, log_every, eval_every
-        self.meta = outer.meta
-        self.score_name = "mse" if algorithm.regression else "accuracy"
-        self.step, self.seconds, self.best, self.best_step = 0, 0.0, Score(float("nan"), 0.0, 0, []), -1
-        self._since: list[dict[str, Tensor]] = []  # metrics of the steps since the last log, still on the device
+    algorithm: Algorithm
+    outer: Outer
+    source: Source
+    validate: Callable[[Meta], Score] | None
+    record: Record
+    spec: dict[str, Any]
+    device: str
+    limit: int
+    log_every: int
+    check: Callable[[], None] = lambda: None
+    extra: dict[str, Any] = field(default_factory=dict)
 
-    def run(self) -> None:
-        """All steps, with a measurement every `eval_every` and at the end."""
-        with Progress(self.steps) as progress:
-            self._started = time.perf_counter()
-            while self.step < self.steps:
+    def __post_init__(self) -> None:
+        self.meta = self.outer.meta
+        self.score_name = "mse" if self.algorithm.regression else "accuracy"
+        self.step, self.trained_seconds = 0, 0.0
+        self.invalid: str | None = None
+        self.best, self.best_step = Score(math.nan, 0.0, 0, []), -1
+        self.best_meta: Meta | None = None
+        self.measured = -1  # the step of the last measurement
+        self.progress: Progress | None = None
+        self._since: list[dict[str, Tensor]] = []  # metrics of the steps since the last row, still on the device
+        self._row_seconds = 0.0  # that they took
+        self._spent, self._session = 0.0, time.monotonic()
+        self._unsaved: set[str] = set()  # files that the disk has refused
+
+    # -- the model that controls see (metalearn.iteration.Iterated) -------------------------------------------
+
+    @property
+    def seconds(self) -> float:
+        """Time since the start, evaluation included, pauses between sessions not."""
+        return self._spent + time.monotonic() - self._session
+
+    @property
+    def values(self) -> Mapping[str, float]:
+        """The last row of metrics.csv and of timing.csv."""
+        return {**self.record.rows[-1], **self.record.timing.rows[-1]} if self.record.rows else {}
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the values."""
+        return self.record.names
+
+    def training_losses(self, after: int) -> list[float]:
+        """Those of the rows after this step, each the mean over log_every meta-steps."""
+        return [row["train_loss"] for row in self.record.rows if row["step"] > after and "train_loss" in row]
+
+    def train(self, until: int) -> None:
+        """Train up to the next row: at a multiple of log_every, or at `until`."""
+        until = min(until, self.limit, (self.step // self.log_every + 1) * self.log_every)
+        started = time.perf_counter()
+        try:
+            while self.step < until:
                 batch = self.algorithm.draw(self.source, self.step, self.device)
                 result = self.algorithm.meta_gradient(self.meta, batch)
-                self.outer.step(result)
-                self._since.append(result.metrics)
+                norms = self.outer.step(result)
                 self.step += 1
-                evaluating = self.step % self.eval_every == 0 or self.step == self.steps
-                if evaluating or self.step % self.log_every == 0:
-                    row = self._log()
-                    progress.update(self.step, row)
-                    if evaluating:
-                        row |= self._evaluate()
-                        progress.evaluated(self.step, row)
-                    self.record.log(self.step, row)
-                    self._started = time.perf_counter()
-        if self.best_step < 0:  # no step was asked for: the learner before training is the only one
-            self._evaluate()
+                self._since.append({**result.metrics, **norms})
+                self.check()
+        finally:
+            self.trained_seconds += (elapsed := time.perf_counter() - started)
+            self._row_seconds += elapsed
+        self._log()
+
+    def measure(self) -> float:
+        """The validation loss that controls go by: 1 - accuracy, or the mean squared error."""
+        assert self.validate is not None
+        score = self.validate(self.meta)
+        self.measured = self.step
+        values = {f"val_{self.score_name}": score.mean, "val_ci95": score.ci95, "val_loss": score.loss}
+        self.record.log(self.step, values)
+        self.record.log_layers(self.step, layer_means(self.meta), score.changes)
+        sign = -1 if self.algorithm.regression else 1
+        better = sign * score.mean > sign * self.best.mean or math.isnan(self.best.mean)  # at first it is NaN
+        if (self.best_step < 0 or better) and not self.invalid:
+            self.best, self.best_step = score, self.step
+            self.best_meta = {name: value.detach().clone() for name, value in self.meta.items()}
+            self.save(BEST)
+        if self.progress and "train_loss" in self.values:
+            self.progress.evaluated(self.step, dict(self.values))
+        return score.mean if self.algorithm.regression else 1 - score.mean
+
+    def learner(self) -> Any:
+        """The present learner, as metalearn.load gives it."""
+        from metalearn.learner import Learner
+
+        meta = {name: value.detach().clone() for name, value in self.meta.items()}
+        return Learner(self.algorithm, meta, self.spec, self.device)
+
+    def save(self, file: str) -> None:
+        """Write `last.pt` (all that a resumed run needs), `best.pt`, or the present learner under another name.
+
+        A full disk does not stop the training: what could not be written is tried again at the next occasion. After
+        a NaN nothing is written any more, and the last good checkpoint remains.
+        """
+        if self.invalid and file != BEST:
+            return
+        for name in sorted({file} | self._unsaved):
+            self._unsaved.discard(name)
+            if not self.record.disk.attempt(lambda name=name: self._write(name)):  # type: ignore[misc]
+                self._unsaved.add(name)
+
+    # -- its inside -------------------------------------------------------------------------------------------
+
+    def _write(self, name: str) -> None:
+        path = self.record.folder / "checkpoints" / name
+        if name == LAST:
+            checkpoint.save_and_keep(path, path.with_name(BEFORE), {**self._learner(self.meta), "state": self._state()})
+        else:
+            best = name == BEST and self.best_meta is not None
+            content = self._learner(self.best_meta) | {"step": self.best_step} if best else self._learner(self.meta)
+            checkpoint.save(path, content)
+
+    def _learner(self, meta: Meta | None) -> dict[str, Any]:
+        assert meta is not None
+        return {"spec": self.spec, "meta": {n: v.detach() for n, v in meta.items()}, "step": self.step}
+
+    def _state(self) -> dict[str, Any]:
+        """All of this training that is not a learner."""
+        names = self._since[0] if self._since else {}
+        return {
+            "optimizer": self.outer.state(),
+            "best": {"score": asdict(self.best), "step": self.best_step, "meta": self.best_meta},
+            "measured": self.measured,
+            "since": {name: torch.stack([m[name] for m in self._since]) for name in names},
+            "record": self.record.state(),
+            "row_seconds": self._row_seconds,
+            "trained_seconds": self.trained_seconds,
+            "seconds": self.seconds,
+            "random": _random_state(self.device),
+            **{name: value() if callable(value) else value for name, value in self.extra.items()},
+        }
+
+    def restore(self, content: Mapping[str, Any]) -> None:
+        """Go on from the content of a `last.pt`, to the bit."""
+        state = content["state"]
+        self.step = content["step"]
+        self.outer.restore(content["meta"], state["optimizer"], self.step)
+        self.best, self.best_step = Score(**state["best"]["score"]), state["best"]["step"]
+        self.best_meta, self.measured = state["best"]["meta"], state["measured"]
+        values = {name: value.unbind() for name, value in state["since"].items()}
+        count = max(map(len, values.values()), default=0)
+        self._since = [{name: value[i] for name, value in values.items()} for i in range(count)]
+        self.trained_seconds, self._spent, self._row_seconds = (
+            state[name] for name in ("trained_seconds", "seconds", "row_seconds")
+        )
+        self._session = time.monotonic()
+        if self.best_meta is not None:
+            self.save(BEST)  # it may be of a later step, which is still to come
+        _set_random_state(state["random"], self.device)
+
+    def _log(self) -> None:
+        """A row of means since the last one. Reading the values waits for the device, once a row."""
+        stacked = {name: torch.stack([m[name] for m in self._since]) for name in self._since[0]}
+        self._find_invalid(stacked)
+        row = {f"train_{n}": v.mean().item() for n, v in stacked.items() if not n.endswith("_norm")}
+        row["grad_norm"] = stacked["grad_norm"].mean().item()
+        row["lr"] = self.outer.lr
+        row["tasks_per_second"] = len(self._since) * self.algorithm.meta_batch / self._row_seconds
+        row["train_seconds"] = self.trained_seconds
+        self._since, self._row_seconds = [], 0.0
+        self.record.log(self.step, row)
+        if self.progress:
+            self.progress.update(self.step, row)
+
+    def _find_invalid(self, stacked: Mapping[str, Tensor]) -> None:
+        """The first meta-step with a NaN or an infinity, and where it was."""
+        if self.invalid:
+            return
+        first = self.step - len(self._since) + 1
+        kinds = {"loss": "the query loss", "grad_norm": "the meta-gradient", "weight_norm": "a weight"}
+        bad = {name: (~stacked[name].isfinite()).nonzero().flatten().tolist() for name in kinds}
+        found = [(where[0], list(kinds).index(name), name) for name, where in bad.items() if where]
+        if found:
+            at, _, name = min(found)
+            value = stacked[name][at].item()
+            self.invalid = f"{kinds[name]} of meta-step {first + at} is {'NaN' if math.isnan(value) else 'infinite'}"
 
     @property
     def tasks_per_second(self) -> float:
         """Mean over the whole training, evaluation not counted."""
-        return self.step * self.algorithm.meta_batch / self.seconds if self.seconds else 0.0
+        return self.step * self.algorithm.meta_batch / self.trained_seconds if self.trained_seconds else 0.0
 
-    def _log(self) -> dict[str, float]:
-        """Means since the last log. Reading the values waits for the device, once per log."""
-        stacked = {name: torch.stack([m[name] for m in self._since]).mean() for name in self._since[0]}
-        row = {f"train_{name}": value.item() for name, value in stacked.items()}
-        elapsed = time.perf_counter() - self._started
-        self.seconds += elapsed
-        row["lr"] = self.outer.lr
-        row["tasks_per_second"] = len(self._since) * self.algorithm.meta_batch / elapsed
-        row["train_seconds"] = self.seconds
-        self._since.clear()
-        return row
+    def close(self) -> None:
+        """After the last step: measure a learner that was not, and save everything."""
+        if self.validate is None and not self.invalid:
+            self.best_step = self.step
+            self.best_meta = {name: value.detach().clone() for name, value in self.meta.items()}
+            self.save(BEST)
+        elif self.measured != self.step and not self.invalid:
+            self.measure()
+        self.record.finish()
+        self.save(LAST)
+        if self.best_meta is None:
+            raise UserError(f"{self.invalid}, before any measurement: nothing was learned; lower the learning rates "
+                            "(outer.optimizer.lr=, algo.inner_optimizer.lr=) or set outer.clip=")  # fmt: skip
 
-    def _evaluate(self) -> dict[str, float]:
-        score = self.validate(self.meta)
-        sign = -1 if self.algorithm.regression else 1
-        better = sign * score.mean > sign * self.best.mean or math.isnan(self.best.mean)  # at first it is NaN
-        if self.best_step < 0 or better:
-            self.best, self.best_step = score, self.step
-            self.save("best.pt")
-        self.save("last.pt")
-        return {f"val_{self.score_name}": score.mean, "val_ci95": score.ci95}
 
-    def save(self, name: str) -> Path:
-        """Write a checkpoint: the learner, and the state of the outer optimiser."""
-        path = self.record.folder / "checkpoints" / name
-        content = {
-            "spec": self.spec,
-            "meta": {n: v.detach() for n, v in self.meta.items()},
-            "step": self.step,
-            "optimizer": self.outer.optimizer.state_dict(),
-            "best": {"step": self.best_step, "score": self.best.mean},
-        }
-        checkpoint.save(path, content)
-        return path
+def _random_state(device: str) -> dict[str, Tensor]:
+    """Of torch's own generators: nothing here draws from them, but an algorithm of somebody's own may."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | ({} if device == "cpu" else {"cuda": torch.cuda.get_rng_state(device)})
+
+
+def _set_random_state(state: Mapping[str, Tensor], device: str) -> None:
+    torch.set_rng_state(state["cpu"].cpu())
+    if device != "cpu" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)

@@ -8,7 +8,7 @@ from metalearn.data.tasks import Examples, Source, TaskBatch
 
 __all__ = ["Dataset", "Examples", "Source", "Split", "TaskBatch"]
 
-Split = Literal["train", "validation", "test"]
+Split = Literal["train", "validation", "test", "train+validation"]  # the last is for retraining
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,9 @@ def image_dataset(
     number = {class_name: i for i, class_name in enumerate(images.names)}
 
     def source(part: Split, seed: int, device: str) -> ImageTasks:
-        return ImageTasks(images, [number[n] for n in parts[part]], device=device, seed=seed, name=part,
-                          rotate=rotate[part], within_group=within_group)  # fmt: skip
+        classes = [number[name] for piece in part.split("+") for name in parts[piece]]
+        return ImageTasks(images, classes, device=device, seed=seed, name=part, rotate=rotate[part.split("+")[0]],
+                          within_group=within_group)  # fmt: skip
 
     shape = tuple(images.pixels.shape[1:])
     return Dataset(name, split, False, shape, None, source, dark_ink=dark_ink, notice=notice, classes=parts)

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.errors import UserError
-from metalearn.trackers.base import Tracker
+from metalearn.trackers.base import Identity, Tracker
 
 
 class TensorBoard(Tracker):
     """Curves, adaptation curve and pictures in `tensorboard/` of the run's folder: `tensorboard --logdir runs`."""
 
-    def start(self, config: dict[str, Any], folder: Path) -> None:
-        """Open the writer."""
+    def start(self, config: dict[str, Any], folder: Path, identity: Identity) -> None:
+        """Open the writer; a resumed run adds a file to the same folder."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
@@ -34,7 +34,7 @@ class TensorBoard(Tracker):
         for name, path in pictures.items():
             self.writer.add_image(name, np.asarray(Image.open(path).convert("RGB")), dataformats="HWC")
 
-    def close(self) -> None:
+    def close(self, complete: bool) -> None:
         """Flush to disk."""
         if hasattr(self, "writer"):
             self.writer.close()

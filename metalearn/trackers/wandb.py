@@ -6,20 +6,22 @@ from typing import Any
 
 from metalearn.console import say, warn
 from metalearn.errors import UserError
-from metalearn.trackers.base import Tracker
+from metalearn.trackers.base import Identity, Tracker
 
 
 class WandB(Tracker):
     """Curves, adaptation curve, pictures and summary in a W&B run: online when logged in, else offline, and said so.
 
+    A resumed run continues the same W&B run. Offline it is another file with the same run id: `wandb sync` both.
+
     Args:
-        project, group, tags: as in wandb.init.
+        project, group, tags: as in wandb.init; without a group, the runs of a sweep share the sweep's folder name.
     """
 
     def __init__(self, *, project: str, group: str | None, tags: list[str]):
         self.project, self.group, self.tags = project, group, tags
 
-    def start(self, config: dict[str, Any], folder: Path) -> None:
+    def start(self, config: dict[str, Any], folder: Path, identity: Identity) -> None:
         """Open the run; without a login or a network, as files to be sent later."""
         try:
             import wandb
@@ -28,26 +30,32 @@ class WandB(Tracker):
         self.wandb = wandb
         mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
         try:
-            self.run = self._open(mode, config, folder)
-        except (wandb.errors.CommError, wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
-            if mode == "offline":
-                raise UserError(f"tracker=wandb: {error}") from error
-            warn(f"W&B cannot be reached ({error}): logging offline")
-            mode, self.run = "offline", self._open("offline", config, folder)
+            self.run = self._open(mode, config, folder, identity)
+        except Exception as error:  # no network, a wrong key, a server in trouble: wandb has many names for it
+            if mode != "online":
+                raise
+            warn(f"W&B cannot be reached ({' '.join(str(error).split())}): logging offline")
+            mode, self.run = "offline", self._open("offline", config, folder, identity)
         if mode == "offline":
             say(f"W&B is offline (not logged in, or WANDB_MODE): send it later with `wandb sync {self.run.dir}/..`")
 
-    def _open(self, mode: Any, config: dict[str, Any], folder: Path) -> Any:
-        settings = self.wandb.Settings(init_timeout=20, console="off", silent=mode == "offline")
-        run = self.wandb.init(project=self.project, group=self.group, tags=self.tags, config=config, dir=str(folder),
-                              name=f"{folder.parent.name}/{folder.name}", mode=mode, settings=settings)  # fmt: skip
+    def _open(self, mode: Any, config: dict[str, Any], folder: Path, identity: Identity) -> Any:
+        kind = self.wandb.Settings
+        patience = {"finish_timeout": 60} if "finish_timeout" in getattr(kind, "model_fields", {}) else {}
+        settings = kind(init_timeout=20, console="off", silent=mode == "offline", **patience)
+        again = {"resume": "allow"} if identity.resumed and mode == "online" else {}
+        run = self.wandb.init(project=self.project, group=self.group or identity.group, tags=self.tags, config=config,
+                              dir=str(folder), name=f"{folder.parent.name}/{folder.name}", id=identity.name, mode=mode,
+                              settings=settings, **again)  # fmt: skip
         run.define_metric("step")
         run.define_metric("*", step_metric="step")
+        run.define_metric("val_accuracy", step_metric="step", summary="max")
+        run.define_metric("val_mse", step_metric="step", summary="min")
         return run
 
     def log(self, step: int, row: dict[str, float]) -> None:
-        """One row, with the meta-step as x axis."""
-        self.run.log({"step": step, **row})
+        """One row, with the meta-step as x axis; W&B leaves out steps that it already has."""
+        self.run.log({"step": step, **row}, step=step)
 
     def finish(self, result: dict[str, Any], pictures: dict[str, Path]) -> None:
         """The adaptation curve as a line plot, the pictures, and result.json as the summary."""
@@ -57,10 +65,10 @@ class WandB(Tracker):
         self.run.log({"adaptation_curve": plot, **images})
         self.run.summary.update({k: v for k, v in result.items() if not isinstance(v, list)})
 
-    def close(self) -> None:
-        """End the run; what is not yet sent stays on disk."""
+    def close(self, complete: bool) -> None:
+        """End this part of the run; what is not yet sent stays on disk."""
         if hasattr(self, "run"):
-            self.run.finish()
+            self.run.finish(exit_code=0 if complete else 1)
 
 
 def _logged_in() -> bool:

@@ -1,0 +1,49 @@
+"""Iteration controls, composed in conf/control/*.yaml and on the command line."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from metalearn.build import build
+from metalearn.controls.act import (
+    Callback,
+    Error,
+    Evaluate,
+    Info,
+    Save,
+    Step,
+    Warn,
+    WithLoss,
+    WithModel,
+    WithTrainingLosses,
+)
+from metalearn.controls.base import Control
+from metalearn.controls.stop import GL, PQ, InvalidValue, NumberLimit, NumberSinceBest, Patience, Threshold, TimeLimit
+from metalearn.controls.wrap import Skip, WarmUp
+from metalearn.errors import UserError
+
+ALL = {
+    kind.__name__: kind
+    for kind in (Step, Evaluate, Save, NumberLimit, TimeLimit, Patience, NumberSinceBest, Threshold, GL, PQ, InvalidValue,
+                 WarmUp, Skip, Info, Warn, Error, WithLoss, WithTrainingLosses, WithModel, Callback)
+}  # fmt: skip
+
+__all__ = ["ALL", "Control", "make", "make_all", *ALL]
+
+
+def make(name: str, settings: Mapping[str, Any] | None) -> Control:
+    """A control from its name and settings; `_target_` among them names a class of one's own."""
+    where = f"control.cycle.{name}"
+    settings = {} if settings is None else settings
+    if not isinstance(settings, Mapping):
+        raise UserError(f"{where}={settings}: is a group of settings, such as {{n: 5}}")
+    if "_target_" not in settings and name not in ALL:
+        raise UserError(f"{where}: no such control; there are {', '.join(ALL)}, or any class by its _target_")
+    control = build({"_target_": f"metalearn.controls.{name}", **settings}, where)
+    if not isinstance(control, Control):
+        raise UserError(f"{where}._target_={settings['_target_']}: does not make a metalearn.controls.Control")
+    return control
+
+
+def make_all(cycle: Mapping[str, Any]) -> dict[str, Control]:
+    """The controls of a cycle, by name and in order."""
+    return {str(name): make(str(name), settings) for name, settings in cycle.items()}

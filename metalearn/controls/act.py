@@ -1,0 +1,245 @@
+"""Controls that do something: train, measure, save, tell, call."""
+
+import operator
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from metalearn.build import locate
+from metalearn.console import say, warn
+from metalearn.controls.base import Control
+from metalearn.controls.stop import at_least_one
+from metalearn.errors import UserError
+from metalearn.iteration import Iteration, Stop
+
+
+@dataclass(kw_only=True)
+class Step(Control):
+    """Train for n more meta-steps."""
+
+    n: int
+    retrains = True
+
+    def __post_init__(self) -> None:
+        at_least_one(self.n)
+
+    def apply(self, run: Iteration) -> Stop | None:
+        """From where this control began, wherever a resumed run is."""
+        assert run.began is not None
+        return run.train(run.began + self.n)
+
+
+@dataclass(kw_only=True)
+class Evaluate(Control):
+    """Measure on the validation classes, and keep the learner that is the best so far as best.pt."""
+
+    measures = True
+
+    def apply(self, run: Iteration) -> None:
+        """Once a cycle."""
+        run.measure()
+
+
+@dataclass(kw_only=True)
+class Save(Control):
+    """Write a checkpoint.
+
+    Args:
+        file: in checkpoints/. `last.pt` is what a run is resumed from (the one before stays as `previous.pt`); under
+            another name, such as `step_{step}.pt`, it is a learner to keep.
+        seconds: `last.pt` is written in the middle of a long Step as well, so often.
+    """
+
+    file: str = "last.pt"
+    seconds: float = 60.0
+    retrains = True
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.=-]*(\{step\})?[\w.=-]*\.pt", self.file) or self.file.startswith("."):
+            raise ValueError(f"file={self.file}: must be a plain name that ends in .pt; it may have {{step}} in it")
+        if self.file in ("best.pt", "previous.pt"):
+            raise ValueError(f"file={self.file}: is written by itself")
+        if self.seconds <= 0:
+            raise ValueError(f"seconds={self.seconds}: must be above 0")
+        self._saved = time.monotonic()
+
+    def apply(self, run: Iteration) -> None:
+        """Once a cycle."""
+        run.model.save(self.file.format(step=run.step))
+        self._saved = time.monotonic()
+
+    def tick(self, run: Iteration) -> None:
+        """By the clock, unless there is a NaN to save."""
+        if self.file == "last.pt" and time.monotonic() - self._saved >= self.seconds and not run.model.invalid:
+            self.apply(run)
+
+
+@dataclass(kw_only=True)
+class Info(Control):
+    """Show a value: its name in metrics.csv or timing.csv, or what a function of the iteration returns.
+
+    Args:
+        f: such as `grad_norm`, or `mypackage.mymodule.function`.
+    """
+
+    f: str
+
+    def __post_init__(self) -> None:
+        self._value = function(self.f) if "." in self.f else None
+
+    def check(self, run: Iteration, name: str) -> None:
+        """Whether there is such a value."""
+        if self._value is None:
+            known(self.f, run, f"control.cycle.{name}.f={self.f}")
+
+    def apply(self, run: Iteration) -> None:
+        """Once a cycle."""
+        value = self._value(run) if self._value else value_of(self.f, run)
+        say(f"step {run.step}: {self.f} {value}" if self._value is None else f"step {run.step}: {value}")
+
+
+@dataclass(kw_only=True)
+class Warn(Control):
+    """Warn wherever a predicate holds.
+
+    Args:
+        predicate: a comparison such as `grad_norm > 100`, or a function of the iteration, `mypackage.function`.
+        message: what to say; by default the predicate.
+    """
+
+    predicate: str
+    message: str | None = None
+
+    def __post_init__(self) -> None:
+        self._name, self._holds = predicate(self.predicate)
+
+    def check(self, run: Iteration, name: str) -> None:
+        """Whether there is such a value."""
+        if self._name:
+            known(self._name, run, f"control.cycle.{name}.predicate={self.predicate}")
+
+    def apply(self, run: Iteration) -> str | None:
+        """Once a cycle."""
+        if self._holds(run):
+            warn(f"step {run.step}: {self.message or self.predicate}")
+        return None
+
+
+@dataclass(kw_only=True)
+class Error(Warn):
+    """Stop where a predicate holds, and say so as an error; arguments as for Warn."""
+
+    def apply(self, run: Iteration) -> str | None:
+        """Once a cycle."""
+        if not self._holds(run):
+            return None
+        warn(f"ERROR at step {run.step}: {self.message or self.predicate}")
+        return self.message or self.predicate
+
+
+@dataclass(kw_only=True)
+class Callback(Control):
+    """Call a function of the iteration: `mypackage.function(run)`.
+
+    Args:
+        f: the function.
+        stop_if_true: whether it stops the iteration by returning True.
+    """
+
+    f: str
+    stop_if_true: bool = False
+
+    def __post_init__(self) -> None:
+        self._function = function(self.f)
+
+    def apply(self, run: Iteration) -> str | None:
+        """Once a cycle."""
+        stop = self._function(self.argument(run))
+        return f"{self.f} returned True" if self.stop_if_true and stop is True else None
+
+    def argument(self, run: Iteration) -> Any:
+        """What the function is given."""
+        return run
+
+
+@dataclass(kw_only=True)
+class WithLoss(Callback):
+    """Call a function of the loss, in cycles where it was measured; arguments as for Callback."""
+
+    reads_loss = True
+
+    def apply(self, run: Iteration) -> str | None:
+        """Once a cycle that measured."""
+        return super().apply(run) if run.loss is not None else None
+
+    def argument(self, run: Iteration) -> float | None:
+        """The last out-of-sample loss."""
+        return run.loss
+
+
+@dataclass(kw_only=True)
+class WithTrainingLosses(Callback):
+    """Call a function of the training losses recorded in this cycle, a list; arguments as for Callback."""
+
+    def argument(self, run: Iteration) -> list[float]:
+        """Means over log_every meta-steps each."""
+        return run.training_losses
+
+
+@dataclass(kw_only=True)
+class WithModel(Callback):
+    """Call a function of the present learner, as `metalearn.load` would give it; arguments as for Callback."""
+
+    def argument(self, run: Iteration) -> Any:
+        """A metalearn.learner.Learner."""
+        return run.model.learner()
+
+
+_COMPARE = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+def predicate(text: str) -> tuple[str | None, Callable[[Iteration], bool]]:
+    """`NAME < NUMBER` as the name and a function of the iteration; or a dotted path, without a name."""
+    found = re.fullmatch(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*", text)
+    if not found:
+        if not re.fullmatch(r"\w+(\.\w+)+", text):
+            raise UserError(f"predicate={text}: must be a comparison such as 'grad_norm > 100', or package.function")
+        holds_for = function(text)
+        return None, lambda run: bool(holds_for(run))
+    name, compare, number = found[1], _COMPARE[found[2]], float(found[3])
+
+    def holds(run: Iteration) -> bool:
+        value = value_of(name, run)
+        return value is not None and bool(compare(value, number))
+
+    return name, holds
+
+
+def function(path: str) -> Callable[..., Any]:
+    """The function that a dotted path names."""
+    found = locate(path, "control")
+    if not callable(found):
+        raise UserError(f"{path}: is not a function")
+    return found  # type: ignore[no-any-return]
+
+
+def value_of(name: str, run: Iteration) -> float | None:
+    """A value by its name; None where it was not recorded at this step."""
+    own = {"step": run.step, "loss": run.loss, "seconds": run.seconds, "cycles": len(run.cycles)}
+    return own[name] if name in own else run.model.values.get(name)
+
+
+def known(name: str, run: Iteration, where: str) -> None:
+    """UserError where there will never be a value of this name."""
+    names = ["loss", "seconds", "cycles", *run.model.names]
+    if name not in names:
+        raise UserError(f"{where}: no value {name}; there are {', '.join(dict.fromkeys(names))}")

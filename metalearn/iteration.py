@@ -1,0 +1,192 @@
+"""How long to train: small controls around any iterative model, applied in order, once a cycle.
+
+After IteratedModel of MLJ and its packages IterationControl.jl and EarlyStopping.jl (Blaom et al., "MLJ: a Julia package
+for composable machine learning", JOSS 2020). Here what controls read is the recorded history of the run, so that a
+run killed and resumed is controlled as if it had never stopped.
+"""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from metalearn.errors import UserError
+
+if TYPE_CHECKING:
+    from metalearn.controls.base import Control
+
+
+class Iterated(Protocol):
+    """What can be iterated: meta-training, and whatever else improves step by step."""
+
+    step: int  # iterations so far
+    limit: int  # never more than this
+    invalid: str | None  # where a NaN or an infinity arose first, or None
+
+    @property
+    def seconds(self) -> float:
+        """Time spent so far, over all sessions of a resumed run."""
+
+    @property
+    def values(self) -> Mapping[str, float]:
+        """The last recorded values by name."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names that `values` may have."""
+
+    def train(self, until: int) -> None:
+        """At least one iteration, at most up to `until`; returns as soon as there are new values."""
+
+    def measure(self) -> float:
+        """The out-of-sample loss at this moment; lower is better."""
+
+    def training_losses(self, after: int) -> list[float]:
+        """Those recorded after this iteration."""
+
+    def save(self, file: str) -> None:
+        """Keep the model's present state under this name."""
+
+    def learner(self) -> Any:
+        """The model as a user uses it."""
+
+
+@dataclass
+class Cycle:
+    """One round of the controls."""
+
+    step: int = 0  # iterations at its end
+    seconds: float = 0.0  # at its end
+    loss: float | None = None  # out-of-sample, where it was measured
+
+
+class Stop(NamedTuple):
+    """Why the iteration ended."""
+
+    control: str  # its name in the cycle
+    reason: str
+
+
+class Iteration:
+    """An iterative model under control, and the history of its cycles: what a control is given.
+
+    Args:
+        model: what is iterated.
+        controls: by name, in the order in which they are applied.
+
+    Raises:
+        UserError: a control asks for what nothing in the cycle provides.
+    """
+
+    def __init__(self, model: Iterated, controls: Mapping[str, "Control"]):
+        self.model, self.controls = model, controls
+        self._cycles: list[Cycle] = [Cycle()]
+        self._skipped = 0  # cycles that a view leaves out
+        self._position = 0  # the control that is applied
+        self.began: int | None = None  # the iteration at which the present control began
+        for name, control in controls.items():
+            control.check(self, name)
+
+    def run(self) -> Stop:
+        """Apply the controls until one of them, or the model's limit, ends it.
+
+        A control that asks to stop ends the cycle: those after it are not applied.
+        """
+        names = list(self.controls)
+        while True:
+            while self._position < len(names):
+                name = names[self._position]
+                self.began = self.model.step if self.began is None else self.began
+                if asked := self.controls[name].apply(self):
+                    return asked if isinstance(asked, Stop) else Stop(name, asked)
+                self._position, self.began = self._position + 1, None
+            if self.model.step >= self.model.limit:
+                return Stop("steps", f"all {self.model.limit} meta-steps are done")
+            before, cycle = (self._cycles[-2].step if len(self._cycles) > 1 else 0), self._cycles[-1]
+            cycle.step, cycle.seconds = self.model.step, self.model.seconds
+            if cycle.step == before:
+                raise UserError("control.cycle: none of its controls trains; add Step")
+            self._cycles.append(Cycle())
+            self._position = 0
+
+    # -- what controls use ------------------------------------------------------------------------------------
+
+    def train(self, until: int) -> Stop | None:
+        """Train up to an iteration. Between rows of values, controls may look in (`tick`) and stop it."""
+        until = min(until, self.model.limit)
+        while True:
+            for name, control in self.controls.items():
+                if reason := control.tick(self):
+                    return Stop(name, reason)
+            if self.model.step >= until:
+                return None
+            self.model.train(until)
+
+    def measure(self) -> float:
+        """Measure the out-of-sample loss for this cycle, once."""
+        cycle = self._cycles[-1]
+        if cycle.loss is None:
+            cycle.loss = self.model.measure()
+        return cycle.loss
+
+    @property
+    def step(self) -> int:
+        """Iterations so far."""
+        return self.model.step
+
+    @property
+    def cycles(self) -> list[Cycle]:
+        """All cycles, the present one last."""
+        return self._cycles[self._skipped :]
+
+    @property
+    def loss(self) -> float | None:
+        """The out-of-sample loss measured in this cycle; None where it was not."""
+        return self._cycles[-1].loss
+
+    @property
+    def losses(self) -> list[float]:
+        """All out-of-sample losses measured, in order."""
+        return [cycle.loss for cycle in self.cycles if cycle.loss is not None]
+
+    @property
+    def training_losses(self) -> list[float]:
+        """The training losses recorded in this cycle."""
+        return self.model.training_losses(self._cycles[-2].step if len(self._cycles) > 1 else 0)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent."""
+        return self.model.seconds - (self._cycles[self._skipped - 1].seconds if self._skipped else 0.0)
+
+    def after(self, cycles: int) -> "Iteration":
+        """The same iteration as seen by one who came in after so many cycles."""
+        view = copy.copy(self)
+        view._skipped = self._skipped + cycles
+        return view
+
+    # -- resuming ---------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs, as plain values."""
+        return {
+            "cycles": [asdict(cycle) for cycle in self._cycles],
+            "position": self._position,
+            "began": self.began,
+            "controls": {name: control.state() for name, control in self.controls.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on exactly where `state` was taken, be it in the middle of a cycle."""
+        self._cycles = [Cycle(**cycle) for cycle in state["cycles"]]
+        same = list(state["controls"]) == list(self.controls)  # else the cycle was changed: it is begun anew
+        self._position, self.began = (state["position"], state["began"]) if same else (0, None)
+        for name, control in self.controls.items():
+            if name in state["controls"]:
+                control.restore(state["controls"][name])
+
+
+def finite(value: float | None) -> bool:
+    """Whether a loss, where it was measured, is a number."""
+    return value is None or math.isfinite(value)

@@ -1,0 +1,233 @@
+"""Going on with a run: which one, whether it is still the same run, and that nobody else writes to it."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from metalearn import checkpoint
+from metalearn.checkpoint import write_atomically
+from metalearn.console import say, warn
+from metalearn.errors import UserError
+from metalearn.train import BEFORE, LAST
+
+CONFIG = "config.json"  # in a run's folder: how it was begun
+OWN = ("resume", "allow_changes")  # settings that say how to go on, and are no part of what a run is
+
+
+class Note(NamedTuple):
+    """How a run was begun."""
+
+    config: dict[str, Any]
+    words: list[str]  # what was typed, without those of resuming
+    data: str  # a fingerprint of the data set that was found
+    identity: str  # the name that trackers know it by
+    group: str | None  # the sweep that it is one of
+
+
+def _note(folder: Path, begun: Note) -> Note:
+    """Write down how a run begins, before it does anything, as config.json."""
+    write_atomically(folder / CONFIG, lambda file: file.write((json.dumps(begun._asdict(), indent=2) + "\n").encode()))
+    return begun
+
+
+def noted(folder: Path) -> Note | None:
+    """How the run in this folder was begun; None where there is none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        content = json.loads((folder / CONFIG).read_text())
+        if not isinstance(content["config"], dict) or not isinstance(content["words"], list):
+            raise TypeError
+        return Note(**content)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / CONFIG}: damaged: this run cannot be resumed") from error
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The settings in which two configurations differ, as `name: old -> new`."""
+    found = []
+    for name in dict.fromkeys([*old, *new]):
+        a, b = old.get(name), new.get(name)
+        if not prefix and name in OWN:
+            continue
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += changes(a, b, f"{prefix}{name}.")
+        elif a != b or type(a) is not type(b):
+            found.append(f"{prefix}{name}: {_spell(a)} -> {_spell(b)}")
+    # The order of the controls is part of what a run is
+    if prefix == "control.cycle." and not found and list(old) != list(new):
+        found.append(f"control.cycle: {', '.join(old)} -> {', '.join(new)}")
+    return found
+
+
+def _compare(folder: Path, begun: Note, now: Note) -> list[str]:
+    """The changes between what a run was and what it is to be.
+
+    Raises:
+        UserError: there are some, and they were not allowed.
+    """
+    found = changes(begun.config, now.config)
+    if begun.data != now.data:
+        found.append(f"the data set found: {begun.data} -> {now.data}")
+    if found and not now.config.get("allow_changes"):
+        shown = "; ".join(found[:4]) + (f"; and {len(found) - 4} more" if len(found) > 4 else "")
+        raise UserError(f"{folder}: its configuration has changed: {shown}. To go on all the same: allow_changes=true")
+    return found
+
+
+class Opened(NamedTuple):
+    """A run's folder, as it was found."""
+
+    begun: Note
+    content: dict[str, Any] | None  # of the checkpoint to go on from
+    result: dict[str, Any] | None  # of a run that is complete
+
+
+def open_run(folder: Path, now: Note, device: str) -> Opened:
+    """Begin a run in a folder, or go on with the one in it, as `resume` in its configuration says.
+
+    Args:
+        now: what is asked for.
+        device: where the checkpoint's tensors go.
+
+    Raises:
+        UserError: nothing to resume, or a run that must not be overwritten, or one that has changed.
+    """
+    config, begun, result = now.config, noted(folder), folder / "result.json"
+    checkpoints = [path for name in (LAST, BEFORE) if (path := folder / "checkpoints" / name).exists()]
+    if config.get("resume") is None and (checkpoints or result.exists()):
+        raise UserError(f"{folder}: holds a run already: go on with it ({command(folder)}) or choose another folder")
+    if config.get("resume") is None or (begun is None and config["resume"] == "auto"):
+        return Opened(_note(folder, now), None, None)
+    if begun is None:
+        raise UserError(f"resume={folder}: no run was begun there (it has no {CONFIG})")
+    changed = _compare(folder, begun, now)
+    if result.exists() and not changed:
+        return Opened(begun, None, json.loads(result.read_text()))
+    content = _last(checkpoints, device)
+    if changed:
+        say(f"{folder}: going on with changes: {'; '.join(changed)}")
+        if result.exists():
+            result.replace(folder / "result.before_changes.json")
+        begun = _note(folder, now._replace(identity=begun.identity, group=begun.group))
+    say(f"{folder}: " + (f"going on from meta-step {content['step']}" if content else "no checkpoint yet: from step 0"))
+    if content:
+        for name, here in environment().items():
+            if content["state"][name] != here:
+                warn(f"{name}: {content['state'][name]} -> {here}; the last digits may differ")
+    return Opened(begun, content, None)
+
+
+def _last(checkpoints: Sequence[Path], device: str) -> dict[str, Any] | None:
+    """The newest readable one; a damaged one is put aside and said."""
+    for path in checkpoints:
+        try:
+            return checkpoint.read(path, device)
+        except checkpoint.Damaged as error:
+            aside = path.with_name(f"{path.stem}.damaged.pt")
+            path.replace(aside)
+            warn(f"{error}; it is now {aside.name}, going on from the checkpoint before it")
+    if checkpoints:
+        warn("no checkpoint can be read: beginning again from meta-step 0, which leads to the same result")
+    return None
+
+
+def environment() -> dict[str, str]:
+    """What the last bits of a result depend on beside the configuration."""
+    import torch
+
+    return {"torch": str(torch.__version__), "threads": str(torch.get_num_threads())}
+
+
+def unfinished(pattern: str, config: Mapping[str, Any]) -> Path | None:
+    """The last run with this very configuration that has no result and that no process is working on.
+
+    Args:
+        pattern: `hydra.run.dir` as configured: one folder, or one with `${...}` in its last part.
+    """
+    parent, name = Path(pattern).parent, Path(pattern).name
+    candidates = list(parent.glob("*/")) if "${" in name else [Path(pattern)]
+    found = []
+    for folder in candidates:
+        try:
+            run = noted(folder)
+        except UserError:
+            continue
+        if run is None or changes(run.config, plain(config)):
+            continue
+        if "${" in name and ((folder / "result.json").exists() or _locked(folder)):
+            continue
+        found.append(folder)
+    return max(found, key=lambda folder: (folder / CONFIG).stat().st_mtime_ns, default=None)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the run's folder for this process; the system lets go of it whatever becomes of the process.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: nothing is held
+        yield
+        return
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{folder}: another process is working on this run") from error
+        except OSError:  # a file system that knows no locks
+            pass
+        yield
+
+
+def _locked(folder: Path) -> bool:
+    try:
+        with alone(folder):
+            return False
+    except UserError:
+        return True
+    except OSError:
+        return False
+
+
+def command(folder: Path) -> str:
+    """What to type to go on with a run."""
+    return f"{program()} resume={quoted(folder)}"
+
+
+def program() -> str:
+    """As it was called."""
+    return "metalearn" if Path(sys.argv[0]).name == "metalearn" else "python -m metalearn.run"
+
+
+def quoted(folder: Path) -> str:
+    """A path as a value on the command line: for Hydra's grammar, and for the shell."""
+    text = str(folder)
+    plain = all(c.isalnum() or c in "/._-+%@" for c in text)
+    return shlex.quote(text if plain else hydra_quoted(text))
+
+
+def hydra_quoted(text: str) -> str:
+    """A text as a value in Hydra's grammar."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """As it comes back from JSON."""
+    values: dict[str, Any] = json.loads(json.dumps(config, default=str))
+    return values
+
+
+def _spell(value: Any) -> str:
+    return "null" if value is None else json.dumps(value) if isinstance(value, (dict, list, bool)) else str(value)
