@@ -61,7 +61,7 @@ def run_experiment(
         except OSError as error:
             if not experiment.began:
                 raise
-            what, status = f"{error.filename or 'the disk'}: {error.strerror or error}", 1
+            what, status = f"{error.filename or folder}: {error.strerror or error}", 1
         raise Unfinished(f"{what} at meta-step {experiment.save()}; to go on: {resume.command(folder)}", status)
 
 
@@ -181,6 +181,8 @@ class Experiment:
             if learned is None:
                 self._learn(Record(folder, tracker, self.score), check, content)
                 learned, content = self._learned(), None
+            elif not self.control.retrain:
+                raise UserError(f"control.retrain=false: {folder} is in its retraining already")
             if self.control.retrain:
                 say(f"training afresh on training and validation classes, for {learned['best_step']} meta-steps")
                 self.phase = self._phase("train+validation")

@@ -21,21 +21,21 @@ class Disk:
     """Writes that may fail without stopping the run: said once, and tried again at the next occasion."""
 
     def __init__(self) -> None:
-        self.failing: OSError | None = None
+        self.failing: set[Path] = set()
 
-    def attempt(self, write: Callable[[], None]) -> bool:
-        """Whether the write went through."""
+    def attempt(self, path: Path, write: Callable[[], Any]) -> bool:
+        """Whether the write of this file went through."""
         try:
             write()
         except OSError as error:
-            if self.failing is None:
-                warn(f"{error.filename or 'the disk'}: {error.strerror or error}; training goes on, what is not "
-                     "written is kept in memory and tried again")  # fmt: skip
-            self.failing = error
+            if not self.failing:
+                warn(f"{path}: {error.strerror or error}; training goes on, and writing is tried again")
+            self.failing.add(path)
             return False
-        if self.failing is not None:
-            warn("the disk can be written again")
-            self.failing = None
+        if path in self.failing:
+            self.failing.remove(path)
+            if not self.failing:
+                warn("the disk can be written again, and everything has been")
         return True
 
 
@@ -64,7 +64,10 @@ class Table:
             with open(self.path, "ab") as file:
                 file.write(data)
 
-        done = self.disk.attempt(lambda: write_atomically(self.path, lambda f: f.write(data)) if afresh else append())
+        def rewrite() -> None:
+            write_atomically(self.path, lambda file: file.write(data))
+
+        done = self.disk.attempt(self.path, rewrite if afresh else append)
         self._written = count if done else None  # half a row may have been written: write the whole file next time
 
 
@@ -106,7 +109,7 @@ class Record:
             self.metrics.rows, self.timing.rows, self.layers.rows = (
                 state[name] for name in ("metrics", "timing", "layers")
             )
-            self._told = len(self.rows) - 1
+            self._told = max(0, len(self.rows) - 1)
         self._write(len(self.rows) - 1)
 
     def state(self) -> dict[str, Any]:

@@ -49,6 +49,16 @@ def main(config: Any = None, folder: str | Path | None = None) -> float:
 
 def cli() -> None:
     """As the user types it: a mistake is one line and exit status 2."""
+    try:
+        status = _cli()
+    except KeyboardInterrupt:
+        _say("interrupted before there was anything to save")
+        sys.stdout.flush()
+        os._exit(130)  # Python itself may end by the signal, where C code was interrupted
+    sys.exit(status)
+
+
+def _cli() -> int:
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -78,12 +88,9 @@ def cli() -> None:
             raise
         failed.append(_plain(error))
         _say(failed[-1])
-    except KeyboardInterrupt:
-        _say("interrupted")
-        sys.exit(130)
     finally:
         sys.argv[1:] = typed
-    sys.exit(2 if failed else 0)
+    return 2 if failed else 0
 
 
 def _going_on(words: list[str]) -> list[str]:
@@ -179,6 +186,8 @@ def _plain(error: Exception) -> str:
         return f"{name}: no such setting{_nearest(name)}; --help explains them, --cfg job shows all"
     if "missing EQUAL" in text:
         return f"{text.split(chr(39))[1]}: write settings as key=value; --help explains them"
+    if key := re.search(r"node `([^`]*)` is not a container", text):
+        return f"{key[1]}: is a group of settings, not a value"
     if text.startswith("Missing mandatory value"):
         return f"{getattr(error, 'full_key', None) or text.split()[-1]}: a value is needed, see --help"
     if "Config group override" in text:

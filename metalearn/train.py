@@ -4,6 +4,8 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,7 +36,7 @@ class Training:
         spec: see metalearn.spec; goes into every checkpoint.
         limit: meta-steps, at most.
         log_every: meta-steps between rows of values.
-        check: called after every meta-step; what it raises leaves everything whole.
+        check: called before every meta-step; what it raises leaves everything whole.
         extra: further content of `last.pt`.
     """
 
@@ -62,7 +64,6 @@ class Training:
         self._since: list[dict[str, Tensor]] = []  # metrics of the steps since the last row, still on the device
         self._row_seconds = 0.0  # that they took
         self._spent, self._session = 0.0, time.monotonic()
-        self._unsaved: set[str] = set()  # files that the disk has refused
 
     # -- the model that controls see (metalearn.iteration.Iterated) -------------------------------------------
 
@@ -91,12 +92,12 @@ class Training:
         started = time.perf_counter()
         try:
             while self.step < until:
+                self.check()
                 batch = self.algorithm.draw(self.source, self.step, self.device)
                 result = self.algorithm.meta_gradient(self.meta, batch)
                 norms = self.outer.step(result)
                 self.step += 1
                 self._since.append({**result.metrics, **norms})
-                self.check()
         finally:
             self.trained_seconds += (elapsed := time.perf_counter() - started)
             self._row_seconds += elapsed
@@ -135,19 +136,18 @@ class Training:
         """
         if self.invalid and file != BEST:
             return
-        for name in sorted({file} | self._unsaved):
-            self._unsaved.discard(name)
-            if not self.record.disk.attempt(lambda name=name: self._write(name)):  # type: ignore[misc]
-                self._unsaved.add(name)
+        folder, disk = self.record.folder / "checkpoints", self.record.disk
+        refused = {path.name for path in disk.failing if path.parent == folder}
+        for name in sorted({file} | refused & {LAST, BEST}):
+            disk.attempt(folder / name, partial(self._write, folder / name))
 
     # -- its inside -------------------------------------------------------------------------------------------
 
-    def _write(self, name: str) -> None:
-        path = self.record.folder / "checkpoints" / name
-        if name == LAST:
+    def _write(self, path: Path) -> None:
+        if path.name == LAST:
             checkpoint.save_and_keep(path, path.with_name(BEFORE), {**self._learner(self.meta), "state": self._state()})
         else:
-            best = name == BEST and self.best_meta is not None
+            best = path.name == BEST and self.best_meta is not None
             content = self._learner(self.best_meta) | {"step": self.best_step} if best else self._learner(self.meta)
             checkpoint.save(path, content)
 

@@ -52,7 +52,9 @@ def test_main_returns_the_best_validation_score(tmp_path):
 
 @pytest.mark.parametrize(("regression", "best"), [(False, 4), (True, 2)])
 def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
+    from metalearn.controls import make_all
     from metalearn.evaluate import Score
+    from metalearn.iteration import Iteration
     from metalearn.record import Record
     from metalearn.trackers.base import Tracker
     from metalearn.train import Training
@@ -72,9 +74,9 @@ def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
                   meta={"w": torch.zeros(1)}, steps=6)  # fmt: skip
     scores = iter([0.5, 0.9, 0.7])  # after steps 2, 4 and 6
     record = Record(tmp_path, Tracker(), "mse" if regression else "accuracy")
-    training = Training(algo, outer, None, lambda meta: Score(next(scores), 0.0, 1, []), record, {}, device="cpu",
-                        steps=6, log_every=1, eval_every=2)  # fmt: skip
-    training.run()
+    training = Training(algorithm=algo, outer=outer, source=None, validate=lambda meta: Score(next(scores), 0.0, 1, []),
+                        record=record, spec={}, device="cpu", limit=6, log_every=1)  # fmt: skip
+    Iteration(training, make_all({"Step": {"n": 2}, "Evaluate": {}, "Save": {}})).run()
     assert training.best_step == best and training.best.mean == (0.5 if regression else 0.9)
     assert weights(tmp_path, "best.pt")["w"] == -best and weights(tmp_path)["w"] == -6
 

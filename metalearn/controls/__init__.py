@@ -23,8 +23,8 @@ from metalearn.errors import UserError
 
 ALL = {
     kind.__name__: kind
-    for kind in (Step, Evaluate, Save, NumberLimit, TimeLimit, Patience, NumberSinceBest, Threshold, GL, PQ, InvalidValue,
-                 WarmUp, Skip, Info, Warn, Error, WithLoss, WithTrainingLosses, WithModel, Callback)
+    for kind in (Step, Evaluate, Save, NumberLimit, TimeLimit, Patience, NumberSinceBest, Threshold, GL, PQ,
+                 InvalidValue, WarmUp, Skip, Info, Warn, Error, WithLoss, WithTrainingLosses, WithModel, Callback)
 }  # fmt: skip
 
 __all__ = ["ALL", "Control", "make", "make_all", *ALL]

@@ -27,7 +27,7 @@ class NumberLimit(Control):
 
 @dataclass(kw_only=True)
 class TimeLimit(Control):
-    """Stop after so many hours of this run, those before a resumption included; looked at in the middle of a Step too."""
+    """Stop after so many hours of this run, over all its sessions; looked at in the middle of a Step too."""
 
     hours: float
 

@@ -41,9 +41,11 @@ class WandB(Tracker):
 
     def _open(self, mode: Any, config: dict[str, Any], folder: Path, identity: Identity) -> Any:
         kind = self.wandb.Settings
-        patience = {"finish_timeout": 60} if "finish_timeout" in getattr(kind, "model_fields", {}) else {}
+        patience: dict[str, Any] = (
+            {"finish_timeout": 60} if "finish_timeout" in getattr(kind, "model_fields", {}) else {}
+        )
         settings = kind(init_timeout=20, console="off", silent=mode == "offline", **patience)
-        again = {"resume": "allow"} if identity.resumed and mode == "online" else {}
+        again: dict[str, Any] = {"resume": "allow"} if identity.resumed and mode == "online" else {}
         run = self.wandb.init(project=self.project, group=self.group or identity.group, tags=self.tags, config=config,
                               dir=str(folder), name=f"{folder.parent.name}/{folder.name}", id=identity.name, mode=mode,
                               settings=settings, **again)  # fmt: skip

@@ -1,0 +1,73 @@
+"""Many command lines, one after the other, without waiting for the imports each time.
+
+A process that has imported what is heavy (and computed nothing) forks a child for each; the child runs
+`python -m metalearn.run` as typed, with its own folder, environment, output and exit status.
+"""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+
+class Typist:
+    """The side of the tests."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._process = subprocess.Popen([sys.executable, "-m", "tests.typed"], stdin=subprocess.PIPE, text=True,
+                                         stdout=subprocess.PIPE)  # fmt: skip
+
+    def __call__(self, *words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+        out, error = self._folder / "out", self._folder / "error"
+        order = {"words": words, "cwd": str(cwd), "environment": environment, "out": str(out), "error": str(error)}
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        status = int(self._process.stdout.readline())
+        return subprocess.CompletedProcess(words, status, out.read_text(), error.read_text())
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def child(order: dict) -> None:
+    for number, name in ((1, "out"), (2, "error")):
+        os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.chdir(order["cwd"])
+    os.environ.update(order["environment"])
+    signal.alarm(120)
+    sys.argv = ["metalearn", *order["words"]]
+    try:
+        runpy.run_module("metalearn.run", run_name="__main__", alter_sys=True)
+        status = 0
+    except SystemExit as end:
+        status = end.code or 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def main() -> None:
+    import hydra  # noqa: F401
+    import torchvision  # noqa: F401
+
+    import metalearn.experiment  # noqa: F401
+
+    for line in sys.stdin:
+        if (number := os.fork()) == 0:
+            child(json.loads(line))
+        _, status = os.waitpid(number, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()
