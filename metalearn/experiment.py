@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from metalearn import report, resume
-from metalearn.algorithms.base import Algorithm, Meta, trained
+from metalearn.algorithms.base import RATE, Algorithm, Meta, trained
 from metalearn.build import build, call
 from metalearn.console import Progress, say, warn
 from metalearn.controls import make_all
@@ -291,6 +291,8 @@ class Experiment:
             "layers": report.layers(learned["layers"], result, folder / "layers.png"),
             "tasks": report.tasks(algorithm, meta, self.test, folder / "tasks.png", **self._tasks),
         }
+        if any(row["layer"].startswith(RATE) for row in learned["layers"]):
+            pictures["rates"] = report.rates(learned["layers"], result, folder / "rates.png")
         if "confusion" in result:
             pictures["confusion"] = report.confusion(result, folder / "confusion.png")
         return pictures

@@ -1,8 +1,8 @@
 """How long to train: small controls around any iterative model, applied in order, once a cycle.
 
 After IteratedModel of MLJ with its packages IterationControl.jl and EarlyStopping.jl (Blaom et al., "MLJ: a Julia
-package for composable machine learning", JOSS 2020). What controls read here is the recorded history of the run, so that
-a run killed and resumed is controlled as if it had never stopped.
+package for composable machine learning", JOSS 2020). What controls read is the recorded history of the run, so that a
+run killed and resumed is controlled as if it had never stopped.
 """
 
 import copy

@@ -1,14 +1,14 @@
 """What a run shows at its end: a table, the curves, and test tasks as pictures."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from metalearn import console
-from metalearn.algorithms.base import Algorithm, Meta, nth
+from metalearn.algorithms.base import RATE, Algorithm, Meta, nth
 from metalearn.data import Dataset
 from metalearn.data.tasks import Source
 from metalearn.settings import Settings
@@ -93,23 +93,47 @@ def curves(rows: Sequence[Mapping[str, float]], result: Mapping[str, Any], path:
 def layers(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: Path) -> Path:
     """The evolution of each layer's mean weight, and of how far the inner loop moves it."""
     plt = _pyplot()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    names = list(dict.fromkeys(row["layer"] for row in rows))
-    for i, name in enumerate(names):
-        own = [row for row in rows if row["layer"] == name]
-        look = {"color": plt.get_cmap("viridis")(i / max(1, len(names) - 1) * 0.92), "marker": ".", "label": name}
-        left.plot([row["step"] for row in own], [row["mean_weight"] for row in own], **look)
+    rows = [row for row in rows if not row["layer"].startswith(RATE)]
+    norms = any(row["layer"].startswith("norms") for row in rows)  # near 1/2, beside which the others are all 0
+    figure, axes = plt.subplots(1, 3 if norms else 2, figsize=(15 if norms else 11, 4), layout="constrained")
+    for own, look in _by_layer(rows):
+        place = axes[1 if own[0]["layer"].startswith("norms") else 0]
+        place.plot([row["step"] for row in own], [row["mean_weight"] for row in own], **look)
         moved = [row for row in own if row["inner_change"] != ""]
         if any(row["inner_change"] > 0 for row in moved):
-            right.plot([row["step"] for row in moved], [row["inner_change"] for row in moved], **look)
-    left.set(title="mean weight of each layer", xlabel="meta-step", ylabel="mean")
-    right.set(title="change by the inner loop on validation tasks", xlabel="meta-step", ylabel="RMS over weights",
-              yscale="log")  # fmt: skip
-    figure.legend(*left.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+            axes[-1].plot([row["step"] for row in moved], [row["inner_change"] for row in moved], **look)
+    axes[0].set(title="mean weight of each layer", xlabel="meta-step", ylabel="mean")
+    if norms:
+        axes[1].set(title="mean of batch norm's gamma and beta", xlabel="meta-step")
+    axes[-1].set(title="change by the inner loop on validation tasks", xlabel="meta-step", yscale="log",
+                 ylabel="RMS over the weights of a layer")  # fmt: skip
+    shown = [entry for axis in axes[:-1] for entry in zip(*axis.get_legend_handles_labels(), strict=True)]
+    figure.legend(*zip(*shown, strict=True), loc="outside right upper", fontsize=8)
     figure.suptitle(f"{result['algo']} on {result['data']}")
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path
+
+
+def rates(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: Path) -> Path:
+    """The evolution of the learned inner rates, where an algorithm has them: each layer's mean."""
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    for own, look in _by_layer([row for row in rows if row["layer"].startswith(RATE)]):
+        axis.plot([row["step"] for row in own], [row["mean_weight"] for row in own], **look)
+    axis.set(title=f"learned inner rates: {result['algo']} on {result['data']}", xlabel="meta-step", ylabel="mean rate")
+    figure.legend(loc="outside right upper", fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def _by_layer(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[list[Mapping[str, Any]], dict[str, Any]]]:
+    """The rows of each layer, and how its curve looks."""
+    names = list(dict.fromkeys(row["layer"] for row in rows))
+    for i, name in enumerate(names):
+        colour = _pyplot().get_cmap("viridis")(i / max(1, len(names) - 1) * 0.92)
+        yield [row for row in rows if row["layer"] == name], {"color": colour, "marker": ".", "label": name}
 
 
 def confusion(result: Mapping[str, Any], path: Path) -> Path:

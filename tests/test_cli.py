@@ -7,7 +7,6 @@ import pytest
 
 from tests.conftest import QUICK, ROOT
 
-PICTURES = {"curves", "layers", "tasks", "confusion"}
 EXPERIMENTS = sorted(
     file.relative_to(ROOT / "conf" / "experiment").with_suffix("").as_posix()
     for file in (ROOT / "conf" / "experiment").rglob("*.yaml")
@@ -108,54 +107,3 @@ def test_an_experiment_runs(run, omniglot_root, tmp_path):
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert result["data"] == "omniglot" and result["params"] == 112261  # 4 blocks of 64, head of 64 x 5
-
-
-def test_the_wandb_tracker_writes_a_run_that_can_be_read_back(run, tmp_path):
-    done = run(*QUICK, "tracker=wandb", "tracker.group=mine", "tracker.tags=[a,b]", "hydra.run.dir=out", WANDB_MODE="offline",
-               WANDB_API_KEY="")  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "W&B is offline" in done.stdout
-    (file,) = (tmp_path / "out").rglob("*.wandb")
-    history, summary = read_wandb(file)
-    rows = list(csv.DictReader(open(tmp_path / "out" / "metrics.csv")))
-    logged = [row for row in history if "train_loss" in row]
-    assert [int(row["step"]) for row in logged] == [1, 2, 3]
-    assert [float(row["train_loss"]) for row in logged] == [float(row["train_loss"]) for row in rows]
-    assert PICTURES <= {key.split("/")[0] for row in history for key in row}
-    assert summary["val_accuracy"] == max(float(row["val_accuracy"]) for row in rows if row["val_accuracy"])
-    assert summary["test_accuracy"] == json.loads((tmp_path / "out" / "result.json").read_text())["test_accuracy"]
-
-
-def read_wandb(file):
-    """History rows and summary of an offline run: records in LevelDB's log format behind a header of 7 bytes."""
-    from wandb.proto import wandb_internal_pb2
-
-    history, summary, data, at, part = [], {}, file.read_bytes(), 7, b""
-    while at + 7 < len(data):
-        if (room := 32768 - at % 32768) < 7:  # no header fits into the rest of a block
-            at += room
-            continue
-        size, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
-        part, at = part + data[at + 7 : at + 7 + size], at + 7 + size
-        if kind not in (1, 4):  # a first or middle part
-            continue
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(part)
-        part = b""
-        if record.history.item:
-            history.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.history.item})
-        for item in record.summary.update:
-            summary[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
-    return history, summary
-
-
-def test_the_tensorboard_tracker(run, tmp_path):
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    done = run(*QUICK, "tracker=tensorboard", "hydra.run.dir=out")
-    assert done.returncode == 0, done.stderr
-    events = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
-    events.Reload()
-    assert [e.step for e in events.Scalars("train/loss")] == [1, 2, 3]
-    assert len(events.Scalars("test/adaptation_curve")) == 3 and set(events.Tags()["images"]) == PICTURES

@@ -29,7 +29,7 @@ def query_loss(algo, meta, batch):
 
 
 @pytest.mark.parametrize("norm", ["transductive", "support"])
-@pytest.mark.parametrize("name", ["maml", "anil"])
+@pytest.mark.parametrize("name", ["maml", "anil", "metasgd"])
 @pytest.mark.parametrize("steps", [1, 3])
 def test_second_order_gradient_equals_finite_differences(name, norm, steps):
     algo, batch = algorithm(name, inner_steps=steps, norm=norm), batch_of()
@@ -115,7 +115,7 @@ def test_the_higher_engine_runs_any_torch_optimizer():
     assert all(g.isfinite().all() for g in gradients.values()) and gradients["convs.0.weight"].abs().max() > 0
 
 
-@pytest.mark.parametrize("name", ["maml", "fomaml", "anil", "reptile"])
+@pytest.mark.parametrize("name", ["maml", "fomaml", "anil", "reptile", "metasgd"])
 @pytest.mark.parametrize("chunk", [1, 2])
 def test_chunks_do_not_matter(name, chunk):
     batch = batch_of(tasks=5, shot=10 if name == "reptile" else 2)

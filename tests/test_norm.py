@@ -7,7 +7,7 @@ from metalearn.algorithms.base import nth
 from metalearn.models.norm import MOMENTUM, BatchNorm, Pass
 from tests.conftest import algorithm, batch_of, meta_of
 
-ALGORITHMS = ["maml", "fomaml", "anil", "reptile", "pretrain"]
+ALGORITHMS = ["maml", "fomaml", "anil", "metasgd", "reptile", "pretrain"]
 
 
 def outputs(algo, meta, batch, query=None, steps=2):

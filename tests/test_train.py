@@ -94,7 +94,7 @@ def test_the_test_score_is_that_of_the_best_checkpoint_on_test_classes(tmp_path)
 
 
 @pytest.mark.parametrize("norm", ["transductive", "support", "per_step"])
-@pytest.mark.parametrize("name", ["maml", "fomaml", "anil", "reptile", "pretrain"])
+@pytest.mark.parametrize("name", ["maml", "fomaml", "anil", "metasgd", "reptile", "pretrain"])
 def test_every_algorithm_learns_in_every_norm_mode(name, norm, small_glyphs):
     """After some meta-steps, held-out tasks are solved better than before."""
     settings = {"meta_batch": 64 if name == "pretrain" else 6, "chunk": 6}

@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metalearn.data.tasks import Source, TaskBatch
-from metalearn.inner import EngineName, make_engine
+from metalearn.inner import EngineName, Loss, make_engine
 from metalearn.models.base import Functional, MetaModel, Weights, linear
 from metalearn.models.norm import MOMENTUM, NormMode, Pass
 
 Meta = dict[str, Tensor]  # all that is learned over tasks: parameters by name, and running statistics
 RUNNING = "running."  # prefix of those entries of Meta that are averages, not parameters
+RATE = "rate."  # prefix of learned inner rates, where an algorithm has them
 Item = TypeVar("Item")
 
 
@@ -97,6 +98,14 @@ class Algorithm:
                 meta[f"{RUNNING}{layer}"] = fresh.repeat(self.inner_steps + 1, 1, 1)  # [S+1, 2, C]
         return meta
 
+    def weights(self, meta: Meta) -> Weights:
+        """The model's own parameters among the meta-parameters."""
+        return trained(meta)
+
+    def descend(self, meta: Meta, loss: Loss, start: Weights, second_order: bool) -> Iterator[Weights]:
+        """The inner loop's weights, for ever: see metalearn.inner.Batched.descend."""
+        return self.inner.descend(loss, start, second_order)
+
     def adapts(self, name: str) -> bool:
         """Whether the inner loop adapts this parameter; the others are shared by all tasks."""
         return True
@@ -109,7 +118,7 @@ class Algorithm:
             support_x: [T, N*K, ...]; support_y: [T, N*K] int64, or real [T, K, D].
             training: keep what a meta-gradient needs. Without it nothing depends on other tasks or on history.
         """
-        parameters = trained(meta)
+        parameters = self.weights(meta)
         shared = {name: w for name, w in parameters.items() if not self.adapts(name)}
         start = expand({name: w for name, w in parameters.items() if self.adapts(name)}, len(support_x))
         seen: list[list[Tensor]] = []
@@ -129,7 +138,7 @@ class Algorithm:
             seen, loss = [statistics] * self.inner_steps, loss_of_head
         else:
             loss = loss_of_all
-        for step, fast in enumerate(self.inner.descend(loss, start, training and self.second_order)):
+        for step, fast in enumerate(self.descend(meta, loss, start, training and self.second_order)):
             yield Adapted(shared | fast, support_x, step, self.running(meta, step, training), tuple(seen))
 
     def meta_sums(self, meta: Meta, batch: TaskBatch) -> MetaStep:

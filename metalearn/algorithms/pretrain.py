@@ -1,15 +1,14 @@
 """The pretraining baseline."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from metalearn.algorithms.base import Adapted, Algorithm, Meta, MetaStep, trained
+from metalearn.algorithms.base import Algorithm, Meta, MetaStep, trained
 from metalearn.data.tasks import Source, TaskBatch
+from metalearn.models.base import Weights
 
 CLASSIFIER = "classifier."  # prefix of the head over all training classes
 
@@ -41,10 +40,9 @@ class Pretrain(Algorithm):
         """The head, or everything."""
         return self.finetune == "all" or name.startswith("head.")
 
-    def adapt(self, meta: Meta, support_x: Tensor, support_y: Tensor, training: bool = False) -> Iterator[Adapted]:
-        """Fine-tune on the support set, without the classifier over the training classes."""
-        own = {name: value for name, value in meta.items() if not name.startswith(CLASSIFIER)}
-        return super().adapt(own, support_x, support_y, training)
+    def weights(self, meta: Meta) -> Weights:
+        """Without the classifier over the training classes, which has no part in adaptation."""
+        return {name: value for name, value in super().weights(meta).items() if not name.startswith(CLASSIFIER)}
 
     def draw(self, source: Source, step: int, device: str) -> TaskBatch:
         """`meta_batch` single examples, as one task without a support set."""

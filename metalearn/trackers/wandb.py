@@ -44,7 +44,8 @@ class WandB(Tracker):
         patience: dict[str, Any] = (
             {"finish_timeout": 60} if "finish_timeout" in getattr(kind, "model_fields", {}) else {}
         )
-        settings = kind(init_timeout=20, console="off", silent=mode == "offline", **patience)
+        patience["init_timeout"] = float(os.environ.get("WANDB_INIT_TIMEOUT") or 20)
+        settings = kind(console="off", silent=mode == "offline", **patience)
         again: dict[str, Any] = {"resume": "allow"} if identity.resumed and mode == "online" else {}
         run = self.wandb.init(project=self.project, group=self.group or identity.group, tags=self.tags, config=config,
                               dir=str(folder), name=f"{folder.parent.name}/{folder.name}", id=identity.name, mode=mode,
