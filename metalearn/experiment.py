@@ -6,10 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from metalearn import report, resume
-from metalearn.algorithms.base import RATE, Algorithm, Meta, trained
+from metalearn import outcome, report, resume
+from metalearn.algorithms.base import Algorithm, Meta
 from metalearn.build import build, call
 from metalearn.console import Progress, say, warn
 from metalearn.controls import make_all
@@ -18,10 +16,10 @@ from metalearn.data.splits import digest
 from metalearn.data.tasks import Source
 from metalearn.device import keep_memory, resolve
 from metalearn.errors import Unfinished, UserError
-from metalearn.evaluate import Score, evaluate, nearest_neighbour
+from metalearn.evaluate import Score, evaluate
 from metalearn.iteration import Iteration
 from metalearn.outer import Outer
-from metalearn.record import Record, git_commit, write_result
+from metalearn.record import Record, write_result
 from metalearn.settings import Control, Evaluation, Settings
 from metalearn.signals import Signals, Stopped
 from metalearn.spec import algorithm_of, spec_of
@@ -129,16 +127,16 @@ class Experiment:
             limit=self.settings.steps if learned is None else learned["best_step"],
             log_every=self.settings.log_every,
             check=check,
-            extra={"first": learned, **resume.environment()},
+            extra={"first": learned, **resume.environment(self.device)},
         )
 
     def _evaluate(self, meta: Meta, check: Callable[[], None]) -> Score:
         return evaluate(
-            self.phase.algorithm, meta, self.validation, tasks=self.measure.tasks, between=check, **self._tasks
+            self.phase.algorithm, meta, self.validation, tasks=self.measure.tasks, between=check, **self.tasks
         )
 
     @property
-    def _tasks(self) -> dict[str, Any]:
+    def tasks(self) -> dict[str, Any]:
         """What every measured task has in common."""
         settings = self.settings
         return {"way": settings.way, "shot": settings.shot, "query": self.measure.query, "device": self.device}
@@ -161,9 +159,8 @@ class Experiment:
         Args:
             check: called where the run can be stopped; what it raises stops it.
         """
-        data = (
-            f"{self.dataset.name}, {digest(self.dataset.classes)[:12]}" if self.dataset.classes else self.dataset.name
-        )
+        classes = self.dataset.classes
+        data = f"{self.dataset.name}, {digest(classes)[:12]}" if classes else self.dataset.name
         now = resume.Note(resume.plain(self.config), list(words), data, secrets.token_hex(4), group)
         begun, content, result = resume.open_run(folder, now, self.device)
         if result is not None:
@@ -187,9 +184,10 @@ class Experiment:
                 say(f"training afresh on training and validation classes, for {learned['best_step']} meta-steps")
                 self.phase = self._phase("train+validation")
                 self._learn(Record(folder, Tracker(), self.score, "retrain_"), check, content, learned)
-            result = self._test(learned, check)
+            assert self.training is not None
+            result = outcome.test(self, self.training, learned, check)
             report.summary(result, folder)  # shown before it is written: a full disk must not lose it
-            tracker.finish(result, self._pictures(folder, learned, result))
+            tracker.finish(result, outcome.pictures(self, self.training, learned, result, folder))
             write_result(folder, result)  # last of all: the mark of a run that is complete
         finally:
             tracker.close(complete=(folder / "result.json").exists())
@@ -229,70 +227,3 @@ class Experiment:
             "rows": training.record.rows,
             "layers": training.record.layers.rows,
         }
-
-    def _test(self, learned: Mapping[str, Any], check: Callable[[], None]) -> dict[str, Any]:
-        """Test the learner that was best, or was retrained, once; returns all that result.json says."""
-        training, settings, algorithm = self.training, self.settings, self.phase.algorithm
-        assert training is not None and training.best_meta is not None
-        best, measure = Score(**learned["best"]), self.measure
-        say(f"testing the learner of step {training.best_step} on {measure.test_tasks} tasks")
-        common = {"tasks": measure.test_tasks, "between": check, **self._tasks}
-        test = evaluate(algorithm, training.best_meta, self.test, curve=True, **common)
-        seconds = learned["seconds"] + (training.trained_seconds if self.control.retrain else 0.0)
-        steps = learned["steps"] + (training.step if self.control.retrain else 0)
-        cuda = self.device != "cpu"
-        result = {
-            "algo": self.phase.spec["name"],
-            "data": self.dataset.name,
-            "split": self.dataset.split,
-            "way": settings.way,
-            "shot": settings.shot,
-            "query": settings.query,
-            "eval_query": measure.query,
-            "inner_steps_train": algorithm.inner_steps,
-            "inner_steps_test": algorithm.inner_steps_test,
-            "norm_mode": settings.norm if algorithm.model.norm_channels() else "none",
-            "steps": settings.steps,
-            "steps_taken": learned["steps"],
-            "best_step": learned["best_step"],
-            "stopped_by": learned["stop"][0],
-            "stop_reason": learned["stop"][1],
-            "retrained": self.control.retrain,
-            "seed": settings.seed,
-            "device": self.device,
-            "device_name": torch.cuda.get_device_name(self.device)
-            if cuda
-            else f"CPU, {torch.get_num_threads()} threads",
-            "params": sum(p.numel() for p in trained(training.meta).values()),
-            f"val_{self.score}": best.mean,
-            "val_ci95": best.ci95,
-            "val_tasks": best.tasks,
-            f"test_{self.score}": test.mean,
-            "test_ci95": test.ci95,
-            "test_tasks": test.tasks,
-            "adaptation_curve": test.curve,
-        }
-        if not self.dataset.regression:
-            result["pixel_nearest_neighbour"] = nearest_neighbour(self.test, **common)
-            result["confusion"] = test.confusion
-        return result | {
-            "train_seconds": round(seconds, 1),
-            "tasks_per_second": round(steps * algorithm.meta_batch / seconds, 1) if seconds else 0.0,
-            "torch_version": str(torch.__version__),
-            "git_commit": git_commit(),
-        }
-
-    def _pictures(self, folder: Path, learned: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Path]:
-        """What was learned and how, to look at."""
-        assert self.training is not None and self.training.best_meta is not None
-        algorithm, meta = self.phase.algorithm, self.training.best_meta
-        pictures = {
-            "curves": report.curves(learned["rows"], result, folder / "curves.png"),
-            "layers": report.layers(learned["layers"], result, folder / "layers.png"),
-            "tasks": report.tasks(algorithm, meta, self.test, folder / "tasks.png", **self._tasks),
-        }
-        if any(row["layer"].startswith(RATE) for row in learned["layers"]):
-            pictures["rates"] = report.rates(learned["layers"], result, folder / "rates.png")
-        if "confusion" in result:
-            pictures["confusion"] = report.confusion(result, folder / "confusion.png")
-        return pictures

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from metalearn import checkpoint
 from metalearn.checkpoint import write_atomically
 from metalearn.console import say, warn
@@ -120,7 +122,7 @@ def open_run(folder: Path, now: Note, device: str) -> Opened:
         begun = _note(folder, now._replace(identity=begun.identity, group=begun.group))
     say(f"{folder}: " + (f"going on from meta-step {content['step']}" if content else "no checkpoint yet: from step 0"))
     if content:
-        for name, here in environment().items():
+        for name, here in environment(device).items():
             if content["state"][name] != here:
                 warn(f"{name}: {content['state'][name]} -> {here}; the last digits may differ")
     return Opened(begun, content, None)
@@ -140,11 +142,9 @@ def _last(checkpoints: Sequence[Path], device: str) -> dict[str, Any] | None:
     return None
 
 
-def environment() -> dict[str, str]:
+def environment(device: str) -> dict[str, str]:
     """What the last bits of a result depend on beside the configuration."""
-    import torch
-
-    return {"torch": str(torch.__version__), "threads": str(torch.get_num_threads())}
+    return {"torch": str(torch.__version__), "threads": str(torch.get_num_threads()), "device": device}
 
 
 def unfinished(pattern: str, config: Mapping[str, Any]) -> Path | None:

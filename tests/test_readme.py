@@ -8,7 +8,7 @@ from metalearn.compare import markdown
 from tests.conftest import ROOT
 from tests.test_learner import config
 
-STUDY = ROOT / "experiments" / "five_algorithms"
+STUDY = ROOT / "experiments" / "algorithms"
 FLOORS = {"maml": 0.96, "fomaml": 0.95, "anil": 0.95, "reptile": 0.90, "pretrain": 0.88}
 
 
@@ -21,7 +21,7 @@ def test_the_results_table_is_that_of_the_runs():
 def test_the_runs_are_of_the_present_defaults(algo, data):
     result = json.loads((STUDY / f"{data}_{algo}" / "result.json").read_text())
     node = config(f"algo={algo}", f"data={data}", "eval.test_tasks=600")
-    node["steps"] = 1000 if data == "glyphs" else node["steps"]  # as experiments/five_algorithms/run.sh says
+    node["steps"] = 1000 if data == "glyphs" else node["steps"]  # as experiments/algorithms/run.sh says
     for key in ("way", "shot", "query", "steps", "seed"):
         assert result[key] == node[key], key
     assert (result["inner_steps_train"], result["inner_steps_test"]) == (

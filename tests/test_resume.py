@@ -64,7 +64,7 @@ class Countdown:
 @pytest.fixture
 def no_pictures(monkeypatch):
     """They take longer than all the rest."""
-    monkeypatch.setattr("metalearn.experiment.Experiment._pictures", lambda *a: {})
+    monkeypatch.setattr("metalearn.outcome.pictures", lambda *a: {})
 
 
 def resumed_at(folder, words, countdown):
