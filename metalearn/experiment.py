@@ -19,7 +19,7 @@ from metalearn.errors import Unfinished, UserError
 from metalearn.evaluate import Score, evaluate
 from metalearn.iteration import Iteration
 from metalearn.outer import Outer
-from metalearn.record import Record, write_result
+from metalearn.record import Disk, Record, write_result
 from metalearn.settings import Control, Evaluation, Settings
 from metalearn.signals import Signals, Stopped
 from metalearn.spec import algorithm_of, spec_of
@@ -97,7 +97,9 @@ class Experiment:
             source.check(self.settings.way, self.settings.shot, self.measure.query)
         self.score = "mse" if self.dataset.regression else "accuracy"
         self.training: Training | None = None
-        Iteration(self._training(Record(Path(), Tracker(), self.score), lambda: None), make_all(self.control.cycle))
+        Iteration(
+            self._training(Record(Path(), Tracker(), self.score, Disk()), lambda: None), make_all(self.control.cycle)
+        )
 
     def _source(self, part: Split) -> Source:
         return self.dataset.source(part, self.settings.seed, self.device)
@@ -170,24 +172,29 @@ class Experiment:
         if self.dataset.notice:
             warn(self.dataset.notice)
         say(f"{folder}: {report.headline(self.settings, self.phase.algorithm, self.dataset, self.device)}")
-        tracker = Shielded(self.tracker)
+        tracker, disk = Shielded(self.tracker), Disk()
+        record = Record(folder, tracker, self.score, disk)
         try:
             identity = Identity(begun.identity, begun.group, resumed=content is not None)
             tracker.start({**self.config, "spec": self.phase.spec}, folder, identity)
             learned = content["state"]["first"] if content else None
             if learned is None:
-                self._learn(Record(folder, tracker, self.score), check, content)
+                self._learn(record, check, content)
                 learned, content = self._learned(), None
             elif not self.control.retrain:
                 raise UserError(f"control.retrain=false: {folder} is in its retraining already")
+            else:
+                record.start(learned["record"])
+                record.finish()
             if self.control.retrain:
                 say(f"training afresh on training and validation classes, for {learned['best_step']} meta-steps")
                 self.phase = self._phase("train+validation")
-                self._learn(Record(folder, Tracker(), self.score, "retrain_"), check, content, learned)
+                self._learn(Record(folder, Tracker(), self.score, disk, "retrain_"), check, content, learned)
             assert self.training is not None
             result = outcome.test(self, self.training, learned, check)
             report.summary(result, folder)  # shown before it is written: a full disk must not lose it
             tracker.finish(result, outcome.pictures(self, self.training, learned, result, folder))
+            disk.settle()
             write_result(folder, result)  # last of all: the mark of a run that is complete
         finally:
             tracker.close(complete=(folder / "result.json").exists())
@@ -224,6 +231,5 @@ class Experiment:
             "steps": training.step,
             "stop": training.extra["stop"],
             "seconds": training.trained_seconds,
-            "rows": training.record.rows,
-            "layers": training.record.layers.rows,
+            "record": training.record.state(),
         }

@@ -83,14 +83,14 @@ def pictures(experiment: "Experiment", training: Training, learned: Mapping[str,
     """What was learned and how, to look at; arguments as for `test`."""
     assert training.best_meta is not None
     made = {
-        "curves": report.curves(learned["rows"], result, folder / "curves.png"),
-        "layers": report.layers(learned["layers"], result, folder / "layers.png"),
+        "curves": report.curves(learned["record"]["metrics"], result, folder / "curves.png"),
+        "layers": report.layers(learned["record"]["layers"], result, folder / "layers.png"),
         "tasks": report.tasks(
             training.algorithm, training.best_meta, experiment.test, folder / "tasks.png", **experiment.tasks
         ),
     }
-    if any(row["layer"].startswith(RATE) for row in learned["layers"]):
-        made["rates"] = report.rates(learned["layers"], result, folder / "rates.png")
+    if any(row["layer"].startswith(RATE) for row in learned["record"]["layers"]):
+        made["rates"] = report.rates(learned["record"]["layers"], result, folder / "rates.png")
     if "confusion" in result:
         made["confusion"] = report.confusion(result, folder / "confusion.png")
     return made

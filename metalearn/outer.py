@@ -90,7 +90,8 @@ class Outer:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(meta[name])
-        self.meta.update({name: value for name, value in meta.items() if name not in self.parameters})
+        averages = {name: value for name, value in meta.items() if name not in self.parameters}
+        self.meta.update({name: value.to(self.meta[name].device) for name, value in averages.items()})
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self._taken = taken

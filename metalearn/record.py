@@ -21,7 +21,7 @@ class Disk:
     """Writes that may fail without stopping the run: said once, and tried again at the next occasion."""
 
     def __init__(self) -> None:
-        self.failing: set[Path] = set()
+        self.failing: dict[Path, Callable[[], Any]] = {}  # what could not be written, and how it is
 
     def attempt(self, path: Path, write: Callable[[], Any]) -> bool:
         """Whether the write of this file went through."""
@@ -30,13 +30,23 @@ class Disk:
         except OSError as error:
             if not self.failing:
                 warn(f"{path}: {error.strerror or error}; training goes on, and writing is tried again")
-            self.failing.add(path)
+            self.failing[path] = write
             return False
         if path in self.failing:
-            self.failing.remove(path)
+            del self.failing[path]
             if not self.failing:
                 warn("the disk can be written again, and everything has been")
         return True
+
+    def settle(self) -> None:
+        """Write what is still outstanding.
+
+        Raises:
+            OSError: it cannot be written even now.
+        """
+        for path, write in list(self.failing.items()):
+            write()
+            del self.failing[path]
 
 
 class Table:
@@ -77,11 +87,12 @@ class Record:
     A row of metrics.csv is written when the next one begins, for a measurement may still be added to it.
 
     Args:
+        disk: what the run writes with.
         prefix: of the tables' names, for a retraining.
     """
 
-    def __init__(self, folder: Path, tracker: Tracker, score_name: str, prefix: str = ""):
-        self.folder, self.tracker, self.disk = folder, tracker, Disk()
+    def __init__(self, folder: Path, tracker: Tracker, score_name: str, disk: Disk, prefix: str = ""):
+        self.folder, self.tracker, self.disk = folder, tracker, disk
 
         def table(name: str, columns: Sequence[str]) -> Table:
             return Table(folder / f"{prefix}{name}.csv", [c.format(score=score_name) for c in columns], self.disk)

@@ -1,6 +1,7 @@
 """Going on with a run: which one, whether it is still the same run, and that nobody else writes to it."""
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -98,7 +99,7 @@ def open_run(folder: Path, now: Note, device: str) -> Opened:
 
     Args:
         now: what is asked for.
-        device: where the checkpoint's tensors go.
+        device: on which it is to go on.
 
     Raises:
         UserError: nothing to resume, or a run that must not be overwritten, or one that has changed.
@@ -109,12 +110,13 @@ def open_run(folder: Path, now: Note, device: str) -> Opened:
         raise UserError(f"{folder}: holds a run already: go on with it ({command(folder)}) or choose another folder")
     if config.get("resume") is None or (begun is None and config["resume"] == "auto"):
         return Opened(_note(folder, now), None, None)
+    _clear(folder)
     if begun is None:
         raise UserError(f"resume={folder}: no run was begun there (it has no {CONFIG})")
     changed = _compare(folder, begun, now)
     if result.exists() and not changed:
         return Opened(begun, None, json.loads(result.read_text()))
-    content = _last(checkpoints, device)
+    content = _last(checkpoints)
     if changed:
         say(f"{folder}: going on with changes: {'; '.join(changed)}")
         if result.exists():
@@ -128,11 +130,19 @@ def open_run(folder: Path, now: Note, device: str) -> Opened:
     return Opened(begun, content, None)
 
 
-def _last(checkpoints: Sequence[Path], device: str) -> dict[str, Any] | None:
+def _clear(folder: Path) -> None:
+    """Remove what a process killed in the middle of a write has left behind."""
+    for place in (folder, folder / "checkpoints"):
+        for file in place.glob(".*"):
+            if re.fullmatch(r"\..+\.(pt|csv|json)\.\w{8}|\..+\.pt\.link", file.name):
+                file.unlink(missing_ok=True)
+
+
+def _last(checkpoints: Sequence[Path]) -> dict[str, Any] | None:
     """The newest readable one; a damaged one is put aside and said."""
     for path in checkpoints:
         try:
-            return checkpoint.read(path, device)
+            return checkpoint.read(path)
         except checkpoint.Damaged as error:
             aside = path.with_name(f"{path.stem}.damaged.pt")
             path.replace(aside)

@@ -172,13 +172,14 @@ class Training:
         }
 
     def restore(self, content: Mapping[str, Any]) -> None:
-        """Go on from the content of a `last.pt`, to the bit."""
+        """Go on from the content of a `last.pt` (on the CPU), to the bit."""
         state = content["state"]
         self.step = content["step"]
         self.outer.restore(content["meta"], state["optimizer"], self.step)
         self.best, self.best_step = Score(**state["best"]["score"]), state["best"]["step"]
-        self.best_meta, self.measured = state["best"]["meta"], state["measured"]
-        values = {name: value.unbind() for name, value in state["since"].items()}
+        self.measured, best = state["measured"], state["best"]["meta"]
+        self.best_meta = None if best is None else {name: value.to(self.device) for name, value in best.items()}
+        values = {name: value.to(self.device).unbind() for name, value in state["since"].items()}
         count = max(map(len, values.values()), default=0)
         self._since = [{name: value[i] for name, value in values.items()} for i in range(count)]
         self.trained_seconds, self._spent, self._row_seconds = (
@@ -243,6 +244,6 @@ def _random_state(device: str) -> dict[str, Tensor]:
 
 
 def _set_random_state(state: Mapping[str, Tensor], device: str) -> None:
-    torch.set_rng_state(state["cpu"].cpu())
+    torch.set_rng_state(state["cpu"])
     if device != "cpu" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -392,10 +392,10 @@ def test_a_full_disk_stops_no_training_and_loses_nothing(typed, tmp_path, disk):
 
 def test_a_disk_that_is_full_for_a_while(tmp_path, monkeypatch, capsys):
     """In the middle of a row: the file is written again as a whole, without half a row."""
-    from metalearn.record import Record
+    from metalearn.record import Disk, Record
     from metalearn.trackers.base import Tracker
 
-    record = Record(tmp_path, Tracker(), "accuracy")
+    record = Record(tmp_path, Tracker(), "accuracy", Disk())
     record.start()
     real, broken = open, []
 
@@ -429,6 +429,31 @@ def test_a_disk_that_is_full_for_a_while(tmp_path, monkeypatch, capsys):
     assert [line.split(",")[:2] for line in lines[1:]] == [[str(step), str(step / 7)] for step in range(1, 9)]
     said = capsys.readouterr().out
     assert said.count("No space left") == 1 and said.count("can be written again") == 1
+
+
+def test_a_run_is_not_complete_while_a_table_is_not(tmp_path, monkeypatch):
+    """Room for result.json, but none for a copy of metrics.csv."""
+    from metalearn import record
+    from metalearn.errors import Unfinished
+    from metalearn.experiment import run_experiment
+    from tests.test_learner import config
+    from tests.test_resume import SINUSOID, same
+
+    run_experiment(config(*SINUSOID), tmp_path / "whole")
+    before = record.write_atomically
+
+    def refuse(path, write):
+        if path.name == "metrics.csv":
+            raise OSError(28, "No space left on device", str(path))
+        before(path, write)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "write_atomically", refuse)
+        with pytest.raises(Unfinished, match=r"metrics\.csv: No space left on device at meta-step 20; to go on: "):
+            run_experiment(config(*SINUSOID), tmp_path / "run")
+    assert not (tmp_path / "run" / "result.json").exists() and not (tmp_path / "run" / "metrics.csv").exists()
+    run_experiment(config(*SINUSOID, "resume=auto"), tmp_path / "run")
+    same(tmp_path / "whole", tmp_path / "run")
 
 
 # -- in Python -------------------------------------------------------------------------------------------------

@@ -194,6 +194,8 @@ def kill_until_done(folder, words, seed, most, patience):
 def test_a_process_killed_at_random_moments_ends_as_the_one_left_alone(whole, tmp_path):
     assert kill_until_done(tmp_path, [*WORDS, "hydra.run.dir=run"], seed=1, most=6, patience=6) >= 3
     same(whole, tmp_path / "run")
+    left = [file.name for file in tmp_path.rglob(".*") if file.name not in (".hydra", ".lock")]
+    assert not left, left  # nothing of half-written files
     kept = sorted(file.name for file in (whole / "checkpoints").glob("step_*.pt"))
     assert len(kept) == 6 and kept == sorted(file.name for file in (tmp_path / "run" / "checkpoints").glob("step_*.pt"))
 

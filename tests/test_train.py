@@ -55,7 +55,7 @@ def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
     from metalearn.controls import make_all
     from metalearn.evaluate import Score
     from metalearn.iteration import Iteration
-    from metalearn.record import Record
+    from metalearn.record import Disk, Record
     from metalearn.trackers.base import Tracker
     from metalearn.train import Training
 
@@ -73,7 +73,7 @@ def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
     outer = Outer(optimizer={"name": "SGD", "lr": 1.0}, schedule="constant", warmup=0, clip=None,
                   meta={"w": torch.zeros(1)}, steps=6)  # fmt: skip
     scores = iter([0.5, 0.9, 0.7])  # after steps 2, 4 and 6
-    record = Record(tmp_path, Tracker(), "mse" if regression else "accuracy")
+    record = Record(tmp_path, Tracker(), "mse" if regression else "accuracy", Disk())
     training = Training(algorithm=algo, outer=outer, source=None, validate=lambda meta: Score(next(scores), 0.0, 1, []),
                         record=record, spec={}, device="cpu", limit=6, log_every=1)  # fmt: skip
     Iteration(training, make_all({"Step": {"n": 2}, "Evaluate": {}, "Save": {}})).run()
