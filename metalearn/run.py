@@ -110,14 +110,20 @@ def _going_on(words: list[str]) -> list[str]:
         begun = resume.noted(Path(value))
         if begun is None:
             raise UserError(f"resume={value}: no run was begun there (it has no {resume.CONFIG})")
-        names = [_name(word) for word in others]
-        before = [word for word in begun.words if _name(word) not in names]
+        again = {word.partition("=")[0] for word in others}  # what was added before cannot be added once more
+        before = [word for word in begun.words if word.partition("=")[0] not in again]
         place = resume.hydra_quoted(value)
-        return [*before, *others, f"resume={place}", f"hydra.run.dir={place}"]
+        return _before([*before, f"resume={place}", f"hydra.run.dir={place}"], others)
     if any(_sets(word, "hydra.run.dir") for word in words):
         return words  # it is known where
     found = _unfinished(others)
-    return words if found is None else [*words, f"hydra.run.dir={resume.hydra_quoted(str(found))}"]
+    return words if found is None else _before([f"hydra.run.dir={resume.hydra_quoted(str(found))}"], words)
+
+
+def _before(first: list[str], words: list[str]) -> list[str]:
+    """Settings put before the first of the others; options and settings must not be mixed."""
+    at = next((i for i, word in enumerate(words) if "=" in word and not word.startswith("-")), 0)
+    return [*words[:at], *first, *words[at:]]
 
 
 def _unfinished(words: list[str]) -> Path | None:
@@ -158,13 +164,9 @@ def _sweep_command() -> str:
     return f"{resume.program()} {shlex.join(words)} hydra.sweep.dir={place} resume=auto"
 
 
-def _name(word: str) -> str:
-    """What a word of the command line sets."""
-    return word.partition("=")[0].lstrip("+~")
-
-
 def _sets(word: str, *names: str) -> bool:
-    return "=" in word and _name(word) in names
+    """Whether a word of the command line sets one of these."""
+    return "=" in word and word.partition("=")[0].lstrip("+~") in names
 
 
 def _say(message: str) -> None:
