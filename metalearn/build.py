@@ -18,7 +18,7 @@ def locate(target: str, where: str) -> Any:
     module, _, name = target.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UserError(f"{where}._target_={target}: cannot be imported ({error})") from error
 
 

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,44 +22,31 @@ class Damaged(UserError):
     """A file that is no checkpoint, or no longer one."""
 
 
-def save(path: Path, content: dict[str, Any]) -> None:
-    """Write atomically, with the digest of the content.
-
-    Raises:
-        OSError: the disk is full, the folder is gone or may not be written; the file is then the old one.
-    """
+def pack(content: dict[str, Any]) -> bytes:
+    """A checkpoint as it lies in its file, with the digest of its content."""
     content = {"format": FORMAT, **content}
-    buffer = io.BytesIO()  # torch would turn the system's error for a full disk into one of its own
+    buffer = io.BytesIO()
     torch.save({**content, "digest": digest(content)}, buffer)
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
-
-
-def save_and_keep(path: Path, before: Path, content: dict[str, Any]) -> None:
-    """As `save`; the file that was there before is kept as `before`."""
-    if path.exists():
-        link = path.with_name(f".{before.name}.link")
-        link.unlink(missing_ok=True)
-        try:
-            os.link(path, link)
-        except OSError:  # a file system without links
-            shutil.copyfile(path, link)
-        os.replace(link, before)
-    save(path, content)
+    return buffer.getvalue()
 
 
 def read(path: Path, device: str = "cpu") -> dict[str, Any]:
     """The content of a checkpoint. Only tensors and plain values are read; code in the file is never run.
 
     Raises:
-        UserError: no such file.
+        UserError: no such file, or it cannot be read at this moment.
         Damaged: not a checkpoint, or one whose digest is not that of its content.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint") from error
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+    try:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError, TypeError, IndexError,
-            AttributeError, UnicodeDecodeError, AssertionError, OverflowError, MemoryError) as error:  # fmt: skip
+            AttributeError, UnicodeDecodeError, AssertionError, OverflowError) as error:  # fmt: skip
         raise Damaged(f"{path}: damaged, or not a checkpoint of metalearn") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise Damaged(f"{path}: not a checkpoint of metalearn, or of another version")
@@ -76,20 +63,40 @@ def digest(content: Any) -> str:
     return state.hexdigest()
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Let `write` fill a temporary file, and put it in the place of `path` once it lies on the disk whole."""
+def write_atomically(path: Path, data: bytes, before: Path | None = None) -> None:
+    """Fill a temporary file, and put it in the place of `path` once it lies on the disk whole.
+
+    Args:
+        before: under which name the file that it replaces is kept.
+
+    Raises:
+        OSError: the disk is full, the folder is gone or may not be written; the file is then the old one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         os.chmod(temporary, 0o644)
         with os.fdopen(handle, "wb") as file:
-            write(file)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if before is not None and path.exists():
+            _keep(path, before)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _keep(path: Path, before: Path) -> None:
+    """Let `before` be the same file as `path`, for a moment."""
+    link = path.with_name(f".{before.name}.link")
+    link.unlink(missing_ok=True)
+    try:
+        os.link(path, link)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, link)
+    os.replace(link, before)
 
 
 def _feed(update: Callable[[bytes], None], value: Any) -> None:

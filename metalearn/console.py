@@ -1,5 +1,8 @@
 """What a person sees in the terminal: plain lines, warnings, a progress bar, a table."""
 
+import contextlib
+import os
+import sys
 from collections.abc import Sequence
 from functools import cache
 from types import TracebackType
@@ -14,23 +17,28 @@ def console() -> "Console":
     """Standard output, in colour where it is a terminal."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True)
+    class Steady(Console):
+        def on_broken_pipe(self) -> None:
+            """Nobody reads any more (`| head`): that ends no training, as rich would have it."""
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return Steady(highlight=False, soft_wrap=True)
 
 
-def say(text: str) -> None:
+def say(text: str, style: str | None = None) -> None:
     """One plain line."""
-    console().print(text, markup=False)
+    with contextlib.suppress(OSError):  # a log on a full disk ends no training either
+        console().print(text, style=style, markup=False)
 
 
 def warn(text: str) -> None:
     """One line that stands out, in a log file as well."""
-    console().print(f"WARNING: {text}", style="bold yellow", markup=False)
+    say(f"WARNING: {text}", style="bold yellow")
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A small table; the first column is a name."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     grid = Table(title=title, title_justify="left", show_header=any(columns), box=box.SIMPLE)
@@ -39,7 +47,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for row in rows:
         grid.add_row(*row)
     # Wider than the terminal rather than folded: a path must stay in one piece to be copied
-    Console(highlight=False, width=max(console().width, 200)).print(grid)
+    with contextlib.suppress(OSError):
+        type(console())(highlight=False, width=max(console().width, 200)).print(grid)
 
 
 class Progress:
@@ -69,7 +78,8 @@ class Progress:
 
     def update(self, step: int, row: dict[str, float]) -> None:
         """Show the values of a log row."""
-        self._bar.update(self._task, completed=step, shown=_spell(row))
+        with contextlib.suppress(OSError):
+            self._bar.update(self._task, completed=step, shown=_spell(row))
 
     def evaluated(self, step: int, row: dict[str, float]) -> None:
         """Leave a line behind with the validation score."""

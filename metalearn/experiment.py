@@ -6,18 +6,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from metalearn import outcome, report, resume
+from metalearn import controls, outcome, report, resume
 from metalearn.algorithms.base import Algorithm, Meta
 from metalearn.build import build, call
 from metalearn.console import Progress, say, warn
-from metalearn.controls import make_all
 from metalearn.data import Dataset, Split
 from metalearn.data.splits import digest
 from metalearn.data.tasks import Source
 from metalearn.device import keep_memory, resolve
 from metalearn.errors import Unfinished, UserError
 from metalearn.evaluate import Score, evaluate
-from metalearn.iteration import Iteration
+from metalearn.iteration import Failed, Iteration
 from metalearn.outer import Outer
 from metalearn.record import Disk, Record, write_result
 from metalearn.settings import Control, Evaluation, Settings
@@ -29,33 +28,30 @@ from metalearn.train import LAST, Training
 GROUPS = ("data", "model", "algo", "outer", "tracker", "eval", "control")
 
 
-def run_experiment(
-    config: Mapping[str, Any],
-    folder: Path,
-    name: str | None = None,
-    words: Sequence[str] = (),
-    group: str | None = None,
-) -> float:
+def run_experiment(config: Mapping[str, Any], folder: Path, origin: resume.Origin | None = None) -> float:
     """Run it and write its record into `folder`; returns the best validation score (accuracy, or mse).
 
     Args:
         config: as in conf/, resolved to plain values. With `resume` set, the run in `folder` goes on where it stopped.
         folder: of the run; made where it does not exist.
-        name: of the algorithm, as in `algo=`.
-        words: what was typed, kept for a resumption.
-        group: the sweep that this run is one of, for trackers.
 
     Raises:
         UserError: something asked for is impossible; raised before any training.
         Unfinished: a signal or the machine stopped the run; it can be resumed.
     """
-    experiment = Experiment(config, name)
+    origin = origin or resume.Origin()
+    experiment = Experiment(config, origin.name)
     folder.mkdir(parents=True, exist_ok=True)
     with resume.alone(folder), Signals() as signals:
         try:
-            return experiment.run(folder, words, group, signals.check)
+            score = experiment.run(folder, origin, signals.check)
+            if origin.group is not None:
+                signals.check()  # a sweep ends as well, be the signal's own run complete
+            return score
         except Stopped as stopped:
             what, status = f"stopped by {stopped}", stopped.status
+        except Failed as failed:
+            what, status = f"ERROR: {failed}", 1
         except OSError as error:
             if not experiment.began:
                 raise
@@ -97,9 +93,9 @@ class Experiment:
             source.check(self.settings.way, self.settings.shot, self.measure.query)
         self.score = "mse" if self.dataset.regression else "accuracy"
         self.training: Training | None = None
-        Iteration(
-            self._training(Record(Path(), Tracker(), self.score, Disk()), lambda: None), make_all(self.control.cycle)
-        )
+        trial = self._training(Record(Path(), Tracker(), self.score, Disk()), lambda: None)
+        for retraining in {False, self.control.retrain}:
+            Iteration(trial, self._controls(retraining))
 
     def _source(self, part: Split) -> Source:
         return self.dataset.source(part, self.settings.seed, self.device)
@@ -132,6 +128,11 @@ class Experiment:
             extra={"first": learned, **resume.environment(self.device)},
         )
 
+    def _controls(self, retraining: bool) -> dict[str, controls.Control]:
+        """Those of the cycle; in a retraining, where the number of steps is known, those that measure nothing."""
+        made = controls.make_all(self.control.cycle)
+        return {name: control for name, control in made.items() if control.retrains or not retraining}
+
     def _evaluate(self, meta: Meta, check: Callable[[], None]) -> Score:
         return evaluate(
             self.phase.algorithm, meta, self.validation, tasks=self.measure.tasks, between=check, **self.tasks
@@ -155,7 +156,7 @@ class Experiment:
         self.training.save(LAST)
         return self.training.step
 
-    def run(self, folder: Path, words: Sequence[str], group: str | None, check: Callable[[], None]) -> float:
+    def run(self, folder: Path, origin: resume.Origin, check: Callable[[], None]) -> float:
         """See run_experiment.
 
         Args:
@@ -163,12 +164,15 @@ class Experiment:
         """
         classes = self.dataset.classes
         data = f"{self.dataset.name}, {digest(classes)[:12]}" if classes else self.dataset.name
-        now = resume.Note(resume.plain(self.config), list(words), data, secrets.token_hex(4), group)
-        begun, content, result = resume.open_run(folder, now, self.device)
+        config = resume.plain(self.config)
+        now = resume.Note(config, origin.words, origin.name, data, secrets.token_hex(4), origin.group)
+        begun, content, result, anew = resume.open_run(folder, now, self.device, self._accept)
         if result is not None:
             say(f"{folder}: this run is complete")
             report.summary(result, folder)
             return float(result[f"val_{self.score}"])
+        if anew:
+            origin.describe()
         if self.dataset.notice:
             warn(self.dataset.notice)
         say(f"{folder}: {report.headline(self.settings, self.phase.algorithm, self.dataset, self.device)}")
@@ -181,17 +185,18 @@ class Experiment:
             if learned is None:
                 self._learn(record, check, content)
                 learned, content = self._learned(), None
-            elif not self.control.retrain:
-                raise UserError(f"control.retrain=false: {folder} is in its retraining already")
             else:
                 record.start(learned["record"])
                 record.finish()
+                self.training = self._training(record, check)
+                self.training.best_meta, self.training.best_step = learned["meta"], learned["best_step"]
             if self.control.retrain:
                 say(f"training afresh on training and validation classes, for {learned['best_step']} meta-steps")
                 self.phase = self._phase("train+validation")
                 self._learn(Record(folder, Tracker(), self.score, disk, "retrain_"), check, content, learned)
             assert self.training is not None
             result = outcome.test(self, self.training, learned, check)
+            check()
             report.summary(result, folder)  # shown before it is written: a full disk must not lose it
             tracker.finish(result, outcome.pictures(self, self.training, learned, result, folder))
             disk.settle()
@@ -202,18 +207,24 @@ class Experiment:
             warn(self.dataset.notice)
         return float(result[f"val_{self.score}"])
 
+    def _accept(self, content: Mapping[str, Any], changed: Sequence[str]) -> None:
+        """Raise UserError where a checkpoint cannot be gone on from with these changes."""
+        own = [name for name in changed if not name.startswith(("tracker.", "control.retrain: true -> false"))]
+        if content["state"]["first"] is not None:
+            if own:
+                raise UserError(f"{own[0]}: in its retraining a run can no longer be changed")
+        elif {n: v.shape for n, v in content["meta"].items()} != {n: v.shape for n, v in self.phase.outer.meta.items()}:
+            raise UserError(f"{changed[0]}: the checkpoint's parameters have other names or shapes than this model's")
+
     def _learn(self, record: Record, check: Callable[[], None], content: Mapping[str, Any] | None,
                learned: Mapping[str, Any] | None = None) -> None:  # fmt: skip
         """Train the present phase under its controls, from the beginning or from a checkpoint."""
         self.training = training = self._training(record, check, learned)
-        controls = make_all(self.control.cycle)
-        if learned is not None:  # nothing is measured any more, and the number of steps is known
-            controls = {name: control for name, control in controls.items() if control.retrains}
-        iteration = Iteration(training, controls)
+        iteration = Iteration(training, self._controls(retraining=learned is not None))
         training.extra["iteration"] = iteration.state
         if content is not None:
-            iteration.restore(content["state"]["iteration"])
             training.restore(content)
+            iteration.restore(content["state"]["iteration"])
         record.start(content["state"]["record"] if content is not None else None)
         with Progress(training.limit) as training.progress:
             stop = iteration.run()
@@ -232,4 +243,5 @@ class Experiment:
             "stop": training.extra["stop"],
             "seconds": training.trained_seconds,
             "record": training.record.state(),
+            "meta": training.best_meta,
         }

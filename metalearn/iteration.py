@@ -6,8 +6,9 @@ run killed and resumed is controlled as if it had never stopped.
 """
 
 import copy
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -68,6 +69,10 @@ class Stop(NamedTuple):
     reason: str
 
 
+class Failed(Exception):
+    """A control has found that the run must not go on: it ends without a result, and can be resumed."""
+
+
 class Iteration:
     """An iterative model under control, and the history of its cycles: what a control is given.
 
@@ -82,9 +87,12 @@ class Iteration:
     def __init__(self, model: Iterated, controls: Mapping[str, "Control"]):
         self.model, self.controls = model, controls
         self._cycles: list[Cycle] = [Cycle()]
-        self._skipped = 0  # cycles that a view leaves out
+        self._seen: Callable[[list[Cycle]], list[Cycle]] = lambda cycles: cycles  # those that a view shows
+        self._before: Cycle | None = None  # the one after which a view begins
         self._position = 0  # the control that is applied
         self.began: int | None = None  # the iteration at which the present control began
+        if not any(control.trains for control in controls.values()):
+            raise UserError("control.cycle: none of its controls trains; add Step")
         for name, control in controls.items():
             control.check(self, name)
 
@@ -103,12 +111,12 @@ class Iteration:
                 self._position, self.began = self._position + 1, None
             if self.model.step >= self.model.limit:
                 return Stop("steps", f"all {self.model.limit} meta-steps are done")
-            before, cycle = (self._cycles[-2].step if len(self._cycles) > 1 else 0), self._cycles[-1]
-            cycle.step, cycle.seconds = self.model.step, self.model.seconds
-            if cycle.step == before:
-                raise UserError("control.cycle: none of its controls trains; add Step")
-            self._cycles.append(Cycle())
-            self._position = 0
+            self._next_cycle()
+
+    def _next_cycle(self) -> None:
+        self._cycles[-1].step, self._cycles[-1].seconds = self.model.step, self.model.seconds
+        self._cycles.append(Cycle())
+        self._position, self.began = 0, None
 
     # -- what controls use ------------------------------------------------------------------------------------
 
@@ -138,7 +146,7 @@ class Iteration:
     @property
     def cycles(self) -> list[Cycle]:
         """All cycles, the present one last."""
-        return self._cycles[self._skipped :]
+        return self._seen(self._cycles)
 
     @property
     def loss(self) -> float | None:
@@ -156,32 +164,51 @@ class Iteration:
         return self.model.training_losses(self._cycles[-2].step if len(self._cycles) > 1 else 0)
 
     @property
+    def all_training_losses(self) -> list[float]:
+        """All training losses recorded, in order."""
+        return self.model.training_losses(self._before.step if self._before else 0)
+
+    @property
     def seconds(self) -> float:
         """Time spent."""
-        return self.model.seconds - (self._cycles[self._skipped - 1].seconds if self._skipped else 0.0)
+        return self.model.seconds - (self._before.seconds if self._before else 0.0)
 
-    def after(self, cycles: int) -> "Iteration":
+    def after(self, count: int) -> "Iteration":
         """The same iteration as seen by one who came in after so many cycles."""
-        view = copy.copy(self)
-        view._skipped = self._skipped + cycles
+        view, seen = copy.copy(self), self._seen
+        view._seen, view._before = (lambda cycles: seen(cycles)[count:]), self.cycles[count - 1]
+        return view
+
+    def every(self, count: int) -> "Iteration":
+        """The same iteration as seen by one who looks in at every so manieth cycle alone."""
+        view, seen = copy.copy(self), self._seen
+        view._seen = lambda cycles: seen(cycles)[count - 1 :: count]
         return view
 
     # -- resuming ---------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """All that `restore` needs, as plain values."""
-        return {
-            "cycles": [asdict(cycle) for cycle in self._cycles],
-            "position": self._position,
-            "began": self.began,
-            "controls": {name: control.state() for name, control in self.controls.items()},
-        }
+        """All that `restore` needs, as plain values.
+
+        Raises:
+            UserError: a control's state is none.
+        """
+        states = {name: control.state() for name, control in self.controls.items()}
+        for name, state in states.items():
+            try:
+                json.dumps(state)
+            except TypeError as error:
+                raise UserError(f"control.cycle.{name}: its state must be plain values ({error})") from error
+        cycles = [asdict(cycle) for cycle in self._cycles]
+        return {"cycles": cycles, "position": self._position, "began": self.began, "controls": states}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on exactly where `state` was taken, be it in the middle of a cycle."""
+        """Go on exactly where `state` was taken, be it in the middle of a cycle. The model is restored before."""
         self._cycles = [Cycle(**cycle) for cycle in state["cycles"]]
-        same = list(state["controls"]) == list(self.controls)  # else the cycle was changed: it is begun anew
-        self._position, self.began = (state["position"], state["began"]) if same else (0, None)
+        if list(state["controls"]) == list(self.controls):
+            self._position, self.began = state["position"], state["began"]
+        else:  # with other controls, another cycle begins
+            self._next_cycle()
         for name, control in self.controls.items():
             if name in state["controls"]:
                 control.restore(state["controls"][name])

@@ -80,13 +80,7 @@ class Outer:
         return state
 
     def restore(self, meta: Meta, state: dict[str, Any], taken: int) -> None:
-        """Go on after `taken` steps; the hyperparameters remain those of the present configuration.
-
-        Raises:
-            UserError: the parameters are not those of this model.
-        """
-        if {n: v.shape for n, v in meta.items()} != {n: v.shape for n, v in self.meta.items()}:
-            raise UserError("the checkpoint's parameters have other names or shapes than this model's")
+        """Go on after `taken` steps; the hyperparameters remain those of the present configuration."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(meta[name])

@@ -21,22 +21,31 @@ class Disk:
     """Writes that may fail without stopping the run: said once, and tried again at the next occasion."""
 
     def __init__(self) -> None:
-        self.failing: dict[Path, Callable[[], Any]] = {}  # what could not be written, and how it is
+        self.failing: dict[Path, Callable[[], None]] = {}  # files that could not be written, and how to
 
-    def attempt(self, path: Path, write: Callable[[], Any]) -> bool:
-        """Whether the write of this file went through."""
+    def attempt(self, path: Path, write: Callable[[], None], again: Callable[[], None] | None = None) -> bool:
+        """Whether the write of this file went through.
+
+        Args:
+            again: how to write it later, where that is another way.
+        """
         try:
             write()
         except OSError as error:
             if not self.failing:
                 warn(f"{path}: {error.strerror or error}; training goes on, and writing is tried again")
-            self.failing[path] = write
+            self.failing[path] = again or write
             return False
         if path in self.failing:
             del self.failing[path]
             if not self.failing:
                 warn("the disk can be written again, and everything has been")
         return True
+
+    def retry(self) -> None:
+        """Try what is outstanding once more."""
+        for path, write in list(self.failing.items()):
+            self.attempt(path, write)
 
     def settle(self) -> None:
         """Write what is still outstanding.
@@ -61,24 +70,31 @@ class Table:
         """Have the file hold the first `count` rows."""
         if self._written is not None and count <= self._written:
             return
-        afresh = self._written is None
-        rows = self.rows[self._written or 0 : count]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore", lineterminator="\n")
-        if afresh:
-            writer.writeheader()
-        writer.writerows(rows)
-        data = text.getvalue().encode()
+        start = self._written
+
+        def rewrite() -> None:
+            write_atomically(self.path, self._text(0, count))
 
         def append() -> None:
             with open(self.path, "ab") as file:
-                file.write(data)
+                file.write(self._text(start or 0, count))
 
-        def rewrite() -> None:
-            write_atomically(self.path, lambda file: file.write(data))
+        # After an append that failed, half a row may be there: from then on, the whole file is written
+        done = self.disk.attempt(self.path, rewrite if start is None else append, rewrite)
+        self._written = count if done else None
 
-        done = self.disk.attempt(self.path, rewrite if afresh else append)
-        self._written = count if done else None  # half a row may have been written: write the whole file next time
+    def finish(self) -> None:
+        """All rows, safe on the disk."""
+        self._written = None
+        self.write(len(self.rows))
+
+    def _text(self, start: int, end: int) -> bytes:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore", lineterminator="\n")
+        if start == 0:
+            writer.writeheader()
+        writer.writerows(self.rows[start:end])
+        return text.getvalue().encode()
 
 
 class Record:
@@ -144,8 +160,10 @@ class Record:
         ]
 
     def finish(self) -> None:
-        """The last row is whole."""
+        """The last row is whole, and so are the files."""
         self._write(len(self.rows))
+        for table in (self.metrics, self.timing, self.layers):
+            table.finish()
 
     def _write(self, count: int) -> None:
         """Have the files and the tracker know the first `count` rows."""
@@ -162,7 +180,7 @@ class Record:
 def write_result(folder: Path, result: dict[str, Any]) -> None:
     """Write result.json, one entry a line."""
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in result.items())
-    write_atomically(folder / "result.json", lambda file: file.write(f"{{\n{lines}\n}}\n".encode()))
+    write_atomically(folder / "result.json", f"{{\n{lines}\n}}\n".encode())
 
 
 def git_commit() -> str | None:

@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +21,21 @@ CONFIG = "config.json"  # in a run's folder: how it was begun
 OWN = ("resume", "allow_changes")  # settings that say how to go on, and are no part of what a run is
 
 
+class Origin(NamedTuple):
+    """Where a run comes from: what the command line knows of it."""
+
+    name: str | None = None  # of the algorithm, as in algo=
+    words: list[str] | None = None  # what was typed, without those of resuming; None from Python
+    group: str | None = None  # the sweep that it is one of
+    describe: Callable[[], None] = lambda: None  # write down the configuration as composed
+
+
 class Note(NamedTuple):
     """How a run was begun."""
 
     config: dict[str, Any]
-    words: list[str]  # what was typed, without those of resuming
+    words: list[str] | None  # what was typed, without those of resuming; None for a run begun from Python
+    name: str | None  # of the algorithm, as in algo=
     data: str  # a fingerprint of the data set that was found
     identity: str  # the name that trackers know it by
     group: str | None  # the sweep that it is one of
@@ -33,7 +43,7 @@ class Note(NamedTuple):
 
 def _note(folder: Path, begun: Note) -> Note:
     """Write down how a run begins, before it does anything, as config.json."""
-    write_atomically(folder / CONFIG, lambda file: file.write((json.dumps(begun._asdict(), indent=2) + "\n").encode()))
+    write_atomically(folder / CONFIG, (json.dumps(begun._asdict(), indent=2) + "\n").encode())
     return begun
 
 
@@ -45,7 +55,7 @@ def noted(folder: Path) -> Note | None:
     """
     try:
         content = json.loads((folder / CONFIG).read_text())
-        if not isinstance(content["config"], dict) or not isinstance(content["words"], list):
+        if not isinstance(content["config"], dict) or not isinstance(content["words"], (list, type(None))):
             raise TypeError
         return Note(**content)
     except (FileNotFoundError, NotADirectoryError):
@@ -92,32 +102,40 @@ class Opened(NamedTuple):
     begun: Note
     content: dict[str, Any] | None  # of the checkpoint to go on from
     result: dict[str, Any] | None  # of a run that is complete
+    anew: bool  # whether its configuration is new
 
 
-def open_run(folder: Path, now: Note, device: str) -> Opened:
+def open_run(folder: Path, now: Note, device: str, accept: Callable[[dict[str, Any], list[str]], None]) -> Opened:
     """Begin a run in a folder, or go on with the one in it, as `resume` in its configuration says.
 
     Args:
         now: what is asked for.
         device: on which it is to go on.
+        accept: given the checkpoint and the changes, raises UserError where it cannot go on from there so changed.
 
     Raises:
         UserError: nothing to resume, or a run that must not be overwritten, or one that has changed.
     """
     config, begun, result = now.config, noted(folder), folder / "result.json"
     checkpoints = [path for name in (LAST, BEFORE) if (path := folder / "checkpoints" / name).exists()]
-    if config.get("resume") is None and (checkpoints or result.exists()):
-        raise UserError(f"{folder}: holds a run already: go on with it ({command(folder)}) or choose another folder")
+    if (config.get("resume") is None or begun is None) and (checkpoints or result.exists()):
+        how = f"go on with it ({command(folder)}) or" if begun else f"it cannot go on without its {CONFIG};"
+        raise UserError(f"{folder}: holds a run already: {how} choose another folder")
     if config.get("resume") is None or (begun is None and config["resume"] == "auto"):
-        return Opened(_note(folder, now), None, None)
-    _clear(folder)
+        return Opened(_note(folder, now), None, None, True)
     if begun is None:
         raise UserError(f"resume={folder}: no run was begun there (it has no {CONFIG})")
     changed = _compare(folder, begun, now)
     if result.exists() and not changed:
-        return Opened(begun, None, json.loads(result.read_text()))
+        try:
+            return Opened(begun, None, json.loads(result.read_text()), False)
+        except ValueError as error:
+            raise UserError(f"{result}: damaged; remove it, and the resumed run will test once more") from error
+    _clear(folder)
     content = _last(checkpoints)
     if changed:
+        if content:
+            accept(content, changed)
         say(f"{folder}: going on with changes: {'; '.join(changed)}")
         if result.exists():
             result.replace(folder / "result.before_changes.json")
@@ -127,7 +145,7 @@ def open_run(folder: Path, now: Note, device: str) -> Opened:
         for name, here in environment(device).items():
             if content["state"][name] != here:
                 warn(f"{name}: {content['state'][name]} -> {here}; the last digits may differ")
-    return Opened(begun, content, None)
+    return Opened(begun, content, None, bool(changed))
 
 
 def _clear(folder: Path) -> None:

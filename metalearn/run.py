@@ -1,6 +1,7 @@
 """The command line: `python -m metalearn.run algo=maml`. The only file that composes Hydra's configuration."""
 
 import difflib
+import errno
 import os
 import re
 import sys
@@ -26,33 +27,55 @@ def main(config: Any = None, folder: str | Path | None = None) -> float:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    words = sys.argv[1:]
+    words = None
     if config is None:
+        words = sys.argv[1:]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("config", overrides=words)
-    choice, group = None, None
-    if HydraConfig.initialized():
-        hydra = HydraConfig.get()
-        choice, words = hydra.runtime.choices.get("algo"), list(hydra.overrides.task)
-        folder = folder or hydra.runtime.output_dir
-        group = Path(hydra.sweep.dir).name if _sweeping() else None
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    if hydra:
+        words, folder = list(hydra.overrides.task), folder or hydra.runtime.output_dir
     values = OmegaConf.to_container(OmegaConf.create(config), resolve=True, throw_on_missing=True)
+    from metalearn import resume
     from metalearn.experiment import run_experiment  # torch is imported after the configuration has been accepted
-    from metalearn.resume import OWN
 
     assert isinstance(values, dict)
     going_on = values.get("resume") if values.get("resume") != "auto" else None
     place = Path(folder or going_on or time.strftime("runs/%Y-%m-%d_%H-%M-%S"))
-    words = [word for word in words if not _sets(word, *OWN)]
-    return run_experiment({str(key): value for key, value in values.items()}, place, choice, words, group)
+    origin = resume.Origin(
+        name=hydra.runtime.choices.get("algo") if hydra else None,
+        words=None if words is None else [word for word in words if not _sets(word, *resume.OWN)],
+        group=Path(hydra.sweep.dir).name if hydra and _sweeping() else None,
+        describe=(lambda: _describe(config, hydra, place)) if hydra else lambda: None,
+    )
+    begun = resume.noted(place) if going_on else None
+    if begun and begun.words is None and not origin.words:  # begun from Python: there were no words to compose it from
+        values, origin = (
+            begun.config | {name: values[name] for name in resume.OWN},
+            origin._replace(name=begun.name, words=None),
+        )
+    return run_experiment({str(key): value for key, value in values.items()}, place, origin)
+
+
+def _describe(config: Any, hydra: Any, folder: Path) -> None:
+    """Write .hydra/ as Hydra would; by itself it would do so before the run is accepted, over one that is there."""
+    from omegaconf import OmegaConf
+
+    place = folder / ".hydra"
+    place.mkdir(exist_ok=True)
+    OmegaConf.save(config, place / "config.yaml")
+    OmegaConf.save(OmegaConf.create({"hydra": hydra}), place / "hydra.yaml")
+    OmegaConf.save(hydra.overrides.task, place / "overrides.yaml")
 
 
 def cli() -> None:
     """As the user types it: a mistake is one line and exit status 2."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a class of one's own is found by the console script too
     try:
         status = _cli()
     except KeyboardInterrupt:
-        _say("interrupted before there was anything to save")
+        _say("interrupted; nothing was being trained")
         sys.stdout.flush()
         os._exit(130)  # Python itself may end by the signal, where C code was interrupted
     sys.exit(status)
@@ -64,7 +87,8 @@ def _cli() -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on in place of printing its own tracebacks
-    started, failed = [], []
+    started: list[bool] = []
+    failed: list[int] = []  # exit statuses
 
     def job(config: Any) -> float:
         started.append(True)
@@ -72,8 +96,8 @@ def _cli() -> int:
             return main(config)
         except (UserError, OmegaConfBaseException, OSError) as error:
             # Other runs of a sweep go on. Were this error to reach Hydra, it would print a second line
-            failed.append(_plain(error))
-            _say(failed[-1])
+            failed.append(1 if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else 2)
+            _say(_plain(error))
             return float("nan")
         except Unfinished as error:  # a sweep stops as well
             _say(f"{error}; the whole sweep: {_sweep_command()}" if _sweeping() else str(error))
@@ -86,44 +110,63 @@ def _cli() -> int:
     except (HydraException, OmegaConfBaseException, OSError, ValueError, KeyError, UserError) as error:
         if started:  # not a matter of the configuration any more, but a defect: show where
             raise
-        failed.append(_plain(error))
-        _say(failed[-1])
+        failed.append(2)
+        _say(_plain(error))
     finally:
         sys.argv[1:] = typed
-    return 2 if failed else 0
+    return max(failed, default=0)
 
 
 def _going_on(words: list[str]) -> list[str]:
     """The words of the command line, and where a run is resumed, those with which it was begun and its folder."""
     asked = [word for word in words if _sets(word, "resume")]
-    value = asked[-1].partition("=")[2].strip("'\"") if asked else ""
+    value = _value(asked[-1]) if asked else ""
     if value in ("", "null") or {"--help", "-h"} & set(words):
         return words
+    from hydra._internal.utils import get_args_parser
+
     from metalearn import resume
 
-    others = [word for word in words if word not in asked]
-    if {"-m", "--multirun"} & set(words):
+    options = get_args_parser().parse_known_args(words)[0]
+    settings = [word for word in options.overrides if word not in asked]
+    flags = [word for word in words if word not in options.overrides]
+    placed = any(_sets(word, "hydra.run.dir") for word in settings)
+    if options.multirun:
         if value != "auto":
             raise UserError(f"resume={value}: is for one run; for a sweep: hydra.sweep.dir={value} resume=auto")
+        if not any(_sets(word, "hydra.sweep.dir") for word in settings):
+            raise UserError("resume=auto: which sweep? Say hydra.sweep.dir=DIR")
         return words
     if value != "auto":
+        if placed:
+            raise UserError(f"resume={value}: goes on in that folder; leave hydra.run.dir= out")
         begun = resume.noted(Path(value))
         if begun is None:
             raise UserError(f"resume={value}: no run was begun there (it has no {resume.CONFIG})")
-        again = {word.partition("=")[0] for word in others}  # what was added before cannot be added once more
-        before = [word for word in begun.words if word.partition("=")[0] not in again]
+        if begun.words is None and settings:
+            raise UserError(f"resume={value}: was begun from Python, and can be changed only there")
+        again = {word.partition("=")[0] for word in settings}  # what was added before cannot be added once more
+        before = [word for word in begun.words or () if word.partition("=")[0] not in again]
         place = resume.hydra_quoted(value)
-        return _before([*before, f"resume={place}", f"hydra.run.dir={place}"], others)
-    if any(_sets(word, "hydra.run.dir") for word in words):
+        return [*flags, *before, *settings, f"resume={place}", f"hydra.run.dir={place}"]
+    if placed:
         return words  # it is known where
-    found = _unfinished(others)
-    return words if found is None else _before([f"hydra.run.dir={resume.hydra_quoted(str(found))}"], words)
+    if options.config_dir:
+        settings.append(f"hydra.searchpath=[{resume.hydra_quoted('file://' + os.path.abspath(options.config_dir))}]")
+    found = _unfinished(settings)
+    return words if found is None else [*flags, *options.overrides, f"hydra.run.dir={resume.hydra_quoted(str(found))}"]
 
 
-def _before(first: list[str], words: list[str]) -> list[str]:
-    """Settings put before the first of the others; options and settings must not be mixed."""
-    at = next((i for i, word in enumerate(words) if "=" in word and not word.startswith("-")), 0)
-    return [*words[:at], *first, *words[at:]]
+def _value(word: str) -> str:
+    """What a word sets, without the quotes of Hydra's grammar."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    try:
+        value = OverridesParser.create().parse_overrides([word])[0].value()
+        return "" if value is None else str(value)
+    except OverrideParseException:  # an unquoted path with special characters
+        return word.partition("=")[2]
 
 
 def _unfinished(words: list[str]) -> Path | None:
@@ -134,7 +177,7 @@ def _unfinished(words: list[str]) -> Path | None:
     from metalearn import resume
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides=[w for w in words if not w.startswith("-")], return_hydra_config=True)
+        config = compose("config", overrides=words, return_hydra_config=True)
     pattern = OmegaConf.to_container(config.hydra.run, resolve=False)
     OmegaConf.set_struct(config, False)
     config.pop("hydra")

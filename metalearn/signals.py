@@ -1,5 +1,6 @@
 """Being asked to stop: Ctrl-C, and the signals of schedulers."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -37,6 +38,11 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return self._asked is not None
+
     def check(self) -> None:
         """Raise Stopped where a signal has come. Called where everything is whole: between two meta-steps."""
         if self._asked is not None:
@@ -45,7 +51,13 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._asked is not None:
             # Files are replaced as a whole or not at all, so nothing is lost but the steps since the last checkpoint
-            os.write(sys.stderr.fileno(), b"metalearn: stopped at once\n")
+            _tell(b"metalearn: stopped at once\n")
             os._exit(128 + number)
         self._asked = number
-        os.write(sys.stderr.fileno(), b"metalearn: finishing the meta-step and saving; once more stops at once\n")
+        _tell(b"metalearn: finishing the meta-step and saving; once more stops at once\n")
+
+
+def _tell(line: bytes) -> None:
+    """Write it if there is still somebody to read it: an error here would tear a meta-step apart."""
+    with contextlib.suppress(Exception):
+        os.write(sys.stderr.fileno(), line)

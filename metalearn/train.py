@@ -5,14 +5,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from metalearn import checkpoint
 from metalearn.algorithms.base import Algorithm, Meta
+from metalearn.checkpoint import pack, write_atomically
 from metalearn.console import Progress
 from metalearn.data.tasks import Source
 from metalearn.errors import UserError
@@ -59,7 +58,7 @@ class Training:
         self.invalid: str | None = None
         self.best, self.best_step = Score(math.nan, 0.0, 0, []), -1
         self.best_meta: Meta | None = None
-        self.measured = -1  # the step of the last measurement
+        self.measured, self._loss = -1, math.nan  # the step of the last measurement, and what it gave
         self.progress: Progress | None = None
         self._since: list[dict[str, Tensor]] = []  # metrics of the steps since the last row, still on the device
         self._row_seconds = 0.0  # that they took
@@ -106,20 +105,22 @@ class Training:
     def measure(self) -> float:
         """The validation loss that controls go by: 1 - accuracy, or the mean squared error."""
         assert self.validate is not None
+        if self.measured == self.step:  # again, after a resumption with other controls
+            return self._loss
         score = self.validate(self.meta)
-        self.measured = self.step
+        self.measured, self._loss = self.step, score.mean if self.algorithm.regression else 1 - score.mean
         values = {f"val_{self.score_name}": score.mean, "val_ci95": score.ci95, "val_loss": score.loss}
         self.record.log(self.step, values)
         self.record.log_layers(self.step, layer_means(self.meta), score.changes)
         sign = -1 if self.algorithm.regression else 1
-        better = sign * score.mean > sign * self.best.mean or math.isnan(self.best.mean)  # at first it is NaN
-        if (self.best_step < 0 or better) and not self.invalid:
+        better = self.best_step < 0 or sign * score.mean > sign * self.best.mean
+        if better and math.isfinite(score.mean) and not self.invalid:
             self.best, self.best_step = score, self.step
             self.best_meta = {name: value.detach().clone() for name, value in self.meta.items()}
             self.save(BEST)
         if self.progress and "train_loss" in self.values:
             self.progress.evaluated(self.step, dict(self.values))
-        return score.mean if self.algorithm.regression else 1 - score.mean
+        return self._loss
 
     def learner(self) -> Any:
         """The present learner, as metalearn.load gives it."""
@@ -134,22 +135,23 @@ class Training:
         A full disk does not stop the training: what could not be written is tried again at the next occasion. After
         a NaN nothing is written any more, and the last good checkpoint remains.
         """
+        if self._since:  # a signal came in the middle of a row
+            self._find_invalid(self._stacked())
         if self.invalid and file != BEST:
             return
         folder, disk = self.record.folder / "checkpoints", self.record.disk
-        refused = {path.name for path in disk.failing if path.parent == folder}
-        for name in sorted({file} | refused & {LAST, BEST}):
-            disk.attempt(folder / name, partial(self._write, folder / name))
+        before = folder / BEFORE if file == LAST else None
+        disk.attempt(folder / file, partial(write_atomically, folder / file, self._content(file), before))
+        disk.retry()
 
     # -- its inside -------------------------------------------------------------------------------------------
 
-    def _write(self, path: Path) -> None:
-        if path.name == LAST:
-            checkpoint.save_and_keep(path, path.with_name(BEFORE), {**self._learner(self.meta), "state": self._state()})
-        else:
-            best = path.name == BEST and self.best_meta is not None
-            content = self._learner(self.best_meta) | {"step": self.best_step} if best else self._learner(self.meta)
-            checkpoint.save(path, content)
+    def _content(self, file: str) -> bytes:
+        if file == LAST:
+            return pack({**self._learner(self.meta), "state": self._state()})
+        if file == BEST:
+            return pack(self._learner(self.best_meta) | {"step": self.best_step})
+        return pack(self._learner(self.meta))
 
     def _learner(self, meta: Meta | None) -> dict[str, Any]:
         assert meta is not None
@@ -157,12 +159,12 @@ class Training:
 
     def _state(self) -> dict[str, Any]:
         """All of this training that is not a learner."""
-        names = self._since[0] if self._since else {}
         return {
             "optimizer": self.outer.state(),
             "best": {"score": asdict(self.best), "step": self.best_step, "meta": self.best_meta},
             "measured": self.measured,
-            "since": {name: torch.stack([m[name] for m in self._since]) for name in names},
+            "loss": self._loss,
+            "since": self._stacked(),
             "record": self.record.state(),
             "row_seconds": self._row_seconds,
             "trained_seconds": self.trained_seconds,
@@ -177,7 +179,7 @@ class Training:
         self.step = content["step"]
         self.outer.restore(content["meta"], state["optimizer"], self.step)
         self.best, self.best_step = Score(**state["best"]["score"]), state["best"]["step"]
-        self.measured, best = state["measured"], state["best"]["meta"]
+        self.measured, self._loss, best = state["measured"], state["loss"], state["best"]["meta"]
         self.best_meta = None if best is None else {name: value.to(self.device) for name, value in best.items()}
         values = {name: value.to(self.device).unbind() for name, value in state["since"].items()}
         count = max(map(len, values.values()), default=0)
@@ -192,7 +194,7 @@ class Training:
 
     def _log(self) -> None:
         """A row of means since the last one. Reading the values waits for the device, once a row."""
-        stacked = {name: torch.stack([m[name] for m in self._since]) for name in self._since[0]}
+        stacked = self._stacked()
         self._find_invalid(stacked)
         row = {f"train_{n}": v.mean().item() for n, v in stacked.items() if not n.endswith("_norm")}
         row["grad_norm"] = stacked["grad_norm"].mean().item()
@@ -203,6 +205,10 @@ class Training:
         self.record.log(self.step, row)
         if self.progress:
             self.progress.update(self.step, row)
+
+    def _stacked(self) -> dict[str, Tensor]:
+        """The metrics of the steps since the last row, each [steps]."""
+        return {name: torch.stack([m[name] for m in self._since]) for name in (self._since[0] if self._since else ())}
 
     def _find_invalid(self, stacked: Mapping[str, Tensor]) -> None:
         """The first meta-step with a NaN or an infinity, and where it was."""
@@ -233,8 +239,11 @@ class Training:
         self.record.finish()
         self.save(LAST)
         if self.best_meta is None:
-            raise UserError(f"{self.invalid}, before any measurement: nothing was learned; lower the learning rates "
-                            "(outer.optimizer.lr=, algo.inner_optimizer.lr=) or set outer.clip=")  # fmt: skip
+            what = self.invalid or "no measurement gave a number"
+            when = "before any measurement: nothing was learned" if self.validate else "in the retraining"
+            how = "" if self.validate else ", or go on without it: control.retrain=false allow_changes=true"
+            raise UserError(f"{what}, {when}; lower the learning rates (outer.optimizer.lr=, algo.inner_optimizer.lr=) "
+                            f"or set outer.clip={how}")  # fmt: skip
 
 
 def _random_state(device: str) -> dict[str, Tensor]:

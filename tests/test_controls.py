@@ -8,7 +8,7 @@ import pytest
 from metalearn import controls
 from metalearn.controls import make, make_all
 from metalearn.errors import UserError
-from metalearn.iteration import Iteration
+from metalearn.iteration import Failed, Iteration
 from tests.conftest import ROOT
 from tests.test_learner import config
 
@@ -115,9 +115,8 @@ CASES = [
     ({"Skip": {"n": 3, "control": {"NumberLimit": {"n": 1}}}}, [1, 2, 3, 4], 3),
     ({"Patience": {"n": 3}, "Threshold": {"value": 2.5}}, [5, 4, 3, 2, 1], 4),
     ({"Warn": {"predicate": "loss > 3", "message": "high"}}, [5, 4, 3], None),
-    ({"Error": {"predicate": "loss >= 4"}}, [5, 4, 3], 1),
-    ({"Error": {"predicate": "tests.test_controls.high"}}, [0.1, 0.2, 0.6], 3),
-    ({"Error": {"predicate": "grad_norm == 2"}}, [5, 4, 3], 2),
+    ({"Skip": {"n": 2, "control": {"NumberLimit": {"n": 2}}}}, [1, 2, 3, 4, 5], 4),  # it counts its own applications
+    ({"Skip": {"n": 2, "control": {"Patience": {"n": 1}}}}, [1, 5, 9, 4, 9, 5, 1], 6),  # of 5, 4, 5
     ({"mine": {"_target_": "tests.test_controls.Counting", "n": 4}}, [5, 4, 3, 2, 1], 4),
     ({"Callback": {"f": "tests.test_controls.enough", "stop_if_true": True}}, [5, 4, 3, 2, 1], 3),
     ({"Callback": {"f": "tests.test_controls.enough"}}, [5, 4, 3, 2, 1], None),
@@ -133,6 +132,17 @@ def test_where_a_control_stops(cycle, losses, expected):
     assert stop.control == ("steps" if expected is None else list(cycle)[-1]) and stop.reason
 
 
+@pytest.mark.parametrize(("predicate", "step"), [
+    ("loss >= 4", 1), ("tests.test_controls.high", 1), ("grad_norm == 2", 2), ("step > 2", 3)])  # fmt: skip
+def test_an_error_ends_the_run(predicate, step):
+    model = Script([5, 4, 3], limit=3)
+    with pytest.raises(Failed, match="it is wrong"):
+        iteration(
+            model, {"Step": {"n": 1}, "Evaluate": {}, "Error": {"predicate": predicate, "message": "it is wrong"}}
+        ).run()
+    assert model.step == step
+
+
 def test_pq_is_generalisation_loss_over_progress():
     """Prechelt 1998: GL = 100 (E / E_opt - 1); P_k = 1000 (mean of the last k training losses / their smallest - 1)."""
     losses, training = [1.0, 0.8, 0.84, 0.88], [2.0, 1.5, 1.02, 1.0]
@@ -141,6 +151,8 @@ def test_pq_is_generalisation_loss_over_progress():
         steps, _ = stops({"PQ": {"alpha": alpha, "k": 3}}, losses[:after], training=training)
         assert (steps == after) == expected, (after, alpha)
     assert stops({"PQ": {"alpha": 0.01, "k": 5}}, losses, training=training)[0] is None  # the strip is not yet full
+    late = {"WarmUp": {"n": 2, "control": {"PQ": {"alpha": 0.01, "k": 3}}}}  # nor with what it has heard of: 1.02 and 1
+    assert stops(late, losses, training=training)[0] is None
 
 
 @pytest.mark.parametrize(("cycle", "losses", "expected"), CASES)
@@ -243,6 +255,7 @@ def test_a_wrong_control_is_one_line(name, settings, message):
 
 @pytest.mark.parametrize(("cycle", "message"), [
     ({"Step": {"n": 1}, "Patience": {"n": 1}}, "add Evaluate before it"),
+    ({"Step": {"n": 1}, "Patience": {"n": 1}, "Evaluate": {}}, "add Evaluate before it"),
     ({"Step": {"n": 1}, "WarmUp": {"n": 1, "control": {"GL": {"alpha": 1.0}}}}, "add Evaluate before it"),
     ({"Step": {"n": 1}, "Info": {"f": "nothing"}}, "no value nothing; there are"),
     ({"Step": {"n": 1}, "Warn": {"predicate": "nothing > 1"}}, "no value nothing; there are"),
@@ -254,7 +267,16 @@ def test_a_cycle_that_cannot_work_is_refused(cycle, message):
 
 def test_a_cycle_that_never_trains_is_refused():
     with pytest.raises(UserError, match="none of its controls trains"):
-        iteration(Script([0] * 9), {"NumberLimit": {"n": 5}}).run()
+        iteration(Script([0] * 9), {"NumberLimit": {"n": 5}})
+
+
+def test_a_state_that_could_not_be_read_again_is_refused():
+    class Odd(Counting):
+        def state(self):
+            return {"count": object()}
+
+    with pytest.raises(UserError, match=r"control.cycle.odd: its state must be plain values"):
+        Iteration(Script([0]), {"Step": make("Step", {"n": 1}), "odd": Odd(n=1)}).state()
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in (ROOT / "conf" / "control").glob("*.yaml")))
@@ -268,7 +290,7 @@ def test_every_composition_can_be_made(name):
 def test_controls_are_composed_on_the_command_line():
     node = config("+control.cycle.Patience.n=4", "control.cycle.Step.n=7", "~control.cycle.Save")["control"]
     made = make_all(node["cycle"])
-    assert list(made) == ["Step", "InvalidValue", "Evaluate", "Patience"]
+    assert list(made) == ["Step", "Evaluate", "InvalidValue", "Patience"]
     assert made["Step"].n == 7 and made["Patience"].n == 4
 
 

@@ -6,6 +6,7 @@ Exit status: 0 done; 2 a mistake in what was asked; 1 the machine failed; 128 + 
 import json
 import os
 import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -14,10 +15,17 @@ import torch
 from PIL import Image
 
 import metalearn
+from metalearn import controls
 from metalearn.errors import UserError
 from tests.conftest import QUICK, ROOT
 from tests.test_cli import choices
 from tests.typed import Typist
+
+
+class Unretrained(controls.Step):
+    """A step that a retraining leaves out."""
+
+    retrains = False
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +137,10 @@ MISTAKES = {
     "control.cycle.Save.file=../../x.pt": "plain name",
     "resume=nowhere": "no run was begun there",
     "-m resume=nowhere": "is for one run",
+    "-m resume=auto": "which sweep? Say hydra.sweep.dir=DIR",
+    "+control.cycle.Info.f=..x": "control.cycle.Info.f=..x: cannot be imported",
+    "+control.cycle.Skip={n: 0, control: {Save: {}}}".replace(" ", ""): "must be at least 1",
+    "control.retrain=true ~control.cycle.Save ++control.cycle.Step._target_=tests.test_mistakes.Unretrained": "add Step",
     "allow_changes=perhaps": "must be true or false",
 }
 
@@ -137,7 +149,7 @@ MISTAKES = {
 def test_a_wrong_command_line(words, typed, tmp_path):
     base = () if words.startswith("data=") else ("data=glyphs", "data.classes=[20,8,8]", "eval.test_tasks=2")
     refused(typed(*base, *words.split()), MISTAKES[words])
-    assert not list(tmp_path.rglob("metrics.csv")) or words == "~control.cycle.Step"  # any control may train
+    assert not list(tmp_path.rglob("metrics.csv"))
 
 
 # -- data ------------------------------------------------------------------------------------------------------
@@ -304,10 +316,25 @@ def content_of(folder):
 
 def test_a_folder_with_a_run_is_not_overwritten(typed, tmp_path):
     complete(typed, "hydra.run.dir=out")
-    before = content_of(tmp_path / "out" / "checkpoints")
-    refused(typed(*QUICK, "hydra.run.dir=out"), "holds a run already: go on with it (python -m metalearn.run resume=")
+    before = content_of(tmp_path / "out")
+    assert any(path.name == "overrides.yaml" for path in before)
+    refused(
+        typed(*QUICK, "seed=5", "hydra.run.dir=out"),
+        "holds a run already: go on with it (python -m metalearn.run resume=",
+    )
     refused(typed("resume=out", "steps=4"), "its configuration has changed: steps: 3 -> 4")
-    assert content_of(tmp_path / "out" / "checkpoints") == before
+    refused(typed("resume=out", "model.filters=3", "allow_changes=true"), "other names or shapes")
+    refused(typed("resume=out", "hydra.run.dir=other"), "leave hydra.run.dir= out")
+    assert content_of(tmp_path / "out") == before
+    assert typed("resume=out").returncode == 0 and content_of(tmp_path / "out") == before
+
+
+def test_nobody_reads_the_output(tmp_path):
+    """`... | head -1`: the run goes on."""
+    words = " ".join(f"'{word}'" for word in (*QUICK, "hydra.run.dir=out"))
+    line = f"{sys.executable} -m metalearn.run {words} | head -1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr and (tmp_path / "out" / "result.json").exists()
 
 
 DAMAGE = {
@@ -315,6 +342,7 @@ DAMAGE = {
     "config.json is something else": ("config.json", b"[1, 2]", "damaged: this run cannot be resumed"),
     "config.json lacks its words": ("config.json", b'{"config": {}}', "damaged: this run cannot be resumed"),
     "config.json is gone": ("config.json", None, "no run was begun there"),
+    "result.json is cut": ("result.json", b'{"algo": ', "result.json: damaged; remove it"),
 }
 
 
@@ -442,10 +470,10 @@ def test_a_run_is_not_complete_while_a_table_is_not(tmp_path, monkeypatch):
     run_experiment(config(*SINUSOID), tmp_path / "whole")
     before = record.write_atomically
 
-    def refuse(path, write):
+    def refuse(path, data):
         if path.name == "metrics.csv":
             raise OSError(28, "No space left on device", str(path))
-        before(path, write)
+        before(path, data)
 
     with monkeypatch.context() as patch:
         patch.setattr(record, "write_atomically", refuse)

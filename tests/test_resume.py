@@ -333,6 +333,152 @@ def test_a_complete_run_can_be_made_longer_and_its_result_is_kept(stopped):
     assert steps == sorted(set(steps)) and steps[-1] == 25
 
 
+def test_changes_that_cannot_be_leave_a_run_as_it_was(stopped):
+    run_experiment(config(*SINUSOID, "resume=auto"), stopped)
+    before = {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file() and file.name != ".lock"}
+    with pytest.raises(UserError, match="other names or shapes"):
+        run_experiment(config(*SINUSOID, "model.hidden=[9]", "resume=auto", "allow_changes=true"), stopped)
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_a_run_begun_from_python_goes_on_from_the_command_line(tmp_path):
+    node = config(*SINUSOID, "steps=30") | {"way": 2}  # a configuration that no words composed
+    run_experiment(node | {"steps": 20}, tmp_path / "run")
+    done = begin(tmp_path, "resume=run")
+    out, error = done.communicate(timeout=60)
+    assert done.returncode == 0, error
+    assert "this run is complete" in out
+    done = begin(tmp_path, "resume=run", "steps=4")
+    assert "was begun from Python" in done.communicate(timeout=60)[1] and done.returncode == 2
+
+
+def test_words_are_added_in_order_and_quoted(tmp_path):
+    words = (*SINUSOID, "eval.test_tasks=4", "hydra.run.dir='it\\'s'", "+control.cycle.Patience.n=50")
+    finished(tmp_path, *words)
+    process = begin(tmp_path, "resume='it\\'s'", "~control.cycle.Patience")
+    assert "control.cycle.Patience" in process.communicate(timeout=60)[1] and process.returncode == 2
+    assert "going on with changes" in finished(
+        tmp_path, "resume='it\\'s'", "~control.cycle.Patience", "steps=25", "allow_changes=true"
+    )
+
+
+def test_a_nan_in_the_retraining_leaves_the_first_result_to_be_had(tmp_path, monkeypatch, no_pictures):
+    from metalearn.algorithms.maml import MAML
+
+    before, count = MAML.meta_gradient, [0]
+
+    def broken(self, meta, batch):
+        step, count[0] = before(self, meta, batch), count[0] + 1
+        return step if count[0] <= 33 else step._replace(gradients={n: g * math.nan for n, g in step.gradients.items()})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MAML, "meta_gradient", broken)
+        with pytest.raises(UserError, match=r"in the retraining; .*control.retrain=false allow_changes=true"):
+            run_experiment(config(*SINUSOID, "control.retrain=true"), tmp_path / "run")
+    with pytest.raises(UserError, match="steps: 20 -> 30: in its retraining a run can no longer be changed"):
+        run_experiment(config(*SINUSOID, "control.retrain=true", "steps=30", "resume=auto", "allow_changes=true"),
+                       tmp_path / "run")  # fmt: skip
+    run_experiment(config(*SINUSOID, "resume=auto", "allow_changes=true"), tmp_path / "run")
+    run_experiment(config(*SINUSOID), tmp_path / "once")
+    one, other = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("run", "once"))
+    assert one["test_mse"] == other["test_mse"] and not one["retrained"]
+
+
+def test_a_retraining_keeps_what_the_first_training_kept(tmp_path, no_pictures):
+    keep = "+control.cycle.keep={_target_: metalearn.controls.Save, file: 'step_{step}.pt'}"
+    run_experiment(config(*SINUSOID, keep), tmp_path / "once")
+    run_experiment(config(*SINUSOID, keep, "control.retrain=true"), tmp_path / "again")
+    for step in (5, 10, 15, 20):
+        one, other = (checkpoint.read(tmp_path / n / "checkpoints" / f"step_{step}.pt") for n in ("once", "again"))
+        assert checkpoint.digest(one["meta"]) == checkpoint.digest(other["meta"])
+
+
+def test_a_checkpoint_that_the_disk_refused_is_written_later_as_it_was(tmp_path, monkeypatch, no_pictures):
+    keep = "+control.cycle.keep={_target_: metalearn.controls.Save, file: 'step_{step}.pt'}"
+    before, refusals = train.write_atomically, []
+
+    def refuse(path, data, kept=None):
+        if path.name in ("step_5.pt", "best.pt") and refusals.count(path.name) < 2:
+            refusals.append(path.name)
+            raise OSError(28, "No space left on device")
+        before(path, data, kept)
+
+    monkeypatch.setattr(train, "write_atomically", refuse)
+    run_experiment(config(*SINUSOID, keep), tmp_path)
+    assert set(refusals) == {"step_5.pt", "best.pt"}
+    assert checkpoint.read(tmp_path / "checkpoints" / "step_5.pt")["step"] == 5
+    assert checkpoint.read(tmp_path / "checkpoints" / "best.pt")["step"] == 20
+
+
+def test_a_checkpoint_that_cannot_be_read_just_now_is_not_put_aside(stopped, monkeypatch):
+    from pathlib import Path
+
+    before = Path.read_bytes
+    refuse = lambda path: (
+        before(path) if path.name != "last.pt" else (_ for _ in ()).throw(OSError(5, "Input/output error"))
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(UserError, match=r"last\.pt: Input/output error"):
+            run_experiment(config(*SINUSOID, "resume=auto"), stopped)
+    assert (stopped / "checkpoints" / "last.pt").exists()
+
+
+def test_a_signal_whose_terminal_is_gone_tears_no_step_apart(monkeypatch):
+    def gone(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(os, "write", gone)
+    with Signals() as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.01)
+        with pytest.raises(Stopped):
+            signals.check()
+
+
+def test_an_infinite_measurement_stops_and_is_never_the_best(tmp_path, monkeypatch, no_pictures):
+    from metalearn import experiment
+    from metalearn.evaluate import Score
+
+    scores = iter([4.0, math.inf, 3.0, 2.0])
+    before = experiment.Experiment._evaluate
+    monkeypatch.setattr(experiment.Experiment, "_evaluate",
+                        lambda self, meta, check: Score(**{**vars(before(self, meta, check)), "mean": next(scores)}))  # fmt: skip
+    run_experiment(config(*SINUSOID), tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (
+        result["stopped_by"] == "InvalidValue" and "the loss measured at meta-step 10 is inf" in result["stop_reason"]
+    )
+    assert result["best_step"] == 5
+
+
+def test_other_controls_go_on_with_another_cycle(stopped):
+    run_experiment(config(*SINUSOID, "resume=auto"), stopped)
+    words = ("steps=40", "allow_changes=true", "+control.cycle.NumberSinceBest.n=50", "resume=auto")
+    run_experiment(config(*SINUSOID, *words), stopped)
+    rows = [line.split(",") for line in (stopped / "metrics.csv").read_text().splitlines()[1:]]
+    assert [int(row[0]) for row in rows if row[3]] == [5, 10, 15, 20, 25, 30, 35, 40]  # measured as before
+    layers = [tuple(line.split(",")[:2]) for line in (stopped / "layers.csv").read_text().splitlines()]
+    assert len(layers) == len(set(layers))
+
+
+def test_a_nan_in_the_middle_of_a_row_is_not_saved_by_a_signal(tmp_path, monkeypatch, no_pictures):
+    from metalearn.algorithms.maml import MAML
+
+    before, at = MAML.meta_gradient, [0]
+
+    def broken(self, meta, batch):
+        step, at[0] = before(self, meta, batch), at[0] + 1
+        return step if at[0] != 7 else step._replace(gradients={n: g * math.nan for n, g in step.gradients.items()})
+
+    monkeypatch.setattr(MAML, "meta_gradient", broken)
+    countdown = Countdown(9, Stopped(signal.SIGINT))  # of the checks, the 9th comes after the 7th step
+    monkeypatch.setattr(Signals, "check", lambda self: countdown())
+    with pytest.raises(Unfinished):
+        run_experiment(config(*SINUSOID, "log_every=20"), tmp_path)
+    assert all(v.isfinite().all() for v in checkpoint.read(tmp_path / "checkpoints" / "last.pt")["meta"].values())
+
+
 def test_other_parameters_are_refused(stopped):
     with pytest.raises(UserError, match="other names or shapes"):
         run_experiment(config(*SINUSOID, "model.hidden=[9]", f"resume={stopped}", "allow_changes=true"), stopped)

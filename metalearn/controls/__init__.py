@@ -30,9 +30,9 @@ ALL = {
 __all__ = ["ALL", "Control", "make", "make_all", *ALL]
 
 
-def make(name: str, settings: Mapping[str, Any] | None) -> Control:
+def make(name: str, settings: Mapping[str, Any] | None, place: str = "control.cycle") -> Control:
     """A control from its name and settings; `_target_` among them names a class of one's own."""
-    where = f"control.cycle.{name}"
+    where = f"{place}.{name}"
     settings = {} if settings is None else settings
     if not isinstance(settings, Mapping):
         raise UserError(f"{where}={settings}: is a group of settings, such as {{n: 5}}")

@@ -12,7 +12,7 @@ from metalearn.console import say, warn
 from metalearn.controls.base import Control
 from metalearn.controls.stop import at_least_one
 from metalearn.errors import UserError
-from metalearn.iteration import Iteration, Stop
+from metalearn.iteration import Failed, Iteration, Stop
 
 
 @dataclass(kw_only=True)
@@ -20,6 +20,7 @@ class Step(Control):
     """Train for n more meta-steps."""
 
     n: int
+    trains = True
     retrains = True
 
     def __post_init__(self) -> None:
@@ -54,7 +55,6 @@ class Save(Control):
 
     file: str = "last.pt"
     seconds: float = 60.0
-    retrains = True
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.=-]*(\{step\})?[\w.=-]*\.pt", self.file) or self.file.startswith("."):
@@ -64,6 +64,8 @@ class Save(Control):
         if self.seconds <= 0:
             raise ValueError(f"seconds={self.seconds}: must be above 0")
         self._saved = time.monotonic()
+        # A retraining must not replace what the first training kept
+        self.retrains = self.file == "last.pt"  # type: ignore[misc]
 
     def apply(self, run: Iteration) -> None:
         """Once a cycle."""
@@ -129,14 +131,12 @@ class Warn(Control):
 
 @dataclass(kw_only=True)
 class Error(Warn):
-    """Stop where a predicate holds, and say so as an error; arguments as for Warn."""
+    """End the run with an error, and exit status 1, where a predicate holds; arguments as for Warn."""
 
-    def apply(self, run: Iteration) -> str | None:
+    def apply(self, run: Iteration) -> None:
         """Once a cycle."""
-        if not self._holds(run):
-            return None
-        warn(f"ERROR at step {run.step}: {self.message or self.predicate}")
-        return self.message or self.predicate
+        if self._holds(run):
+            raise Failed(self.message or self.predicate)
 
 
 @dataclass(kw_only=True)
@@ -212,7 +212,7 @@ def predicate(text: str) -> tuple[str | None, Callable[[Iteration], bool]]:
     found = re.fullmatch(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*", text)
     if not found:
         if not re.fullmatch(r"\w+(\.\w+)+", text):
-            raise UserError(f"predicate={text}: must be a comparison such as 'grad_norm > 100', or package.function")
+            raise ValueError(f"predicate={text}: must be a comparison such as 'grad_norm > 100', or package.function")
         holds_for = function(text)
         return None, lambda run: bool(holds_for(run))
     name, compare, number = found[1], _COMPARE[found[2]], float(found[3])
@@ -226,9 +226,12 @@ def predicate(text: str) -> tuple[str | None, Callable[[Iteration], bool]]:
 
 def function(path: str) -> Callable[..., Any]:
     """The function that a dotted path names."""
-    found = locate(path, "control")
+    try:
+        found = locate(path, "f")
+    except UserError as error:
+        raise ValueError(f"f={path}: cannot be imported") from error
     if not callable(found):
-        raise UserError(f"{path}: is not a function")
+        raise ValueError(f"f={path}: is not a function")
     return found  # type: ignore[no-any-return]
 
 

@@ -13,6 +13,7 @@ class Control:
     that does count something itself hands it over in `state`, or a resumed run would begin to count anew.
     """
 
+    trains: ClassVar[bool] = False  # calls run.train()
     measures: ClassVar[bool] = False  # calls run.measure()
     reads_loss: ClassVar[bool] = False  # needs another control that measures
     retrains: ClassVar[bool] = False  # is applied in a retraining too, where no classes are left to measure on
@@ -27,8 +28,9 @@ class Control:
 
     def check(self, run: Iteration, name: str) -> None:
         """Before any work: raise UserError where this control cannot work in its cycle."""
-        if self.reads_loss and not any(control.measures for control in run.controls.values()):
-            raise UserError(f"control.cycle.{name}: nothing in the cycle measures a loss; add Evaluate before it")
+        earlier = [run.controls[other] for other in list(run.controls)[: list(run.controls).index(name)]]
+        if self.reads_loss and not any(control.measures for control in earlier):
+            raise UserError(f"control.cycle.{name}: nothing before it measures a loss; add Evaluate before it")
 
     def state(self) -> dict[str, Any]:
         """What a resumed run must know, as plain values."""

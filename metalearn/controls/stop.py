@@ -132,7 +132,7 @@ class PQ(Control):
 
     def apply(self, run: Iteration) -> str | None:
         """At the last loss."""
-        strip = run.model.training_losses(0)[-self.k :]
+        strip = run.all_training_losses[-self.k :]
         if len(strip) < self.k or min(strip) <= 0:
             return None
         loss, progress = generalisation_loss(run.losses), 1000 * (sum(strip) / (self.k * min(strip)) - 1)
@@ -161,6 +161,8 @@ class InvalidValue(Control):
 def generalisation_loss(losses: list[float]) -> float:
     """100 (E / E_opt - 1); 0 where nothing was measured."""
     known = [loss for loss in losses if math.isfinite(loss)]
+    if known and not math.isfinite(losses[-1]):
+        return math.inf
     if not known or known[-1] == min(known):
         return 0.0
     return 100 * (known[-1] / min(known) - 1) if min(known) > 0 else math.inf

@@ -28,8 +28,9 @@ class Wrapped(Control):
         if len(self.control) != 1:
             raise UserError(f"control={self.control}: must be one control, such as {{Patience: {{n: 5}}}}")
         ((name, settings),) = self.control.items()
-        self.inner = make(name, settings)
-        self.measures, self.reads_loss = self.inner.measures, self.inner.reads_loss  # type: ignore[misc]
+        self.inner = make(name, settings, f"control.cycle.{type(self).__name__}.control")
+        for fact in ("trains", "measures", "reads_loss", "retrains"):
+            setattr(self, fact, getattr(self.inner, fact))
 
     def check(self, run: Iteration, name: str) -> None:
         """As the other would."""
@@ -62,6 +63,6 @@ class Skip(Wrapped):
     """Apply the other control in every n-th cycle alone, and when the run is at its end."""
 
     def apply(self, run: Iteration) -> str | Stop | None:
-        """In cycles n, 2 n, ..."""
+        """In cycles n, 2 n, ..., which are all that the other sees."""
         due = len(run.cycles) % self.n == 0 or run.step >= run.model.limit
-        return self.inner.apply(run) if due else None
+        return self.inner.apply(run.every(self.n)) if due else None
