@@ -146,14 +146,15 @@ class Experiment:
 
     @property
     def began(self) -> bool:
-        """Whether there is anything to go on from."""
+        """Whether there is a training."""
         return self.training is not None
 
     def save(self) -> int:
         """Write the checkpoint to go on from; returns its meta-step."""
         if self.training is None:
             return 0
-        self.training.save(LAST)
+        if "iteration" in self.training.extra:  # it has trained: it was not made to be tested alone
+            self.training.save(LAST)
         return self.training.step
 
     def run(self, folder: Path, origin: resume.Origin, check: Callable[[], None]) -> float:

@@ -32,3 +32,10 @@ def test_the_runs_are_of_the_present_defaults(algo, data):
     assert result["test_accuracy"] > result["pixel_nearest_neighbour"] + 0.1
     if data == "omniglot":
         assert result["test_accuracy"] >= FLOORS[algo] and result["train_seconds"] < 600
+
+
+def test_the_run_killed_ten_times_ended_as_the_one_left_alone():
+    record = json.loads((ROOT / "experiments" / "killed" / "record.json").read_text())
+    assert len(record["kills"]) == 10 and all(record["compared"].values()) and len(record["compared"]) == 6
+    assert {"data=omniglot", "algo=maml", "steps=1000"} <= set(record["words"]) and record["threads"] == 2
+    assert sum("going on from" in kill["began"] for kill in record["kills"]) >= 5
