@@ -47,6 +47,26 @@ def run(tmp_path):
     return call
 
 
+@pytest.fixture(scope="session")
+def typist(tmp_path_factory):
+    from tests.typed import Typist
+
+    typist = Typist(tmp_path_factory.mktemp("typed"))
+    yield typist
+    typist.close()
+
+
+@pytest.fixture
+def typed(typist, tmp_path):
+    """As `run`, without waiting for the imports."""
+
+    def call(*words: str, **environment: str) -> subprocess.CompletedProcess:
+        return typist(*words, cwd=tmp_path, METALEARN_DATA=str(tmp_path / "no-data"), COLUMNS="200",
+                      XDG_CACHE_HOME=str(tmp_path / "cache"), **environment)  # fmt: skip
+
+    return call
+
+
 QUICK = ("data=glyphs", "data.classes=[20,8,8]", "model.filters=8", "steps=3", "eval.every=2", "eval.tasks=4",
          "eval.test_tasks=6", "eval.query=2", "algo.inner_steps_test=2", "log_every=1")  # fmt: skip
 

@@ -71,8 +71,8 @@ def test_it_names_its_paper(name):
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_the_command_line_leaves_a_complete_record(name, run, tmp_path):
-    done = run(*QUICK, f"algo={name}", "hydra.run.dir=out", *(["algo.train_shot=4"] if name == "reptile" else []))
+def test_the_command_line_leaves_a_complete_record(name, typed, tmp_path):
+    done = typed(*QUICK, f"algo={name}", "hydra.run.dir=out", *(["algo.train_shot=4"] if name == "reptile" else []))
     assert done.returncode == 0, done.stderr
     out = tmp_path / "out"
     for file in ("metrics.csv", "result.json", "curves.png", "tasks.png", "checkpoints/last.pt", "checkpoints/best.pt",

@@ -19,31 +19,12 @@ from metalearn import controls
 from metalearn.errors import UserError
 from tests.conftest import QUICK, ROOT
 from tests.test_cli import choices
-from tests.typed import Typist
 
 
 class Unretrained(controls.Step):
     """A step that a retraining leaves out."""
 
     retrains = False
-
-
-@pytest.fixture(scope="module")
-def typist(tmp_path_factory):
-    typist = Typist(tmp_path_factory.mktemp("typed"))
-    yield typist
-    typist.close()
-
-
-@pytest.fixture
-def typed(typist, tmp_path):
-    """`python -m metalearn.run WORDS` in an empty folder."""
-
-    def call(*words, **environment):
-        return typist(*words, cwd=tmp_path, METALEARN_DATA=str(tmp_path / "no-data"), COLUMNS="200",
-                      XDG_CACHE_HOME=str(tmp_path / "cache"), **environment)  # fmt: skip
-
-    return call
 
 
 def refused(done, message, status=2):

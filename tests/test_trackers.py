@@ -50,8 +50,8 @@ def rows_of(folder):
     return list(csv.DictReader(open(folder / "metrics.csv")))
 
 
-def test_a_wandb_run_can_be_read_back(run, tmp_path):
-    done = run(
+def test_a_wandb_run_can_be_read_back(typed, tmp_path):
+    done = typed(
         *QUICK,
         "tracker=wandb",
         "tracker.group=mine",
@@ -100,8 +100,8 @@ def test_a_resumed_run_continues_the_same_wandb_run(tmp_path):
     assert all(rows[step]["train_loss"] == float(row["train_loss"]) for step, row in expected.items())
 
 
-def test_a_sweeps_runs_share_a_group(run, tmp_path):
-    done = run("-m", *QUICK, "tracker=wandb", "seed=0,1", "hydra.sweep.dir=my_sweep", **OFFLINE)
+def test_a_sweeps_runs_share_a_group(typed, tmp_path):
+    done = typed("-m", *QUICK, "tracker=wandb", "seed=0,1", "hydra.sweep.dir=my_sweep", **OFFLINE)
     assert done.returncode == 0, done.stderr
     about = [read(file)[2] for file in (tmp_path / "my_sweep").rglob("*.wandb")]
     assert [a.run_group for a in about] == ["my_sweep"] * 2 and about[0].run_id != about[1].run_id
@@ -131,10 +131,10 @@ def server():
     server.shutdown()
 
 
-@pytest.mark.parametrize("kind", ["a wrong key", "no network"])
-def test_without_wandb_the_run_goes_on(kind, run, tmp_path, server):
+@pytest.mark.parametrize("kind", ["a wrong key", pytest.param("no network", marks=pytest.mark.slow)])
+def test_without_wandb_the_run_goes_on(kind, typed, tmp_path, server):
     where = server if kind == "a wrong key" else "http://127.0.0.1:9"
-    done = run(*QUICK, "tracker=wandb", "hydra.run.dir=out", WANDB_MODE="online", WANDB_API_KEY="0" * 40, WANDB_BASE_URL=where,
+    done = typed(*QUICK, "tracker=wandb", "hydra.run.dir=out", WANDB_MODE="online", WANDB_API_KEY="0" * 40, WANDB_BASE_URL=where,
                WANDB_INIT_TIMEOUT="3")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "W&B cannot be reached" in done.stdout and "Traceback" not in done.stderr + done.stdout
@@ -193,11 +193,11 @@ def test_a_failed_tracker_is_told_nothing_more(tmp_path):
     assert calls == [1]
 
 
-def test_tensorboard(run, tmp_path):
+def test_tensorboard(typed, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    done = run(*QUICK, "tracker=tensorboard", "hydra.run.dir=out")
+    done = typed(*QUICK, "tracker=tensorboard", "hydra.run.dir=out")
     assert done.returncode == 0, done.stderr
     events = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
     events.Reload()
