@@ -1,11 +1,8 @@
-"""Checkpoints: one file without code, written whole or not at all, and checked by its digest when read."""
+"""Checkpoints: one file without code, checked by its digest when read."""
 
 import hashlib
 import io
-import os
 import pickle
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,42 +58,6 @@ def digest(content: Any) -> str:
     state = hashlib.sha256()
     _feed(state.update, content)
     return state.hexdigest()
-
-
-def write_atomically(path: Path, data: bytes, before: Path | None = None) -> None:
-    """Fill a temporary file, and put it in the place of `path` once it lies on the disk whole.
-
-    Args:
-        before: under which name the file that it replaces is kept.
-
-    Raises:
-        OSError: the disk is full, the folder is gone or may not be written; the file is then the old one.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        os.chmod(temporary, 0o644)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if before is not None and path.exists():
-            _keep(path, before)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _keep(path: Path, before: Path) -> None:
-    """Let `before` be the same file as `path`, for a moment."""
-    link = path.with_name(f".{before.name}.link")
-    link.unlink(missing_ok=True)
-    try:
-        os.link(path, link)
-    except OSError:  # a file system without links
-        shutil.copyfile(path, link)
-    os.replace(link, before)
 
 
 def _feed(update: Callable[[bytes], None], value: Any) -> None:

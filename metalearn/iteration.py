@@ -7,7 +7,6 @@ run killed and resumed is controlled as if it had never stopped.
 
 import copy
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -212,8 +211,3 @@ class Iteration:
         for name, control in self.controls.items():
             if name in state["controls"]:
                 control.restore(state["controls"][name])
-
-
-def finite(value: float | None) -> bool:
-    """Whether a loss, where it was measured, is a number."""
-    return value is None or math.isfinite(value)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from metalearn.checkpoint import write_atomically
 from metalearn.console import warn
+from metalearn.files import write_atomically
 from metalearn.trackers.base import Tracker
 
 METRICS = ("step", "train_loss", "train_{score}", "val_loss", "val_{score}", "val_ci95", "lr", "grad_norm")

@@ -85,9 +85,7 @@ def curves(rows: Sequence[Mapping[str, float]], result: Mapping[str, Any], path:
     right.set(title="adaptation on test tasks", xlabel="inner step", ylabel=name)
     right.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(f"{result['algo']} on {result['data']}, {result['norm_mode']} batch norm, {result['steps']} steps")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    return _saved(figure, path)
 
 
 def layers(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: Path) -> Path:
@@ -110,9 +108,7 @@ def layers(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: P
     shown = [entry for axis in axes[:-1] for entry in zip(*axis.get_legend_handles_labels(), strict=True)]
     figure.legend(*zip(*shown, strict=True), loc="outside right upper", fontsize=8)
     figure.suptitle(f"{result['algo']} on {result['data']}")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    return _saved(figure, path)
 
 
 def rates(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: Path) -> Path:
@@ -123,9 +119,7 @@ def rates(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: Pa
         axis.plot([row["step"] for row in own], [row["mean_weight"] for row in own], **look)
     axis.set(title=f"learned inner rates: {result['algo']} on {result['data']}", xlabel="meta-step", ylabel="mean rate")
     figure.legend(loc="outside right upper", fontsize=8)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    return _saved(figure, path)
 
 
 def _by_layer(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[list[Mapping[str, Any]], dict[str, Any]]]:
@@ -137,8 +131,10 @@ def _by_layer(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[list[Mapping[
 
 
 def confusion(result: Mapping[str, Any], path: Path) -> Path:
-    """Which way was taken for which on the test tasks. The numbering of a task's classes means nothing, so an uneven
-    pattern points to a mistake, or to ways that adaptation favours."""
+    """Which way was taken for which on the test tasks.
+
+    The numbering of a task's classes means nothing: an uneven pattern points to a mistake, or to favoured ways.
+    """
     plt = _pyplot()
     counts = result["confusion"]
     ways = len(counts)
@@ -148,21 +144,12 @@ def confusion(result: Mapping[str, Any], path: Path) -> Path:
     if ways <= 10:
         for i, row in enumerate(shares):
             for j, value in enumerate(row):
-                axis.text(
-                    j,
-                    i,
-                    f"{value:.1%}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if value > 0.5 else "black",
-                )
+                colour = "white" if value > 0.5 else "black"
+                axis.text(j, i, f"{value:.1%}", ha="center", va="center", fontsize=8, color=colour)
     axis.set(title=f"{result['algo']} on {result['data']}: {result['test_tasks']} test tasks", xlabel="predicted class",
              ylabel="class", xticks=range(ways), yticks=range(ways))  # fmt: skip
     figure.colorbar(picture, ax=axis, format=lambda value, _: f"{value:.0%}")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    return _saved(figure, path)
 
 
 def tasks(algorithm: Algorithm, meta: Meta, source: Source, path: Path, *, way: int, shot: int, query: int,
@@ -193,9 +180,7 @@ def tasks(algorithm: Algorithm, meta: Meta, source: Source, path: Path, *, way: 
     figure.suptitle(
         f"{count} test tasks: support (blue), query with the predicted class (green right, red wrong)", fontsize=9
     )
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    return _saved(figure, path)
 
 
 def _image(axis: Any, image: torch.Tensor, colour: str, label: str = "") -> None:
@@ -221,8 +206,12 @@ def _regression(algorithm: Algorithm, adapted: Sequence[Any], batch: Any, path: 
             axis.plot(x, y, style, color=RIGHT, label=f"after {result.step} steps")
         axis.plot(batch.support_x[task, :, 0].cpu(), batch.support_y[task, :, 0].cpu(), "k^", label="support")
     axes[0].legend(fontsize=7)
+    return _saved(figure, path)
+
+
+def _saved(figure: Any, path: Path) -> Path:
     figure.savefig(path, dpi=110)
-    plt.close(figure)
+    _pyplot().close(figure)
     return path
 
 

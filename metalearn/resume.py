@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 
 from metalearn import checkpoint
-from metalearn.checkpoint import write_atomically
 from metalearn.console import say, warn
 from metalearn.errors import UserError
+from metalearn.files import write_atomically
 from metalearn.train import BEFORE, LAST
 
 CONFIG = "config.json"  # in a run's folder: how it was begun

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.base import Algorithm, Meta
-from metalearn.checkpoint import pack, write_atomically
+from metalearn.checkpoint import pack
 from metalearn.console import Progress
 from metalearn.data.tasks import Source
 from metalearn.errors import UserError
 from metalearn.evaluate import Score, layer_means
+from metalearn.files import write_atomically
 from metalearn.outer import Outer
 from metalearn.record import Record
 
@@ -116,7 +117,7 @@ class Training:
         better = self.best_step < 0 or sign * score.mean > sign * self.best.mean
         if better and math.isfinite(score.mean) and not self.invalid:
             self.best, self.best_step = score, self.step
-            self.best_meta = {name: value.detach().clone() for name, value in self.meta.items()}
+            self.best_meta = self._copy()
             self.save(BEST)
         if self.progress and "train_loss" in self.values:
             self.progress.evaluated(self.step, dict(self.values))
@@ -126,8 +127,7 @@ class Training:
         """The present learner, as metalearn.load gives it."""
         from metalearn.learner import Learner
 
-        meta = {name: value.detach().clone() for name, value in self.meta.items()}
-        return Learner(self.algorithm, meta, self.spec, self.device)
+        return Learner(self.algorithm, self._copy(), self.spec, self.device)
 
     def save(self, file: str) -> None:
         """Write `last.pt` (all that a resumed run needs), `best.pt`, or the present learner under another name.
@@ -145,6 +145,9 @@ class Training:
         disk.retry()
 
     # -- its inside -------------------------------------------------------------------------------------------
+
+    def _copy(self) -> Meta:
+        return {name: value.detach().clone() for name, value in self.meta.items()}
 
     def _content(self, file: str) -> bytes:
         if file == LAST:
@@ -223,16 +226,11 @@ class Training:
             value = stacked[name][at].item()
             self.invalid = f"{kinds[name]} of meta-step {first + at} is {'NaN' if math.isnan(value) else 'infinite'}"
 
-    @property
-    def tasks_per_second(self) -> float:
-        """Mean over the whole training, evaluation not counted."""
-        return self.step * self.algorithm.meta_batch / self.trained_seconds if self.trained_seconds else 0.0
-
     def close(self) -> None:
         """After the last step: measure a learner that was not, and save everything."""
         if self.validate is None and not self.invalid:
             self.best_step = self.step
-            self.best_meta = {name: value.detach().clone() for name, value in self.meta.items()}
+            self.best_meta = self._copy()
             self.save(BEST)
         elif self.measured != self.step and not self.invalid:
             self.measure()

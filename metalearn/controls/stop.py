@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from metalearn.controls.base import Control
-from metalearn.iteration import Iteration, finite
+from metalearn.iteration import Iteration
 
 
 @dataclass(kw_only=True)
@@ -151,7 +151,9 @@ class InvalidValue(Control):
         """What training came upon, or the loss measured."""
         if run.model.invalid:
             return run.model.invalid
-        return None if finite(run.loss) else f"the loss measured at meta-step {run.step} is {run.loss}"
+        if run.loss is None or math.isfinite(run.loss):
+            return None
+        return f"the loss measured at meta-step {run.step} is {run.loss}"
 
     def tick(self, run: Iteration) -> str | None:
         """As `apply`."""

@@ -1,14 +1,16 @@
 """Packed arrays kept beside the data, or in the user's cache folder where the data are read-only."""
 
 import hashlib
+import io
 import os
 import stat
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
+
+from metalearn.files import write_atomically
 
 
 def _user_cache() -> Path:
@@ -45,17 +47,11 @@ def read_cache(name: str, beside: Path) -> dict[str, np.ndarray] | None:
 def write_cache(name: str, beside: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write the arrays atomically; without a place to write they are simply packed again next time."""
     folder = beside if _writable(beside) else _user_cache()
-    temporary = None
+    packed = io.BytesIO()
+    np.savez(packed, **{"checksum": np.array(_checksum(arrays)), **arrays})  # type: ignore[arg-type]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
-        os.chmod(temporary, 0o644)  # others who share the data read it as well
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **{"checksum": np.array(_checksum(arrays)), **arrays})  # type: ignore[arg-type]
-        os.replace(temporary, folder / name)
+        write_atomically(folder / name, packed.getvalue())
     except OSError as error:
         from metalearn.console import warn
 
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         warn(f"no cache written in {folder} ({error.strerror}): the images are packed again at the next start")
