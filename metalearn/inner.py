@@ -1,23 +1,23 @@
 """The inner loop: gradient steps on the support loss, as an endless iterator of weights.
 
-Two engines give the same numbers. `functional` steps many tasks at once and knows SGD and Adam. `higher` (Grefenstette
-et al., "Generalized inner loop meta-learning", 2019) takes one task after the other and any optimiser it knows.
+All engines give the same numbers. `grouped` and `vmap` (metalearn.models.base.Functional) step many tasks at once and
+know SGD and Adam. `higher` (Grefenstette et al., "Generalized inner loop meta-learning", 2019) takes one task after the
+other and any optimiser it knows.
 """
 
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from metalearn.build import call
 from metalearn.errors import UserError
-from metalearn.models.base import Weights
+from metalearn.models.base import EngineName, Weights
 
 Loss = Callable[[Weights], Tensor]  # weights to one loss a task, [T]
-EngineName = Literal["functional", "higher"]
 
 
 class Optimizer(Protocol):
@@ -42,7 +42,7 @@ class SGD:
         if self.momentum:
             state = grads if state is None else [self.momentum * v + g for v, g in zip(state, grads, strict=True)]
             grads = state
-        return [w - self.lr * g for w, g in zip(weights, grads, strict=True)], state
+        return [torch.add(w, g, alpha=-self.lr) for w, g in zip(weights, grads, strict=True)], state
 
 
 class Adam:
@@ -93,7 +93,7 @@ class Batched:
         while True:
             yield dict(zip(names, weights, strict=True))
             value = loss(dict(zip(names, weights, strict=True))).sum()  # tasks are independent: the sum mixes nothing
-            grads = list(torch.autograd.grad(value, weights, create_graph=second_order))
+            grads = gradients(value, weights, create_graph=second_order)
             weights, state = self.optimizer.update(weights, grads, state)
             if not second_order:
                 weights = _leaves(weights)
@@ -130,12 +130,10 @@ def make_engine(name: EngineName, optimizer: dict[str, Any], where: str = "algo.
     """The engine with its inner optimiser, given as {name: a class of torch.optim, lr: ..., ...}."""
     settings = {key: value for key, value in optimizer.items() if key != "name"}
     kind = optimizer.get("name")
-    if name == "functional":
+    if name != "higher":
         known = {"SGD": SGD, "Adam": Adam}
         if kind not in known:
-            raise UserError(
-                f"{where}.name={kind}: the functional engine has SGD and Adam; for others algo.engine=higher"
-            )
+            raise UserError(f"{where}.name={kind}: this engine has SGD and Adam; for others algo.engine=higher")
         return Batched(call(known[kind], settings, where))
     if not (isinstance(kind, str) and hasattr(torch.optim, kind)):
         raise UserError(f"{where}.name={kind}: not an optimiser of torch.optim")
@@ -145,6 +143,11 @@ def make_engine(name: EngineName, optimizer: dict[str, Any], where: str = "algo.
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error
     return built
+
+
+def gradients(value: Tensor, weights: list[Tensor], create_graph: bool = False) -> list[Tensor]:
+    """The gradient of a sum over tasks; zeros for what it does not depend on, as a bias before a batch norm."""
+    return list(torch.autograd.grad(value, weights, create_graph=create_graph, materialize_grads=True))
 
 
 def _leaves(tensors: Any) -> list[Tensor]:

@@ -91,7 +91,7 @@ def test_gradient_equals_that_of_higher(name, steps):
 @pytest.mark.parametrize("optimizer", [{"name": "SGD", "lr": 0.1}, {"name": "SGD", "lr": 0.1, "momentum": 0.9}])
 def test_both_engines_give_the_same_meta_gradient(name, optimizer):
     batch = batch_of(shot=10 if name == "reptile" else 2)
-    both = [algorithm(name, engine=e, inner_steps=3, inner_optimizer=optimizer) for e in ("functional", "higher")]
+    both = [algorithm(name, engine=e, inner_steps=3, inner_optimizer=optimizer) for e in ("grouped", "higher")]
     meta = meta_of(both[0])
     close(*(algo.meta_gradient(meta, batch).gradients for algo in both), rtol=1e-6, atol=1e-9)
 
@@ -102,7 +102,7 @@ def test_both_engines_give_the_same_meta_gradient(name, optimizer):
 def test_both_engines_adapt_alike(name, optimizer):
     # eps is tiny, for `higher` keeps it where older releases of torch.optim.Adam had it
     batch = batch_of(tasks=1)
-    both = [algorithm(name, engine=e, inner_optimizer=optimizer) for e in ("functional", "higher")]
+    both = [algorithm(name, engine=e, inner_optimizer=optimizer) for e in ("grouped", "higher")]
     meta = meta_of(both[0])
     a, b = (nth(algo.adapt(meta, batch.support_x, batch.support_y), 3).weights for algo in both)
     moving = [n for n in a if not (n.startswith("convs") and n.endswith("bias"))]  # these have gradient 0: batch norm
@@ -127,7 +127,7 @@ def test_chunks_do_not_matter(name, chunk):
 def test_the_chunk_that_chooses_itself_changes_nothing():
     shape = (1, 28, 28)
     batch = batch_of(tasks=5, way=5, shot=1, query=15, shape=shape)
-    free, whole = (algorithm("maml", way=5, shape=shape, chunk=chunk) for chunk in (None, 5))
+    free, whole = (algorithm("maml", way=5, shape=shape, chunk=chunk, engine="vmap") for chunk in (None, 5))
     assert free.tasks_at_once(batch.support_x, batch.query_x) == 3
     meta = meta_of(free)
     close(free.meta_gradient(meta, batch).gradients, whole.meta_gradient(meta, batch).gradients)

@@ -65,7 +65,7 @@ MISTAKES = {
     "algo.inner_steps=-1": "must be at least 0",
     "algo.inner_optimizer.lr=-1": "must be above 0",
     "algo.inner_optimizer.name=RMSprop": "algo.engine=higher",
-    "algo.engine=magic": "must be functional or higher",
+    "algo.engine=magic": "must be auto or grouped or vmap or higher",
     "algo.reduction=median": "must be mean or sum or shot_mean",
     "algo=pretrain algo.finetune=tail": "must be head or all",
     "algo=reptile algo.inner_batch=0": "must be at least 1",

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from metalearn.algorithms.maml import MAML
+from metalearn.inner import gradients
 from metalearn.models.base import Weights
 
 
@@ -21,5 +21,5 @@ class FOMAML(MAML):
 
     def differentiate(self, loss: Tensor, parameters: Weights, adapted: Weights) -> Weights:
         """The gradient with respect to the adapted weights stands for that with respect to the meta-parameters."""
-        grads = torch.autograd.grad(loss, list(adapted.values()))
+        grads = gradients(loss, list(adapted.values()))
         return {n: g.sum(0) if g.ndim > parameters[n].ndim else g for n, g in zip(adapted, grads, strict=True)}

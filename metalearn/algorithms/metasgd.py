@@ -24,9 +24,9 @@ class MetaSGD(MAML):
     def __post_init__(self) -> None:
         super().__post_init__()
         plain = set(self.inner_optimizer) == {"name", "lr"} and self.inner_optimizer["name"] == "SGD"
-        if self.engine != "functional" or not plain:
+        if self.engine == "higher" or not plain:
             raise UserError(
-                "algo=metasgd learns the rates of plain SGD in the functional engine: nothing else goes with it"
+                "algo=metasgd learns the rates of plain SGD without algo.engine=higher: nothing else goes with it"
             )
 
     def init(self) -> Meta:
@@ -53,4 +53,5 @@ class _Rated:
 
     def update(self, weights: list[Tensor], grads: list[Tensor], state: None) -> tuple[list[Tensor], None]:
         """One step; rates are shared by the tasks in the leading dimension."""
-        return [w - rate * g for w, rate, g in zip(weights, self.rates, grads, strict=True)], state
+        moved = [torch.addcmul(w, rate, g, value=-1) for w, rate, g in zip(weights, self.rates, grads, strict=True)]
+        return moved, state

@@ -1,12 +1,15 @@
 """What an algorithm needs of a model, and its application to one set of weights a task."""
 
 import copy
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from metalearn.models.norm import BatchNorm, Pass
 
+EngineName = Literal["auto", "grouped", "vmap", "higher"]
 Weights = dict[str, Tensor]  # by parameter name; with a leading task dimension where they differ between tasks
 
 
@@ -22,6 +25,24 @@ class MetaModel(nn.Module):
     def forward(self, x: Tensor, norm: Pass) -> Tensor:
         """Inputs [B, ...] to outputs [B, way]."""
         return self.head(self.features(x, norm))
+
+    def stacked(self, weights: Weights, x: Tensor, norm: Pass) -> Tensor:
+        """`features` of many tasks at once by kernels of a model's own, where it has them: what `grouped` runs.
+
+        Args:
+            weights: by name, of the parameter's own shape, or [T, ...] where they differ between tasks.
+            x: [T, B, ...].
+            norm: as in `features`; what is seen is a statistic of [2, T*C], task by task.
+
+        Returns:
+            features [T, B, D].
+        """
+        raise NotImplementedError
+
+    @property
+    def stacks(self) -> bool:
+        """Whether it has such kernels."""
+        return type(self).stacked is not MetaModel.stacked
 
     def norm_channels(self) -> list[int]:
         """Channels of every batch-norm layer, in the order in which a forward pass meets them."""
@@ -48,21 +69,48 @@ class Functional:
     """A model as a pure function of its weights, for many tasks at once.
 
     Each weight may have the model's own shape (shared by all tasks) or a leading task dimension [T, ...].
+
+    Args:
+        engine: `grouped` runs the model's own kernels for many tasks, `vmap` its ordinary forward pass under
+            torch.func.vmap; `auto` chooses, see `grouped`.
     """
 
-    def __init__(self, model: MetaModel):
+    def __init__(self, model: MetaModel, engine: EngineName = "auto"):
+        self.engine = engine
         self.model = copy.deepcopy(model).to("meta")  # no weights are held here, and none can be used by mistake
         self._dims = {name: p.ndim for name, p in model.named_parameters()}
         self._features = _Features(self.model)
 
+    def grouped(self, device: str) -> bool:
+        """Whether the model's own kernels run on this device (`cpu`, `cuda`).
+
+        With `auto` on the CPU in single or double precision, where they were measured to be the faster ones in every
+        setting (experiments/speed), and where the model has some.
+        """
+        if self.engine == "auto":
+            return self.model.stacks and device == "cpu" and not torch.is_autocast_enabled(device)
+        return self.engine == "grouped"
+
     def outputs(self, weights: Weights, x: Tensor, norm: Pass) -> tuple[Tensor, list[Tensor]]:
         """x [T, B, ...] to outputs [T, B, way] and, with `norm.collect`, each norm layer's statistics [T, 2, C]."""
+        if self.grouped(x.device.type):
+            features, seen = self._stacked(weights, x, norm)
+            return linear(weights, features), seen
         return self._apply(self.model, weights, x, norm)
 
     def features(self, weights: Weights, x: Tensor, norm: Pass) -> tuple[Tensor, list[Tensor]]:
         """x [T, B, ...] to features [T, B, D] and statistics, as `outputs`."""
+        if self.grouped(x.device.type):
+            return self._stacked(weights, x, norm)
         named = {f"model.{name}": weight for name, weight in weights.items()}
         return self._apply(self._features, named, x, norm)
+
+    def _stacked(self, weights: Weights, x: Tensor, norm: Pass) -> tuple[Tensor, list[Tensor]]:
+        tasks = len(x)
+        running = None if norm.running is None else [v.repeat(1, tasks) for v in norm.running]
+        every = Pass(norm.reference, running, norm.collect)
+        features = self.model.stacked(weights, x, every)
+        return features, [v.unflatten(1, (tasks, -1)).movedim(1, 0) for v in every.seen]
 
     def _apply(self, module: nn.Module, weights: Weights, x: Tensor, norm: Pass) -> tuple[Tensor, list[Tensor]]:
         def one_task(weights: Weights, x: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -5,8 +5,9 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metalearn.models.base import MetaModel
-from metalearn.models.norm import BatchNorm, Pass
+from metalearn.models.base import MetaModel, Weights
+from metalearn.models.grouped import as_groups, conv, from_groups, norm_relu, stack
+from metalearn.models.norm import BatchNorm, Pass, normalise
 
 
 class Conv4(MetaModel):
@@ -64,3 +65,24 @@ class Conv4(MetaModel):
             if self.halving == "max_pool":
                 x = F.max_pool2d(x, 2)
         return x.mean((2, 3)) if self.readout == "mean" else x.flatten(1)
+
+    def stacked(self, weights: Weights, x: Tensor, norm: Pass) -> Tensor:
+        """Images [T, B, C, H, W] to features [T, B, D]: as `features` with each task's weights, by other kernels."""
+        tasks, x = len(x), stack(x)
+        stride = 2 if self.halving == "stride" else 1
+        for i in range(4):
+            x = as_groups(conv(x, weights[f"convs.{i}.weight"], stride))
+            gamma, beta, shift = (
+                weights[name].repeat(tasks) if weights[name].ndim == 1 else weights[name].flatten()
+                for name in (f"norms.{i}.weight", f"norms.{i}.bias", f"convs.{i}.bias")
+            )
+            if norm.plain:
+                x = norm_relu(x, gamma, beta, self.norms[i].eps)
+            else:
+                x = x if norm.centres else x + shift[:, None, None]
+                x = F.relu(normalise(x, gamma, beta, norm, self.norms[i].eps))
+            if self.halving == "max_pool":
+                x = F.max_pool2d(x, 2)
+            x = from_groups(x, tasks)
+        features = x.permute(4, 0, 1, 2, 3)
+        return features.mean((3, 4)) if self.readout == "mean" else features.flatten(2)

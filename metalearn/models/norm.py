@@ -31,6 +31,16 @@ class Pass:
     seen: list[Tensor] = field(default_factory=list)  # with `collect`: each layer's batch statistics, [2, C]
     layer: int = 0
 
+    @property
+    def plain(self) -> bool:
+        """Whether the statistics are those of all rows, and nobody asks for them."""
+        return self.running is None and self.reference is None and not self.collect
+
+    @property
+    def centres(self) -> bool:
+        """Whether a constant added to a channel before it goes away without a trace."""
+        return self.running is None and not self.collect
+
 
 class BatchNorm(nn.Module):
     """Batch norm over [B, C, H, W] with affine parameters and no state of its own; see Pass."""
@@ -43,18 +53,20 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor, norm: Pass) -> Tensor:
         """Normalise x [B, C, H, W] as `norm` says."""
-        if norm.running is not None:
-            mean, variance = norm.running[norm.layer]
-            norm.layer += 1
-            return self._with(x, mean, variance)
-        if norm.reference is None and not norm.collect:
-            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        return normalise(x, self.weight, self.bias, norm, self.eps)
+
+
+def normalise(x: Tensor, weight: Tensor, bias: Tensor, norm: Pass, eps: float) -> Tensor:
+    """Batch norm over x [B, C, H, W] as `norm` says; weight and bias [C]."""
+    if norm.plain:
+        return F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+    if norm.running is not None:
+        mean, variance = norm.running[norm.layer]
+        norm.layer += 1
+    else:
         reference = x if norm.reference is None else x[: norm.reference]
         mean, variance = reference.mean((0, 2, 3)), reference.var((0, 2, 3), correction=0)
         if norm.collect:
             norm.seen.append(torch.stack([mean, variance]).detach())
-        return self._with(x, mean, variance)
-
-    def _with(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        return x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+    scale = weight * torch.rsqrt(variance + eps)
+    return x * scale[:, None, None] + (bias - mean * scale)[:, None, None]
