@@ -1,12 +1,16 @@
 # make run: a few-shot experiment on whatever data this machine can have.   make test: the test suite.
+# make speed: every engine against its peers.
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 
-.PHONY: run test
+.PHONY: run test speed
 
 run: $(VENV)/installed
 	$(VENV)/bin/python -m metalearn.run $(ARGS)
+
+speed: $(VENV)/installed
+	$(VENV)/bin/python experiments/speed/run.py $(ARGS)
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest $(ARGS)

@@ -3,6 +3,9 @@
 import ctypes
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
 
 import torch
 
@@ -26,6 +29,23 @@ def resolve(device: str) -> str:
     if ":" in device and int(device.split(":")[1]) >= torch.cuda.device_count():
         raise UserError(f"device={device}: only {torch.cuda.device_count()} CUDA device(s) here")
     return device
+
+
+Precision = Literal["float32", "tf32", "bf16"]
+
+
+@contextmanager
+def arithmetic(precision: Precision, device: str) -> Iterator[None]:
+    """How products are computed on the device; weights, sums over tasks and the outer step stay in single precision.
+
+    Args:
+        precision: `float32`; `tf32`, products of 10-bit mantissas on CUDA; `bf16`, convolutions and linear layers in
+            bfloat16 by autocast.
+    """
+    if device != "cpu":  # PyTorch's own default would be TF32 in convolutions
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=precision == "bf16"):
+        yield
 
 
 def keep_memory() -> None:

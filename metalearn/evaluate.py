@@ -34,23 +34,23 @@ def evaluate(algorithm: Algorithm, meta: Meta, source: Source, *, tasks: int, wa
         between: called between two batches of tasks; what it raises ends the evaluation.
     """
     meta = {name: value.detach() for name, value in meta.items()}
-    last = algorithm.inner_steps_test
     pieces, losses = [], []  # [T, steps scored], [T]
     squares: dict[str, list[Tensor]] = {}  # of each layer, by parameter: [T] squared distances from the start
     confusion = torch.zeros(way * way, dtype=torch.int64, device=device)
     probe = source.tasks(torch.zeros(1, dtype=torch.int64, device=device), way, shot, query)
-    size = algorithm.tasks_at_once(probe.support_x, probe.query_x)
-    for start in range(0, tasks, size):
+    start = 0
+    while start < tasks:
         between()
-        batch = source.tasks(torch.arange(start, min(start + size, tasks), device=device), way, shot, query)
-        scores = []
-        for step, adapted in enumerate(algorithm.adapt(meta, batch.support_x, batch.support_y)):
-            if curve or step == last:
-                with torch.no_grad():
-                    outputs = algorithm.predict(adapted, batch.query_x)
-                    scores.append(algorithm.scores(outputs, batch.query_y))
-            if step == last:
-                break
+        size = min(algorithm.tasks_at_once(probe.support_x, probe.query_x), tasks - start)
+        try:
+            batch = source.tasks(torch.arange(start, start + size, device=device), way, shot, query)
+            scores, outputs, adapted = _adapt(algorithm, meta, batch, curve)
+        except torch.OutOfMemoryError:
+            size = -size
+        if size < 0:
+            algorithm.halve(-size)
+            continue
+        start += size
         with torch.no_grad():
             losses.append(algorithm.task_loss(outputs, batch.query_y))
             for name, moved in _distances(adapted, meta).items():
@@ -66,6 +66,19 @@ def evaluate(algorithm: Algorithm, meta: Meta, source: Source, *, tasks: int, wa
         {name: torch.cat(moved).double().mean().sqrt().item() for name, moved in squares.items()},
         [] if algorithm.regression else confusion.view(way, way).tolist(),
     )  # fmt: skip
+
+
+def _adapt(algorithm: Algorithm, meta: Meta, batch: TaskBatch, curve: bool) -> tuple[list[Tensor], Tensor, Adapted]:
+    """The scores [T] after each inner step (or the last alone), and outputs and weights after the last."""
+    last, scores = algorithm.inner_steps_test, []
+    for adapted in algorithm.adapt(meta, batch.support_x, batch.support_y):
+        if curve or adapted.step == last:
+            with torch.no_grad():
+                outputs = algorithm.predict(adapted, batch.query_x)
+                scores.append(algorithm.scores(outputs, batch.query_y))
+        if adapted.step == last:
+            return scores, outputs, adapted
+    raise AssertionError("an inner loop has no end")
 
 
 def layer_of(parameter: str) -> str:

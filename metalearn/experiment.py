@@ -6,18 +6,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from metalearn import controls, outcome, report, resume
-from metalearn.algorithms.base import Algorithm, Meta
+from metalearn import controls, outcome, parallel, report, resume
+from metalearn.algorithms.base import Algorithm, Meta, MetaStep
 from metalearn.build import build, call
 from metalearn.console import Progress, say, warn
 from metalearn.data import Dataset, Split
 from metalearn.data.splits import digest
 from metalearn.data.tasks import Source
-from metalearn.device import keep_memory, resolve
+from metalearn.device import arithmetic, keep_memory, resolve
 from metalearn.errors import Unfinished, UserError
 from metalearn.evaluate import Score, evaluate
 from metalearn.iteration import Failed, Iteration
 from metalearn.outer import Outer
+from metalearn.profile import Profile
 from metalearn.record import Disk, Record, write_result
 from metalearn.settings import Control, Evaluation, Settings
 from metalearn.signals import Signals, Stopped
@@ -63,6 +64,7 @@ def run_experiment(config: Mapping[str, Any], folder: Path, origin: resume.Origi
 class Phase:
     """A training from scratch, ready to begin."""
 
+    part: Split
     spec: dict[str, Any]
     algorithm: Algorithm
     source: Source
@@ -80,14 +82,15 @@ class Experiment:
         self.settings = call(Settings, {k: v for k, v in config.items() if k not in GROUPS}, "")
         self.measure = call(Evaluation, config["eval"], "eval")
         self.control = call(Control, config["control"], "control")
-        self.device = resolve(self.settings.device)
+        self.device = parallel.local(resolve(self.settings.device))
+        self.team = parallel.team()
         keep_memory()
         self.tracker: Tracker = build(config["tracker"], "tracker")
         self.dataset: Dataset = build(config["data"], "data")
         for thing, where, kind in ((self.dataset, "data", Dataset), (self.tracker, "tracker", Tracker)):
             if not isinstance(thing, kind):
                 raise UserError(f"{where}._target_={config[where]['_target_']}: does not make a {kind.__name__}")
-        self.phase = self._phase("train")
+        self.phase = self.prepare("train")
         self.validation, self.test = (self._source(part) for part in ("validation", "test"))
         for source in (self.validation, self.test):
             source.check(self.settings.way, self.settings.shot, self.measure.query)
@@ -96,11 +99,24 @@ class Experiment:
         trial = self._training(Record(Path(), Tracker(), self.score, Disk()), lambda: None)
         for retraining in {False, self.control.retrain}:
             Iteration(trial, self._controls(retraining))
+        if self.team:
+            self._share(self.team)
+
+    def _share(self, team: parallel.Team) -> None:
+        """Have the other processes prepare the same."""
+        tasks = len(self.phase.algorithm.draw(self.phase.source, 0, self.device).support_x)
+        if tasks < team.size:
+            raise UserError(
+                f"{tasks} tasks in a meta-batch cannot be split over {team.size} processes: raise algo.meta_batch=, "
+                "or leave torchrun out (algo=pretrain has no tasks to split)"
+            )
+        if team.rank == 0:
+            team.say("begin", resume.plain(self.config), self.name)
 
     def _source(self, part: Split) -> Source:
         return self.dataset.source(part, self.settings.seed, self.device)
 
-    def _phase(self, part: Split) -> Phase:
+    def prepare(self, part: Split) -> Phase:
         """The algorithm at its beginning, and the classes that it learns from."""
         source = self._source(part)
         spec = spec_of(self.config, self.settings, self.dataset, source.labels, self.name)
@@ -108,7 +124,18 @@ class Experiment:
         algorithm.check(source)
         meta = {name: value.to(self.device) for name, value in algorithm.init().items()}
         outer = call(Outer, self.config["outer"], "outer", meta=meta, steps=self.settings.steps)
-        return Phase(spec, algorithm, source, outer)
+        return Phase(part, spec, algorithm, source, outer)
+
+    def gradient(self, meta: Meta, step: int) -> MetaStep:
+        """The meta-gradient of a meta-step of the present phase, all processes together."""
+        phase = self.phase
+        if self.team and self.team.rank == 0:
+            self.team.say("gradient", phase.part, step)
+        with arithmetic(self.settings.precision, self.device):
+            batch = phase.algorithm.draw(phase.source, step, self.device)
+            if self.team:
+                return self.team.gradient(phase.algorithm, meta, batch)
+            return phase.algorithm.meta_gradient(meta, batch)
 
     def _training(
         self, record: Record, check: Callable[[], None], learned: Mapping[str, Any] | None = None
@@ -117,7 +144,7 @@ class Experiment:
         return Training(
             algorithm=self.phase.algorithm,
             outer=self.phase.outer,
-            source=self.phase.source,
+            gradient=self.gradient,
             validate=(lambda meta: self._evaluate(meta, check)) if learned is None else None,
             record=record,
             spec=self.phase.spec,
@@ -134,15 +161,26 @@ class Experiment:
         return {name: control for name, control in made.items() if control.retrains or not retraining}
 
     def _evaluate(self, meta: Meta, check: Callable[[], None]) -> Score:
-        return evaluate(
-            self.phase.algorithm, meta, self.validation, tasks=self.measure.tasks, between=check, **self.tasks
-        )
+        with arithmetic(self.settings.precision, self.device):
+            return evaluate(
+                self.phase.algorithm, meta, self.validation, tasks=self.measure.tasks, between=check, **self.tasks
+            )
 
     @property
     def tasks(self) -> dict[str, Any]:
         """What every measured task has in common."""
         settings = self.settings
         return {"way": settings.way, "shot": settings.shot, "query": self.measure.query, "device": self.device}
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        """What the meta-gradient is computed with, and on how many tasks at once."""
+        algorithm = self.phase.algorithm
+        batch = algorithm.draw(self.phase.source, 0, self.device)
+        chosen = "grouped" if algorithm.net.grouped(self.device.partition(":")[0]) else "vmap"
+        name = "higher" if algorithm.engine == "higher" else chosen
+        most = -(-len(batch.support_x) // (self.team.size if self.team else 1))
+        return {"engine": name, "tasks_at_once": min(most, algorithm.tasks_at_once(batch.support_x, batch.query_x))}
 
     @property
     def began(self) -> bool:
@@ -177,6 +215,9 @@ class Experiment:
         if self.dataset.notice:
             warn(self.dataset.notice)
         say(f"{folder}: {report.headline(self.settings, self.phase.algorithm, self.dataset, self.device)}")
+        say(f"engine: {self.engine['engine']}, {self.engine['tasks_at_once']} tasks at once"
+            + (", inner steps recomputed" if self.phase.algorithm.recomputes else "")
+            + (f", over {self.team.size} processes" if self.team else ""))  # fmt: skip
         tracker, disk = Shielded(self.tracker), Disk()
         record = Record(folder, tracker, self.score, disk)
         try:
@@ -193,7 +234,7 @@ class Experiment:
                 self.training.best_meta, self.training.best_step = learned["meta"], learned["best_step"]
             if self.control.retrain:
                 say(f"training afresh on training and validation classes, for {learned['best_step']} meta-steps")
-                self.phase = self._phase("train+validation")
+                self.phase = self.prepare("train+validation")
                 self._learn(Record(folder, Tracker(), self.score, disk, "retrain_"), check, content, learned)
             assert self.training is not None
             result = outcome.test(self, self.training, learned, check)
@@ -227,8 +268,12 @@ class Experiment:
             training.restore(content)
             iteration.restore(content["state"]["iteration"])
         record.start(content["state"]["record"] if content is not None else None)
+        profile = Profile(record.folder, training.limit - training.step) if self.settings.profile else None
+        training.stepped = profile.step if profile else training.stepped
         with Progress(training.limit) as training.progress:
             stop = iteration.run()
+        if profile:
+            profile.close()
         training.extra["stop"] = list(stop)
         training.close()
         say(f"stopped at meta-step {training.step} by {stop.control}: {stop.reason}")

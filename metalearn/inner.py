@@ -5,13 +5,18 @@ know SGD and Adam. `higher` (Grefenstette et al., "Generalized inner loop meta-l
 other and any optimiser it knows.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from metalearn.build import call
 from metalearn.errors import UserError
@@ -97,6 +102,75 @@ class Batched:
             weights, state = self.optimizer.update(weights, grads, state)
             if not second_order:
                 weights = _leaves(weights)
+
+    def recomputed(self, loss: Loss, start: Weights, held: Weights, steps: int) -> Weights:
+        """The weights after `steps` second-order steps, as `descend`, in the memory of a few of them.
+
+        Kept are the weights at every sqrt(steps)-th step. The backward pass goes through the steps between two of them
+        once more, keeping the weights of each, and then through each step alone, keeping all that it computes: about
+        two further forward passes (Griewank & Walther, "Evaluating derivatives", 2008, chapter 12).
+
+        Args:
+            loss: as in `descend`, of all weights; it must not remember its calls.
+            held: weights that are not adapted, but which the loss depends on.
+        """
+        count, forms = len(start), {0: _parted(None)[1]}  # what the optimiser's state is beside its tensors, by step
+
+        def run(first: int, last: int, size: int, graph: bool, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            rest, fast = tensors[: len(held)], tensors[len(held) :]
+            if last - first > 1:
+                for i in range(first, last, size):
+                    part = partial(run, i, min(i + size, last), 1)
+                    fast = _Again.apply(part, *rest, *fast)
+                return fast
+            weights = list(fast[:count]) if graph else _leaves(fast[:count])
+            state = _joined(fast[count:], forms[first])
+            with torch.enable_grad():
+                value = loss(dict(zip(held, rest, strict=True)) | dict(zip(start, weights, strict=True))).sum()
+                grads = gradients(value, weights, create_graph=graph)
+            with torch.set_grad_enabled(graph):
+                weights, state = self.optimizer.update(weights, grads, state)
+            tensors, forms[last] = _parted(state)
+            return *weights, *tensors
+
+        tensors = (*held.values(), *start.values())
+        moved = run(0, steps, max(1, math.isqrt(steps)), True, tensors) if steps else tuple(start.values())
+        return dict(zip(start, moved[:count], strict=True))
+
+
+class _Again(Function):
+    """A computation of which nothing is kept but what it starts from; the backward pass computes it once more."""
+
+    @staticmethod
+    def forward(ctx: Any, run: Callable[[bool, tuple[Tensor, ...]], tuple[Tensor, ...]], *tensors: Tensor) -> Any:
+        ctx.run = run
+        ctx.save_for_backward(*tensors)
+        return run(False, tuple(t.detach() for t in tensors))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Any) -> Any:
+        leaves = tuple(_leaves(ctx.saved_tensors))
+        with torch.enable_grad():
+            outputs = ctx.run(True, leaves)
+        asked = [(output, grad) for output, grad in zip(outputs, grads, strict=True) if output.requires_grad]
+        by = [output for output, _ in asked], leaves, [grad for _, grad in asked]
+        return None, *torch.autograd.grad(*by, materialize_grads=True)
+
+
+def _parted(state: Any) -> tuple[tuple[Tensor, ...], Any]:
+    """The tensors of an optimiser's state, and all the rest."""
+    values, tree = tree_flatten(state)
+    return tuple(v for v in values if isinstance(v, Tensor)), (
+        [None if isinstance(v, Tensor) else [v] for v in values],
+        tree,
+    )
+
+
+def _joined(tensors: tuple[Tensor, ...], form: Any) -> Any:
+    """The state again."""
+    (others, tree), left = form, iter(tensors)
+    return tree_unflatten([next(left) if other is None else other[0] for other in others], tree)
 
 
 class Higher:

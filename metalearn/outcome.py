@@ -9,6 +9,7 @@ import torch
 from metalearn import report
 from metalearn.algorithms.base import RATE, trained
 from metalearn.console import say
+from metalearn.device import arithmetic
 from metalearn.evaluate import Score, evaluate, nearest_neighbour
 from metalearn.record import git_commit
 from metalearn.train import Training
@@ -33,7 +34,8 @@ def test(
     best = Score(**learned["best"])
     say(f"testing the learner of step {training.best_step} on {measure.test_tasks} tasks")
     common = {"tasks": measure.test_tasks, "between": check, **experiment.tasks}
-    test = evaluate(algorithm, training.best_meta, experiment.test, curve=True, **common)
+    with arithmetic(settings.precision, experiment.device):
+        test = evaluate(algorithm, training.best_meta, experiment.test, curve=True, **common)
     seconds = learned["seconds"] + (training.trained_seconds if retrained else 0.0)
     steps = learned["steps"] + (training.step if retrained else 0)
     threads = torch.get_num_threads()
@@ -56,6 +58,9 @@ def test(
         "stop_reason": learned["stop"][1],
         "retrained": retrained,
         "seed": settings.seed,
+        **experiment.engine,
+        "precision": settings.precision,
+        "processes": experiment.team.size if experiment.team else 1,
         "device": experiment.device,
         "device_name": cpu if experiment.device == "cpu" else torch.cuda.get_device_name(experiment.device),
         "params": sum(p.numel() for p in trained(training.meta).values()),

@@ -1,6 +1,7 @@
 """Going on with a run: which one, whether it is still the same run, and that nobody else writes to it."""
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -11,14 +12,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from metalearn import checkpoint
+from metalearn import checkpoint, parallel
 from metalearn.console import say, warn
 from metalearn.errors import UserError
 from metalearn.files import write_atomically
 from metalearn.train import BEFORE, LAST
 
 CONFIG = "config.json"  # in a run's folder: how it was begun
-OWN = ("resume", "allow_changes")  # settings that say how to go on, and are no part of what a run is
+OWN = ("resume", "allow_changes", "profile")  # settings that say how to go on, and are no part of what a run is
 
 
 class Origin(NamedTuple):
@@ -143,8 +144,8 @@ def open_run(folder: Path, now: Note, device: str, accept: Callable[[dict[str, A
     say(f"{folder}: " + (f"going on from meta-step {content['step']}" if content else "no checkpoint yet: from step 0"))
     if content:
         for name, here in environment(device).items():
-            if content["state"][name] != here:
-                warn(f"{name}: {content['state'][name]} -> {here}; the last digits may differ")
+            if (before := content["state"].get(name, here)) != here:
+                warn(f"{name}: {before} -> {here}; the last digits may differ")
     return Opened(begun, content, None, bool(changed))
 
 
@@ -172,7 +173,12 @@ def _last(checkpoints: Sequence[Path]) -> dict[str, Any] | None:
 
 def environment(device: str) -> dict[str, str]:
     """What the last bits of a result depend on beside the configuration."""
-    return {"torch": str(torch.__version__), "threads": str(torch.get_num_threads()), "device": device}
+    return {
+        "torch": str(torch.__version__),
+        "threads": str(torch.get_num_threads()),
+        "processes": os.environ["WORLD_SIZE"] if parallel.torchrun() else "1",
+        "device": device,
+    }
 
 
 def unfinished(pattern: str, config: Mapping[str, Any]) -> Path | None:
@@ -236,6 +242,8 @@ def command(folder: Path) -> str:
 
 def program() -> str:
     """As it was called."""
+    if parallel.torchrun():
+        return f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']} -m metalearn.run"
     return "metalearn" if Path(sys.argv[0]).name == "metalearn" else "python -m metalearn.run"
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from metalearn import parallel
 from metalearn.errors import Unfinished, UserError
 
 _HERE = Path(__file__).resolve().parent
@@ -72,8 +73,14 @@ def cli() -> None:
     """As the user types it: a mistake is one line and exit status 2."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a class of one's own is found by the console script too
+    if parallel.follows():
+        sys.exit(parallel.follow())
     try:
-        status = _cli()
+        try:
+            status = _cli()
+        finally:
+            if parallel.torchrun():
+                parallel.dismiss()
     except KeyboardInterrupt:
         _say("interrupted; nothing was being trained")
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from metalearn.device import Precision
 from metalearn.models.norm import NormMode
 
 
@@ -38,7 +39,9 @@ class Settings:
     seed: int
     norm: NormMode
     device: str
+    precision: Precision
     log_every: int
+    profile: bool
     resume: str | None
     allow_changes: bool
 

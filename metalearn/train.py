@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.base import Algorithm, Meta
+from metalearn.algorithms.base import Algorithm, Meta, MetaStep
 from metalearn.checkpoint import pack
 from metalearn.console import Progress
-from metalearn.data.tasks import Source
 from metalearn.errors import UserError
 from metalearn.evaluate import Score, layer_means
 from metalearn.files import write_atomically
@@ -31,18 +30,19 @@ class Training:
     training alone, without evaluation.
 
     Args:
-        source: of the training tasks.
+        gradient: the meta-gradient of a meta-step, at the given meta-parameters.
         validate: the score of meta-parameters on the validation classes; None in a retraining, which uses them all.
         spec: see metalearn.spec; goes into every checkpoint.
         limit: meta-steps, at most.
         log_every: meta-steps between rows of values.
         check: called before every meta-step; what it raises leaves everything whole.
+        stepped: called after every meta-step.
         extra: further content of `last.pt`.
     """
 
     algorithm: Algorithm
     outer: Outer
-    source: Source
+    gradient: Callable[[Meta, int], MetaStep]
     validate: Callable[[Meta], Score] | None
     record: Record
     spec: dict[str, Any]
@@ -50,6 +50,7 @@ class Training:
     limit: int
     log_every: int
     check: Callable[[], None] = lambda: None
+    stepped: Callable[[], None] = lambda: None
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -93,10 +94,10 @@ class Training:
         try:
             while self.step < until:
                 self.check()
-                batch = self.algorithm.draw(self.source, self.step, self.device)
-                result = self.algorithm.meta_gradient(self.meta, batch)
+                result = self.gradient(self.meta, self.step)
                 norms = self.outer.step(result)
                 self.step += 1
+                self.stepped()
                 self._since.append({**result.metrics, **norms})
         finally:
             self.trained_seconds += (elapsed := time.perf_counter() - started)

@@ -16,3 +16,8 @@ class ANIL(Algorithm):
     def adapts(self, name: str) -> bool:
         """The head."""
         return name.startswith("head.")
+
+    @property
+    def can_recompute(self) -> bool:
+        """The features are computed once as it is, and a step of the head keeps next to nothing."""
+        return False

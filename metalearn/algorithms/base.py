@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metalearn.console import warn
 from metalearn.data.tasks import Source, TaskBatch
 from metalearn.errors import UserError
-from metalearn.inner import Loss, gradients, make_engine
+from metalearn.inner import Batched, Loss, gradients, make_engine
 from metalearn.models.base import EngineName, Functional, MetaModel, Weights, linear
 from metalearn.models.norm import MOMENTUM, NormMode, Pass
 
@@ -61,6 +62,8 @@ class Algorithm:
             classes of the mean over a class's shots, N times `mean`: the hidden factor of the original MAML code.
         engine: `grouped`, `vmap` or `higher`, see metalearn.inner; `auto` chooses by a rule (Functional.grouped).
         chunk: tasks handled at once; null leaves it to `tasks_at_once`.
+        recompute: whether a second-order meta-gradient computes the inner steps again in place of keeping them all,
+            for memory that hardly grows with their number; null: above 10 steps.
     """
 
     second_order: ClassVar[bool] = True  # whether the meta-gradient goes through the inner gradients
@@ -79,6 +82,7 @@ class Algorithm:
     reduction: Literal["mean", "sum", "shot_mean"]
     engine: EngineName
     chunk: int | None
+    recompute: bool | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("meta_batch", 1), ("inner_steps", 0), ("inner_steps_test", 0), ("chunk", 1)):
@@ -89,6 +93,8 @@ class Algorithm:
             raise UserError(
                 "algo.engine=grouped: this model has no kernels of its own for many tasks; use vmap or auto"
             )
+        if self.recompute and not self.can_recompute:
+            raise UserError("algo.recompute=true: is for second order, without algo.engine=higher and norm=per_step")
         self.net = Functional(self.model, "vmap" if self.engine == "higher" else self.engine)
         self.inner = make_engine(self.engine, self.inner_optimizer)
 
@@ -124,8 +130,7 @@ class Algorithm:
             training: keep what a meta-gradient needs. Without it nothing depends on other tasks or on history.
         """
         parameters = self.weights(meta)
-        shared = {name: w for name, w in parameters.items() if not self.adapts(name)}
-        start = expand({name: w for name, w in parameters.items() if self.adapts(name)}, len(support_x))
+        shared, start = self.divide(parameters, len(support_x))
         seen: list[list[Tensor]] = []
 
         def loss_of_all(fast: Weights) -> Tensor:
@@ -146,10 +151,38 @@ class Algorithm:
         for step, fast in enumerate(self.descend(meta, loss, start, training and self.second_order)):
             yield Adapted(shared | fast, support_x, step, self.running(meta, step, training), tuple(seen))
 
+    def divide(self, parameters: Weights, tasks: int) -> tuple[Weights, Weights]:
+        """The weights that all tasks share, and those that the inner loop adapts, as views [T, ...]."""
+        shared = {name: w for name, w in parameters.items() if not self.adapts(name)}
+        return shared, expand({name: w for name, w in parameters.items() if self.adapts(name)}, tasks)
+
+    def adapted(self, meta: Meta, support_x: Tensor, support_y: Tensor) -> Adapted:
+        """The model after the inner loop of meta-training, with what a meta-gradient needs, or the means to find it."""
+        if not self.recomputes:
+            return nth(self.adapt(meta, support_x, support_y, training=True), self.inner_steps)
+        shared, start = self.divide(self.weights(meta), len(support_x))
+
+        def loss(weights: Weights) -> Tensor:
+            return self.inner_loss(self.net.outputs(weights, support_x, Pass())[0], support_y)
+
+        assert isinstance(self.inner, Batched)
+        fast = self.inner.recomputed(loss, start, shared, self.inner_steps)
+        return Adapted(shared | fast, support_x, self.inner_steps)
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether the inner loop's activations are computed again in the backward pass, in place of being kept."""
+        return self.can_recompute and (self.inner_steps > 10 if self.recompute is None else self.recompute)
+
+    @property
+    def can_recompute(self) -> bool:
+        """Whether there is something to gain, and the inner loop leaves nothing behind but weights."""
+        return self.second_order and self.engine != "higher" and self.norm != "per_step"
+
     def meta_sums(self, meta: Meta, batch: TaskBatch) -> MetaStep:
         """As `meta_gradient` for tasks that fit at once, each entry summed over them."""
         parameters = {n: p.detach().requires_grad_() for n, p in trained(meta).items()}
-        adapted = nth(self.adapt(meta | parameters, batch.support_x, batch.support_y, training=True), self.inner_steps)
+        adapted = self.adapted(meta | parameters, batch.support_x, batch.support_y)
         outputs, seen = self.query_outputs(adapted, batch.query_x, training=True)
         loss = self.task_loss(outputs, batch.query_y).sum()
         gradients = self.differentiate(loss, parameters, adapted.weights)
@@ -176,14 +209,41 @@ class Algorithm:
 
     def meta_gradient(self, meta: Meta, batch: TaskBatch) -> MetaStep:
         """The direction for the outer optimiser: means over the tasks of a meta-batch."""
-        tasks, sums = len(batch.support_x), None
-        for piece in batch.split(self.tasks_at_once(batch.support_x, batch.query_x)):
-            part = self.meta_sums(meta, piece)
-            sums = part if sums is None else MetaStep(*map(_add, sums, part))
-        assert sums is not None
+        return self.means(meta, self.sums(meta, batch), len(batch.support_x))
+
+    def sums(self, meta: Meta, batch: TaskBatch) -> MetaStep:
+        """As `meta_sums` for any number of tasks, in pieces; in smaller ones where a GPU's memory does not suffice."""
+        while True:
+            size, sums = self.tasks_at_once(batch.support_x, batch.query_x), None
+            try:
+                for piece in batch.split(size):
+                    part = self.meta_sums(meta, piece)
+                    sums = part if sums is None else MetaStep(*map(_add, sums, part))
+                assert sums is not None
+                return sums
+            except torch.OutOfMemoryError:
+                sums = part = None  # what was computed so far is let go
+            self.halve(min(size, len(batch.support_x)))
+
+    def means(self, meta: Meta, sums: MetaStep, tasks: int) -> MetaStep:
+        """What sums over so many tasks teach."""
         gradients, metrics, averages = ({n: v / tasks for n, v in entry.items()} for entry in sums)
         averages = {n: torch.lerp(meta[n], new, MOMENTUM) for n, new in averages.items()}
         return MetaStep(gradients, metrics, averages)
+
+    def halve(self, size: int) -> None:
+        """After so many tasks at once were too many for the memory of the device: half as many from now on.
+
+        Raises:
+            UserError: one task alone is too much.
+        """
+        if size == 1:
+            raise UserError("one task alone is too large for this GPU's memory: lower query= or model.filters=, "
+                            "set algo.recompute=true, or device=cpu")  # fmt: skip
+        self.chunk = size // 2
+        warn(f"out of memory with {size} tasks at once; from now on {self.chunk}")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def predict(self, adapted: Adapted, query_x: Tensor, norm: NormMode | None = None) -> Tensor:
         """Outputs [T, B, way] for query_x [T, B, ...]: class scores, or regression values [T, B, D].
@@ -245,7 +305,7 @@ class Algorithm:
         """How many tasks to handle at once, by their input values: a rule, so that the same run gives the same bits.
 
         On the CPU, activations should stay near the cache. Measured with Conv4 on 2 cores (experiments/speed): the
-        engine `grouped` is fastest with 16 to 32 tasks at 10 to 80 images a task, `vmap` with 32 at 10, 8 at 30, 4 at 80.
+        engine `grouped` is fastest with 16 to 32 tasks of 10 to 80 images, `vmap` with 32 of 10, 8 of 30, 4 of 80.
         """
         if self.inner.tasks_at_once:
             return self.inner.tasks_at_once

@@ -29,6 +29,11 @@ class MetaSGD(MAML):
                 "algo=metasgd learns the rates of plain SGD without algo.engine=higher: nothing else goes with it"
             )
 
+    @property
+    def can_recompute(self) -> bool:
+        """The rates, too, are learned through the steps."""
+        return False
+
     def init(self) -> Meta:
         """The model's weights, and beside each adapted one its rates, of the same shape."""
         meta = super().init()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from metalearn.models.base import MetaModel, Weights
 from metalearn.models.grouped import as_groups, conv, from_groups, norm_relu, stack
-from metalearn.models.norm import BatchNorm, Pass, normalise
+from metalearn.models.norm import EPS, BatchNorm, Pass, normalise
 
 
 class Conv4(MetaModel):
@@ -60,8 +60,8 @@ class Conv4(MetaModel):
 
     def features(self, x: Tensor, norm: Pass) -> Tensor:
         """Images [B, C, H, W] to features [B, D]."""
-        for conv, layer in zip(self.convs, self.norms, strict=True):
-            x = F.relu(layer(conv(x), norm))
+        for convolve, layer in zip(self.convs, self.norms, strict=True):
+            x = F.relu(layer(convolve(x), norm))
             if self.halving == "max_pool":
                 x = F.max_pool2d(x, 2)
         return x.mean((2, 3)) if self.readout == "mean" else x.flatten(1)
@@ -77,10 +77,10 @@ class Conv4(MetaModel):
                 for name in (f"norms.{i}.weight", f"norms.{i}.bias", f"convs.{i}.bias")
             )
             if norm.plain:
-                x = norm_relu(x, gamma, beta, self.norms[i].eps)
+                x = norm_relu(x, gamma, beta, EPS)
             else:
                 x = x if norm.centres else x + shift[:, None, None]
-                x = F.relu(normalise(x, gamma, beta, norm, self.norms[i].eps))
+                x = F.relu(normalise(x, gamma, beta, norm, EPS))
             if self.halving == "max_pool":
                 x = F.max_pool2d(x, 2)
             x = from_groups(x, tasks)

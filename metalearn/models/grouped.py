@@ -1,9 +1,9 @@
 """Convolution, batch norm and ReLU over the images of many tasks at once, each task with weights of its own.
 
-Images of T tasks lie as [B, C, H, W, T] in the memory order B, H, W, T, C. The same memory is an ordinary channels-last
-batch [B, T*C, H, W], on which a convolution in T groups applies to each task its own weights, and batch norm, channel by
-channel, each task its own statistics; and it is a batch of volumes whose third dimension is the task, over which a
-kernel of 3x3x1 applies the same weights to every task. Nothing is ever copied to go from one view to the other.
+Images of T tasks lie as [B, C, H, W, T] in the memory order B, H, W, T, C. The same memory is an ordinary
+channels-last batch [B, T*C, H, W], on which a convolution in T groups applies to each task its own weights, and batch
+norm, channel by channel, each task its own statistics; and it is a batch of volumes whose third dimension is the task,
+over which a kernel of 3x3x1 applies the same weights to every task. Nothing is copied to go from one view to the other.
 
 Convolution is bilinear, and so are its two gradients, so that all derivatives of any order are made of the same three
 maps. PyTorch's own second derivative of a grouped convolution goes through the groups one by one.
@@ -179,8 +179,8 @@ class _NormReLUGrad(Function):
     """The gradients of norm_relu as a function of the output's gradient, x and weight, with its own gradient.
 
     With n values a channel, x^ = (x - mean) s, s = 1 / sqrt(variance + eps), and g the gradient behind the ReLU:
-    gx = w s (g - sum(g)/n - x^ sum(g x^)/n), gw = sum(g x^), gb = sum(g). The gradient of <u, gx> + <a, gw> + <b, gb> by
-    g and by x, worked out, is a combination of u, g and x^ with coefficients that are sums over each channel.
+    gx = w s (g - sum(g)/n - x^ sum(g x^)/n), gw = sum(g x^), gb = sum(g). The gradient of <u, gx> + <a, gw> + <b, gb>
+    by g and by x, worked out, is a combination of u, g and x^ with coefficients that are sums over each channel.
     """
 
     @staticmethod

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NormMode = Literal["transductive", "support", "per_step"]
+EPS = 1e-5  # added to variances, PyTorch's default
 MOMENTUM = 0.1  # of the running averages, PyTorch's default
 
 
@@ -45,7 +46,7 @@ class Pass:
 class BatchNorm(nn.Module):
     """Batch norm over [B, C, H, W] with affine parameters and no state of its own; see Pass."""
 
-    def __init__(self, channels: int, eps: float = 1e-5):
+    def __init__(self, channels: int, eps: float = EPS):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))

@@ -1,0 +1,147 @@
+"""One engine in a process of its own, where its memory can be told from that of the others."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import peers
+import torch
+
+from metalearn.build import build
+from metalearn.data.tasks import TaskBatch
+from metalearn.device import arithmetic, keep_memory
+
+OURS, PEERS = ("grouped", "vmap"), ("higher", "loop")
+LR = {"maml": 0.4, "fomaml": 0.03, "anil": 0.4, "reptile": 0.1}
+DATA = {"split": "random", "split_seed": 0, "rotate_train": True, "rotate_test": True}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A meta-batch and an inner loop."""
+
+    way: int
+    shot: int
+    query: int
+    steps: int
+    meta_batch: int
+    recompute: bool | None = None
+
+    def __str__(self) -> str:
+        kept = {None: "", True: ", recomputed", False: ", kept"}[self.recompute]
+        return (f"{self.way}-way {self.shot}-shot, {self.query} quer{'y' if self.query == 1 else 'ies'}, "
+                f"{self.steps} step{'s' * (self.steps > 1)}{kept}, {self.meta_batch} tasks")  # fmt: skip
+
+
+def tasks_of(setting: Setting, device: str) -> TaskBatch:
+    """The same real tasks in every process: Omniglot where METALEARN_DATA has it, else glyphs."""
+    from metalearn.data import glyphs, omniglot
+    from metalearn.errors import UserError
+
+    try:
+        root = os.environ.get("METALEARN_DATA", "data")
+        data = omniglot.load(root=root, within_alphabet=False, download=False, **DATA)
+    except UserError:
+        data = glyphs.load(classes=[200, 50, 50], split_seed=0, rotate_train=True, rotate_test=True)
+    ids = torch.arange(setting.meta_batch, device=device)
+    return data.source("train", 0, device).tasks(ids, setting.way, setting.shot, setting.query)
+
+
+def algorithm_of(algo: str, setting: Setting, engine: str) -> Any:
+    """An algorithm of this project with the peers' network."""
+    torch.manual_seed(0)
+    model = build({"_target_": "metalearn.models.conv4.Conv4", "filters": 64, "halving": "stride",
+                   "readout": "flatten"}, "model", shape=(1, 28, 28), outputs=setting.way)  # fmt: skip
+    torch.nn.init.normal_(model.head.weight, std=0.05)
+    names = {"maml": "maml.MAML", "fomaml": "fomaml.FOMAML", "anil": "anil.ANIL", "reptile": "reptile.Reptile"}
+    own: dict[str, Any] = {"maml": {"adapt_norm": True}, "fomaml": {"adapt_norm": True}, "reptile": {
+        "train_shot": setting.shot, "inner_batch": 10**6, "inner_batch_test": 10**6}}.get(algo, {})  # fmt: skip
+    if algo == "maml":
+        own["recompute"] = setting.recompute
+    node = {
+        "_target_": f"metalearn.algorithms.{names[algo]}",
+        "meta_batch": setting.meta_batch,
+        "inner_steps": setting.steps,
+        "inner_steps_test": setting.steps,
+        "inner_optimizer": {"name": "SGD", "lr": LR[algo]},
+        "reduction": "mean",
+        "engine": engine,
+        "chunk": None,
+    }
+    given = {"way": setting.way, "shot": setting.shot, "query": setting.query, "norm": "transductive",
+             "labels": None, "regression": False}  # fmt: skip
+    return build({**node, **own}, "algo", model=model, **given)
+
+
+def gradient_of(
+    algo: str, setting: Setting, engine: str, device: str, dtype: torch.dtype
+) -> Callable[[TaskBatch], Any]:
+    """A function from a meta-batch to the meta-gradient by name; every engine starts from the same weights."""
+    algorithm = algorithm_of(algo, setting, engine if engine in OURS else "vmap")
+    meta = {name: value.to(device, dtype) for name, value in algorithm.init().items()}
+    if engine in OURS:
+        return lambda batch: algorithm.meta_gradient(meta, batch).gradients
+    net = peers.Net(setting.way).to(device, dtype)
+    net.load_state_dict(meta)
+    function = {"higher": peers.with_higher, "loop": peers.loop, "ordinary": peers.ordinary}[engine.partition(",")[0]]
+    return lambda batch: function(algo, net, batch, setting.steps, LR[algo])
+
+
+def work(pipe: Connection, algo: str, setting: Setting, engine: str, device: str) -> None:
+    """Answer on request: `check`, the gradient of two tasks in double precision; `step`, seconds; `memory`; `flops`."""
+    if engine in OURS or engine.endswith("our allocator"):
+        keep_memory()  # part of this project; the peers have the allocator as it comes, and once more with ours
+    batch = tasks_of(setting, device)
+    step = gradient_of(algo, setting, engine, device, torch.float32)
+    before = _highest(reset=True)
+    with arithmetic("float32", device):
+        while (asked := pipe.recv()) != "end":
+            if asked == "check":
+                few = TaskBatch(*(field[:2] if field.dtype == torch.int64 else field[:2].double() for field in batch))
+                exact = gradient_of(algo, setting, engine, device, torch.float64)(few)
+                pipe.send({name: value.cpu().numpy() for name, value in exact.items()})
+            elif asked == "step":
+                pipe.send(_seconds(lambda: step(batch), device))
+            elif asked == "memory":
+                pipe.send(_peak(before, device))
+            elif asked == "flops":
+                from torch.utils.flop_counter import FlopCounterMode
+
+                one = TaskBatch(*(field[:1] for field in batch))
+                with FlopCounterMode(display=False) as counter:
+                    step(one)
+                pipe.send(counter.get_total_flops() * setting.meta_batch)
+
+
+def _seconds(step: Callable[[], Any], device: str) -> float:
+    start = time.perf_counter()
+    step()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _highest(reset: bool = False) -> float:
+    """The most memory in MB that this process had, ever or since a reset."""
+    if reset:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:")) / 1024
+
+
+def _peak(before: float, device: str) -> float:
+    """The most memory in MB, beyond what the process had before its first step."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return _highest() - before
+
+
+def matmul_rate(device: str, size: int = 2048) -> float:
+    """FLOP/s of a product of square float32 matrices: the best of 20."""
+    a = torch.rand(size, size, device=device)
+    with arithmetic("float32", device):
+        return 2 * size**3 / min(_seconds(lambda: a @ a, device) for _ in range(20))

@@ -1,0 +1,109 @@
+"""Many tasks at once by kernels of our own: against PyTorch's, and against their derivatives."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from metalearn.algorithms.base import nth
+from metalearn.models.grouped import _statistics, as_groups, conv, from_groups, norm_relu, stack
+from tests.conftest import algorithm, batch_of, meta_of
+from tests.test_gradients import close
+
+
+def random(*shape):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def test_the_layout_is_only_a_view():
+    x = random(3, 2, 4, 5, 5)
+    stacked = stack(x)
+    assert torch.equal(stacked.permute(4, 0, 1, 2, 3), x)
+    groups = as_groups(stacked)
+    assert groups.data_ptr() == stacked.data_ptr() and groups.is_contiguous(memory_format=torch.channels_last)
+    assert from_groups(groups, 3).data_ptr() == stacked.data_ptr() and torch.equal(from_groups(groups, 3), stacked)
+    assert torch.equal(groups.view(2, 3, 4, 5, 5).transpose(0, 1), x)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("tasks", [1, 3])
+@pytest.mark.parametrize("shared", ["own", "expanded", "shared"])
+def test_convolution_and_its_derivatives(shared, tasks, stride):
+    x, own = stack(random(tasks, 2, 3, 5, 5)).requires_grad_(), random(tasks, 4, 3, 3, 3)
+    weight = (own if shared == "own" else own[0]).clone().requires_grad_()
+
+    def ours(x, w):
+        return conv(x, w.expand(tasks, *w.shape) if shared == "expanded" else w, stride)
+
+    def theirs(x, w):
+        each = [w[t] if shared == "own" else w for t in range(tasks)]
+        return torch.stack([F.conv2d(x[..., t], each[t], None, stride, 1) for t in range(tasks)], -1)
+
+    torch.testing.assert_close(ours(x, weight), theirs(x, weight))
+    assert torch.autograd.gradcheck(ours, (x, weight))
+    assert torch.autograd.gradgradcheck(ours, (x, weight))
+
+
+def test_the_gradient_by_an_expanded_weight_is_each_tasks_own():
+    x, weight = stack(random(3, 2, 3, 5, 5)), random(4, 3, 3, 3).expand(3, 4, 3, 3, 3).detach().requires_grad_()
+    whole = weight.detach().clone().requires_grad_()
+    a, b = (torch.autograd.grad(conv(x, w, 2).square().sum(), w)[0] for w in (weight, whole))
+    torch.testing.assert_close(a, b)
+    assert not torch.allclose(a[0], a[1])
+
+
+@pytest.mark.parametrize("height", [5, 40])  # few values a channel, and many
+def test_batch_norm_and_relu_and_their_derivatives(height):
+    x = random(2, 3, height, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight, bias = random(3).requires_grad_(), random(3).requires_grad_()
+    theirs = F.relu(F.batch_norm(x, None, None, weight, bias, training=True))
+    torch.testing.assert_close(norm_relu(x, weight, bias, 1e-5), theirs)
+    if height == 5:
+        assert torch.autograd.gradcheck(lambda *v: norm_relu(*v, 1e-5), (x, weight, bias))
+        assert torch.autograd.gradgradcheck(lambda *v: norm_relu(*v, 1e-5), (x, weight, bias))
+    ours, reference = (torch.autograd.grad(y.square().sum(), (x, weight, bias), create_graph=True)
+                       for y in (norm_relu(x, weight, bias, 1e-5), theirs))  # fmt: skip
+    again = [torch.autograd.grad(sum(g.square().sum() for g in grads), (x, weight, bias), allow_unused=True,
+                                 materialize_grads=True) for grads in (ours, reference)]  # fmt: skip
+    for a, b in zip((*ours, *again[0]), (*reference, *again[1]), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_statistics_keep_six_digits_in_single_precision():
+    x = (F.relu(random(75, 8, 14, 14)) + 1).contiguous(memory_format=torch.channels_last)
+    mean, variance = _statistics(x.float())
+    torch.testing.assert_close(mean.double(), x.mean((0, 2, 3)), rtol=1e-6, atol=0)
+    torch.testing.assert_close(variance.double(), x.var((0, 2, 3), correction=0), rtol=2e-6, atol=0)
+
+
+@pytest.mark.parametrize("norm", ["transductive", "support", "per_step"])
+@pytest.mark.parametrize("halving", ["stride", "max_pool"])
+@pytest.mark.parametrize("readout", ["flatten", "mean"])
+def test_all_engines_agree_in_every_mode(norm, halving, readout):
+    batch, results = batch_of(shape=(1, 16, 16)), []
+    for engine in ("grouped", "vmap"):
+        algo = algorithm("maml", engine=engine, norm=norm, inner_steps=2, shape=(1, 16, 16))
+        algo.model.halving = algo.net.model.halving = halving
+        for conv_, twin in zip(algo.model.convs, algo.net.model.convs, strict=True):
+            conv_.stride = twin.stride = (2, 2) if halving == "stride" else (1, 1)
+        algo.net.model.readout = readout
+        meta = meta_of(algo)
+        if readout == "mean":
+            meta["head.weight"] = meta["head.weight"][:, :4].clone()
+        result = algo.meta_gradient(meta, batch)
+        predicted = algo.predict(nth(algo.adapt(meta, batch.support_x, batch.support_y), 2), batch.query_x)
+        results.append((result, predicted))
+    (a, x), (b, y) = results
+    close(a.gradients, b.gradients, rtol=1e-7, atol=1e-10)
+    close(a.averages, b.averages)
+    close(a.metrics, b.metrics)
+    torch.testing.assert_close(x, y)
+
+
+def test_the_engine_chooses_itself_by_device_and_precision():
+    net = algorithm("maml").net
+    assert net.grouped("cpu") and not net.grouped("cuda")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not net.grouped("cpu")
+    assert not algorithm("maml", regression=True, shape=(1,), way=1).net.grouped("cpu")  # an mlp has no such kernels
+    with pytest.raises(Exception, match="no kernels of its own"):
+        algorithm("maml", regression=True, shape=(1,), way=1, engine="grouped")

@@ -1,0 +1,65 @@
+"""Several processes for one run: torchrun as a user types it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import torch
+
+from tests.conftest import QUICK, ROOT
+
+WORDS = [w for w in QUICK if not w.startswith("steps=")] + ["steps=4", "algo.meta_batch=5", "norm=per_step"]
+
+
+def start(folder, *words):
+    environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0",
+               "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "metalearn.run", *words]  # fmt: skip
+    return subprocess.Popen(command, cwd=folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def weights(folder):
+    return torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["meta"]
+
+
+def test_two_processes_train_the_weights_of_one_and_report_once(typed, tmp_path):
+    two = start(tmp_path, *WORDS, "hydra.run.dir=two")
+    one = typed(*WORDS, "hydra.run.dir=one", OMP_NUM_THREADS="1")
+    out, err = two.communicate(timeout=120)
+    assert (one.returncode, two.returncode) == (0, 0), err + one.stderr
+    assert "over 2 processes" in out and out.count("test accuracy") == 1 and out.count("engine:") == 1
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(
+        p.name for p in (tmp_path / "one").iterdir()
+    )
+    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"one", "two"}
+    a, b = (weights(tmp_path / name) for name in ("one", "two"))
+    biases = [n for n in a if n.startswith("convs") and n.endswith("bias")]  # Adam turns their rounding into steps
+    for name in a.keys() - set(biases):
+        torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-5, msg=name)
+    rows = [list(csv.DictReader(open(tmp_path / name / "metrics.csv"))) for name in ("one", "two")]
+    assert [r["step"] for r in rows[0]] == [r["step"] for r in rows[1]] == ["1", "2", "3", "4"]
+    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "two")]
+    assert [r["processes"] for r in results] == [1, 2]
+
+
+def test_a_mistake_is_said_once_and_nobody_waits(tmp_path):
+    process = start(tmp_path, *WORDS, "algo.meta_batch=1")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert err.count("metalearn: 1 tasks in a meta-batch cannot be split over 2 processes") == 1
+
+
+def test_a_signal_saves_and_ends_all_of_them(tmp_path):
+    process = start(tmp_path, *WORDS, "steps=100000", "eval.every=100000", "log_every=1", "hydra.run.dir=out")
+    table = tmp_path / "out" / "metrics.csv"
+    began = time.monotonic()
+    while not (table.exists() and len(table.read_text().splitlines()) > 3) and time.monotonic() - began < 100:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert err.count("stopped by SIGTERM") == 1 and "to go on: torchrun --nproc-per-node 2 -m metalearn.run resume=" in err, err
+    assert torch.load(tmp_path / "out" / "checkpoints" / "last.pt", weights_only=True)["step"] >= 3
