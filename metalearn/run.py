@@ -74,17 +74,19 @@ def cli() -> None:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a class of one's own is found by the console script too
     if parallel.follows():
-        sys.exit(parallel.follow())
+        parallel.leave(parallel.follow())
     try:
         try:
             status = _cli()
         finally:
-            if parallel.torchrun():
-                parallel.dismiss()
+            parallel.dismiss()
+    except SystemExit as stopped:  # by a signal
+        status = stopped.code if isinstance(stopped.code, int) else 1
     except KeyboardInterrupt:
         _say("interrupted; nothing was being trained")
-        sys.stdout.flush()
-        os._exit(130)  # Python itself may end by the signal, where C code was interrupted
+        parallel.leave(130)  # Python itself may end by the signal, where C code was interrupted
+    if parallel.torchrun():
+        parallel.leave(status)
     sys.exit(status)
 
 
