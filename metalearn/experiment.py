@@ -9,6 +9,7 @@ from typing import Any
 from metalearn import controls, outcome, parallel, report, resume
 from metalearn.algorithms.base import Algorithm, Meta, MetaStep
 from metalearn.build import build, call
+from metalearn.captured import Captured
 from metalearn.console import Progress, say, warn
 from metalearn.data import Dataset, Split
 from metalearn.data.splits import digest
@@ -69,6 +70,7 @@ class Phase:
     algorithm: Algorithm
     source: Source
     outer: Outer
+    captured: Captured | None
 
 
 class Experiment:
@@ -83,6 +85,10 @@ class Experiment:
         self.measure = call(Evaluation, config["eval"], "eval")
         self.control = call(Control, config["control"], "control")
         self.device = parallel.local(resolve(self.settings.device))
+        if self.settings.precision == "tf32" and self.device == "cpu":
+            raise UserError("precision=tf32: is of CUDA devices; on the CPU float32 or bf16")
+        if self.settings.cuda_graph and (self.device == "cpu" or parallel.torchrun()):
+            raise UserError("cuda_graph=true: is for one process on a CUDA device")
         self.team = parallel.team()
         keep_memory()
         self.tracker: Tracker = build(config["tracker"], "tracker")
@@ -124,7 +130,7 @@ class Experiment:
         algorithm.check(source)
         meta = {name: value.to(self.device) for name, value in algorithm.init().items()}
         outer = call(Outer, self.config["outer"], "outer", meta=meta, steps=self.settings.steps)
-        return Phase(part, spec, algorithm, source, outer)
+        return Phase(part, spec, algorithm, source, outer, Captured(algorithm) if self.settings.cuda_graph else None)
 
     def gradient(self, meta: Meta, step: int) -> MetaStep:
         """The meta-gradient of a meta-step of the present phase, all processes together."""
@@ -135,7 +141,7 @@ class Experiment:
             batch = phase.algorithm.draw(phase.source, step, self.device)
             if self.team:
                 return self.team.gradient(phase.algorithm, meta, batch)
-            return phase.algorithm.meta_gradient(meta, batch)
+            return (phase.captured or phase.algorithm).meta_gradient(meta, batch)
 
     def _training(
         self, record: Record, check: Callable[[], None], learned: Mapping[str, Any] | None = None

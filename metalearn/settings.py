@@ -40,6 +40,7 @@ class Settings:
     norm: NormMode
     device: str
     precision: Precision
+    cuda_graph: bool
     log_every: int
     profile: bool
     resume: str | None

@@ -105,6 +105,60 @@ def test_cuda_equals_the_cpu(name):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("norm", ["transductive", "per_step"])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_captured_graph_learns_the_same(name, norm, small_glyphs):
+    from metalearn.captured import Captured
+
+    settings = {"train_shot": 4} if name == "reptile" else {}
+    source = small_glyphs.source("train", 0, "cuda")
+    learned = []
+    for captured in (False, True):
+        algo = algorithm(name, norm=norm, shape=(1, 28, 28), labels=source.labels, **settings)
+        meta = {n: v.cuda() for n, v in meta_of(algo, torch.float32).items()}
+        outer = Outer(optimizer={"name": "SGD", "lr": 0.1}, schedule="cosine", warmup=0, clip=None, meta=meta, steps=4)
+        gradient = Captured(algo).meta_gradient if captured else algo.meta_gradient
+        losses = []
+        for step in range(4):
+            result = gradient(meta, algo.draw(source, step, "cuda"))
+            outer.step(result)
+            losses.append(result.metrics["loss"])
+        learned.append({**meta, "losses": torch.stack(losses)})
+    for key, value in learned[0].items():
+        torch.testing.assert_close(learned[1][key], value, rtol=1e-4, atol=1e-5, msg=key)
+
+
+@pytest.mark.gpu
+def test_tasks_too_many_for_a_small_share_of_the_gpu_are_halved():
+    algo = algorithm("maml", filters=64, shape=(1, 28, 28), way=5, shot=1, query=15)
+    meta = {n: v.cuda() for n, v in meta_of(algo, torch.float32).items()}
+    batch = batch_of(tasks=256, way=5, shot=1, query=15, shape=(1, 28, 28), dtype=torch.float32)
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(2 * 2**30 / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        algo.meta_gradient(meta, type(batch)(*(field.cuda() for field in batch)))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert algo.chunk is not None and algo.chunk < 256
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_other_precisions_point_the_same_way_on_cuda(precision):
+    from metalearn.device import arithmetic
+
+    algo, batch = algorithm("maml"), batch_of(dtype=torch.float32)
+    meta = {n: v.cuda() for n, v in meta_of(algo, torch.float32).items()}
+    batch = type(batch)(*(field.cuda() for field in batch))
+    found = []
+    for name in ("float32", precision):
+        with arithmetic(name, "cuda"):
+            gradients = algo.meta_gradient(meta, batch).gradients
+        found.append(torch.cat([g.flatten().float() for g in gradients.values()]))
+    assert torch.cosine_similarity(*found, 0) > 0.98
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize("norm", ["transductive", "support", "per_step"])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_training_step_on_cuda_waits_for_nothing(name, norm, small_glyphs):
