@@ -14,8 +14,8 @@ WARM_UP = 3  # calls before the capture: libraries allocate and choose their alg
 class Captured:
     """An algorithm's meta_gradient on CUDA, for meta-batches of one shape.
 
-    The parameters in `meta` are read where they lie, for the outer optimiser changes them in place. Running averages and
-    tasks, which are new tensors at every step, are copied to where the graph expects them.
+    The parameters in `meta` are read where they lie, for the outer optimiser changes them in place. Running averages
+    and tasks, which are new tensors at every step, are copied to where the graph expects them.
     """
 
     def __init__(self, algorithm: Algorithm):
