@@ -99,6 +99,20 @@ def test_all_engines_agree_in_every_mode(norm, halving, readout):
     torch.testing.assert_close(x, y)
 
 
+def test_a_subclass_with_another_forward_pass_is_not_run_by_kernels_of_the_old_one():
+    from metalearn.models.base import Functional
+    from metalearn.models.conv4 import Conv4
+
+    class Doubled(Conv4):
+        def features(self, x, norm):
+            return 2 * super().features(x, norm)
+
+    settings = {"shape": (1, 12, 12), "outputs": 3, "filters": 4, "halving": "stride", "readout": "flatten"}
+    assert Conv4(**settings).stacks and not Doubled(**settings).stacks
+    assert not Functional(Doubled(**settings)).grouped("cpu")
+    assert type("Named", (Conv4,), {})(**settings).stacks
+
+
 def test_the_engine_chooses_itself_by_device_and_precision():
     net = algorithm("maml").net
     assert net.grouped("cpu") and not net.grouped("cuda")

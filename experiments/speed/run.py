@@ -1,6 +1,7 @@
 """Meta-steps per second and memory of every engine, side by side: `make speed`, or `python experiments/speed/run.py`.
 
-Every engine has a process of its own; they take turns, one meta-step each, on the same tasks and from the same weights.
+Every engine has a process of its own; they take turns of half a second (one meta-step at least), on the same tasks and
+from the same weights.
 First their gradients in double precision are compared. Writes results.json, table.md and the pictures beside this file.
 
     --quick     two rounds, for a look: writes nothing
@@ -71,6 +72,7 @@ class Bench:
         seconds: dict[str, list[float]] = {engine: [] for engine in engines}
         for turn in range(self.rounds + 2):
             for engine in engines if turn % 2 else reversed(engines):
+                time.sleep(0.05)  # until the threads of the one before have gone to sleep
                 took = ask(engine, "step")
                 if turn >= 2:  # the first two warm up
                     seconds[engine].append(took)
@@ -82,7 +84,7 @@ class Bench:
             low, _, high = statistics.quantiles(seconds[engine], n=4)
             rows[engine] = {
                 "algo": algo, "setting": str(setting), "engine": engine, "device": self.device,
-                "steps_per_second": 1 / medians[engine], "quartiles": [1 / high, 1 / low], "steps": self.rounds,
+                "steps_per_second": 1 / medians[engine], "quartiles": [1 / high, 1 / low], "turns": self.rounds,
                 "peak_memory_mb": ask(engine, "memory"),
                 "ratio_to_best_peer": None if best is None else best / medians[engine],
                 "fraction_of_floor": floor / medians[engine],

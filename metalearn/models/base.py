@@ -41,8 +41,11 @@ class MetaModel(nn.Module):
 
     @property
     def stacks(self) -> bool:
-        """Whether it has such kernels."""
-        return type(self).stacked is not MetaModel.stacked
+        """Whether it has such kernels, and of the same forward pass: a subclass with another one has lost them."""
+        line = type(self).__mro__
+        first = {name: next(i for i, c in enumerate(line) if name in vars(c)) for name in ("stacked", "features")}
+        own = type(self).stacked is not MetaModel.stacked and type(self).forward is MetaModel.forward
+        return own and first["stacked"] <= first["features"]
 
     def norm_channels(self) -> list[int]:
         """Channels of every batch-norm layer, in the order in which a forward pass meets them."""
