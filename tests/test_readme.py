@@ -39,3 +39,15 @@ def test_the_run_killed_ten_times_ended_as_the_one_left_alone():
     assert len(record["kills"]) == 10 and all(record["compared"].values()) and len(record["compared"]) == 6
     assert {"data=omniglot", "algo=maml", "steps=1000"} <= set(record["words"]) and record["threads"] == 2
     assert sum("going on from" in kill["began"] for kill in record["kills"]) >= 5
+
+
+def test_the_speed_table_is_that_of_the_results_and_no_peer_is_faster():
+    folder = ROOT / "experiments" / "speed"
+    assert (folder / "table.md").read_text() in (ROOT / "README.md").read_text()
+    results = json.loads((folder / "results.json").read_text())
+    keys = {"algo", "setting", "engine", "device", "steps_per_second", "peak_memory_mb", "ratio_to_best_peer",
+            "fraction_of_floor"}  # fmt: skip
+    assert all(keys <= row.keys() for row in results["rows"])
+    chosen = [row for row in results["rows"] if row["engine"] == "grouped" and row["ratio_to_best_peer"] is not None]
+    assert len(chosen) >= 16 and min(row["ratio_to_best_peer"] for row in chosen) > 1
+    assert all(entry["share"] < 0.05 for entry in results["end_to_end"])

@@ -260,7 +260,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], action="append")
     options = parser.parse_args()
     devices = options.device or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    parts = {device: measure(device, 2 if options.quick else 7) for device in devices}
+    parts = {device: measure(device, 2 if options.quick else 5) for device in devices}
     name = torch.cuda.get_device_name() if "cuda" in parts else platform.processor() or platform.machine()
     results = {
         "command": "make speed",
