@@ -87,6 +87,8 @@ class Experiment:
         self.device = parallel.local(resolve(self.settings.device))
         if self.settings.precision == "tf32" and self.device == "cpu":
             raise UserError("precision=tf32: is of CUDA devices; on the CPU float32 or bf16")
+        if self.settings.precision == "bf16" and config["algo"].get("engine") == "grouped":
+            raise UserError("precision=bf16: not with algo.engine=grouped; auto or vmap")
         if self.settings.cuda_graph and (self.device == "cpu" or parallel.torchrun()):
             raise UserError("cuda_graph=true: is for one process on a CUDA device")
         self.team = parallel.team()
@@ -183,10 +185,11 @@ class Experiment:
         """What the meta-gradient is computed with, and on how many tasks at once."""
         algorithm = self.phase.algorithm
         batch = algorithm.draw(self.phase.source, 0, self.device)
-        chosen = "grouped" if algorithm.net.grouped(self.device.partition(":")[0]) else "vmap"
-        name = "higher" if algorithm.engine == "higher" else chosen
         most = -(-len(batch.support_x) // (self.team.size if self.team else 1))
-        return {"engine": name, "tasks_at_once": min(most, algorithm.tasks_at_once(batch.support_x, batch.query_x))}
+        with arithmetic(self.settings.precision, self.device):
+            chosen = "grouped" if algorithm.net.grouped(self.device.partition(":")[0]) else "vmap"
+            tasks = min(most, algorithm.tasks_at_once(batch.support_x, batch.query_x))
+        return {"engine": "higher" if algorithm.engine == "higher" else chosen, "tasks_at_once": tasks}
 
     @property
     def began(self) -> bool:

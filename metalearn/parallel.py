@@ -14,6 +14,8 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from metalearn.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -33,8 +35,23 @@ def follows() -> bool:
 
 
 def local(device: str) -> str:
-    """`cuda` as this process's own card, where there are several processes on a machine."""
-    return f"cuda:{os.environ['LOCAL_RANK']}" if torchrun() and device == "cuda" else device
+    """`cuda` as this process's own card, where there are several processes on a machine; it becomes the current one.
+
+    Raises:
+        UserError: there are fewer cards than processes, or one card was named for all of them.
+    """
+    if device == "cpu":
+        return device
+    import torch
+
+    if torchrun():
+        if device != "cuda":
+            raise UserError(f"device={device}: under torchrun every process has a card of its own: device=cuda")
+        if (cards := torch.cuda.device_count()) < (processes := int(os.environ["LOCAL_WORLD_SIZE"])):
+            raise UserError(f"{processes} processes but {cards} CUDA device(s): lower --nproc-per-node, or device=cpu")
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    torch.cuda.set_device(device)
+    return device
 
 
 class Team:
@@ -46,8 +63,6 @@ class Team:
 
         self.broken = False  # this process stopped in the middle of a meta-step
         self.rank, self.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(
             backend, timeout=timedelta(days=7)

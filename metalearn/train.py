@@ -100,6 +100,8 @@ class Training:
                 self.stepped()
                 self._since.append({**result.metrics, **norms})
         finally:
+            if self.device != "cpu":  # once a row: what has been asked of the device is part of the time
+                torch.cuda.synchronize(self.device)
             self.trained_seconds += (elapsed := time.perf_counter() - started)
             self._row_seconds += elapsed
         self._log()

@@ -116,9 +116,10 @@ def test_an_evaluation_too_large_is_halved_and_scores_the_same(monkeypatch, smal
     assert (a.curve, a.confusion, algo.chunk) == (b.curve, b.confusion, 2)
 
 
-def test_bfloat16_points_the_same_way():
+@pytest.mark.parametrize("norm", ["transductive", "support", "per_step"])
+def test_bfloat16_points_the_same_way(norm):
     batch = batch_of(dtype=torch.float32)
-    algo = algorithm("maml")
+    algo = algorithm("maml", norm=norm)
     meta = algo.init()
     exact = algo.meta_gradient(meta, batch).gradients
     with arithmetic("bf16", "cpu"):

@@ -68,6 +68,7 @@ MISTAKES = {
     "precision=half": "must be float32 or tf32 or bf16",
     "precision=tf32 device=cpu": "is of CUDA devices",
     "cuda_graph=true device=cpu": "for one process on a CUDA device",
+    "precision=bf16 algo.engine=grouped": "not with algo.engine=grouped",
     "profile=3": "must be true or false",
     "algo.recompute=true norm=per_step": "is for second order",
     "algo.engine=grouped model=mlp": "no kernels of its own",

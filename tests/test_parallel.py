@@ -13,6 +13,7 @@ import torch
 from tests.conftest import QUICK, ROOT
 
 WORDS = [w for w in QUICK if not w.startswith("steps=")] + [
+    "device=cpu",
     "steps=4",
     "algo.meta_batch=5",
     "norm=per_step",

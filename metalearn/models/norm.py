@@ -68,6 +68,7 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, norm: Pass, eps: float) -
         reference = x if norm.reference is None else x[: norm.reference]
         mean, variance = reference.mean((0, 2, 3)), reference.var((0, 2, 3), correction=0)
         if norm.collect:
-            norm.seen.append(torch.stack([mean, variance]).detach())
+            seen = torch.stack([mean, variance]).detach()
+            norm.seen.append(seen.float() if seen.dtype == torch.bfloat16 else seen)
     scale = weight * torch.rsqrt(variance + eps)
     return x * scale[:, None, None] + (bias - mean * scale)[:, None, None]
