@@ -23,7 +23,7 @@ class Captured:
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def meta_gradient(self, meta: Meta, batch: TaskBatch) -> MetaStep:
-        """As the algorithm's own. What is returned is good until the next call, but for the metrics."""
+        """As the algorithm's own. What is returned is good until the next call, but for metrics and averages."""
         if self._graph is None:
             self._capture(meta, batch)
         assert self._graph is not None

@@ -46,9 +46,9 @@ def evaluate(algorithm: Algorithm, meta: Meta, source: Source, *, tasks: int, wa
             batch = source.tasks(torch.arange(start, start + size, device=device), way, shot, query)
             scores, outputs, adapted = _adapt(algorithm, meta, batch, curve)
         except torch.OutOfMemoryError:
-            size = -size
-        if size < 0:
-            algorithm.halve(-size)
+            scores = []
+        if not scores:  # outside the handler, whose traceback holds on to the memory
+            algorithm.halve(size)
             continue
         start += size
         with torch.no_grad():

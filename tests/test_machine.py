@@ -65,7 +65,7 @@ def test_fifty_inner_steps_need_less_than_twice_the_memory_of_five():
 
 
 def test_memory_is_flat_over_thousands_of_steps():
-    algo, batch = algorithm("maml", filters=2, shape=(1, 4, 4), way=2, shot=1, query=1), None
+    algo = algorithm("maml", filters=2, shape=(1, 4, 4), way=2, shot=1, query=1)
     meta = algo.init()
     outer = Outer(
         optimizer={"name": "Adam", "lr": 0.003}, schedule="cosine", warmup=0, clip=None, meta=meta, steps=4000

@@ -1,8 +1,8 @@
 """Meta-steps per second and memory of every engine, side by side: `make speed`, or `python experiments/speed/run.py`.
 
 Every engine has a process of its own; they take turns of half a second (one meta-step at least), on the same tasks and
-from the same weights.
-First their gradients in double precision are compared. Writes results.json, table.md and the pictures beside this file.
+from the same weights. First their gradients in double precision are compared. Writes results.json, table.md and the
+pictures beside this file.
 
     --quick     two rounds, for a look: writes nothing
     --device    cpu or cuda; by default both, where there is CUDA
@@ -29,7 +29,6 @@ from metalearn.console import say, table  # noqa: E402
 
 ALGORITHMS = tuple(LR)
 SETTINGS = (Setting(5, 1, 1, 1, 32), Setting(5, 1, 15, 1, 32), Setting(5, 1, 15, 5, 32), Setting(20, 1, 1, 5, 16))
-BASE = Setting(5, 1, 1, 1, 16)
 GROWTH = {
     "ways": [Setting(way, 1, 1, 1, 16) for way in (5, 10, 20)],
     "shots": [Setting(5, shot, 1, 1, 16) for shot in (1, 5, 10)],
@@ -53,7 +52,7 @@ class Bench:
         self.rate = matmul_rate(device)
         self.rows: list[dict[str, Any]] = []
 
-    def compare(self, algo: str, setting: Setting, engines: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    def compare(self, algo: str, setting: Setting, engines: tuple[str, ...]) -> None:
         """One row an engine."""
         context, workers, pipes = get_context("spawn"), [], {}
         for engine in engines:
@@ -79,21 +78,19 @@ class Bench:
         floor = ask(next((e for e in engines if e == "loop"), engines[0]), "flops") / self.rate
         medians = {engine: statistics.median(taken) for engine, taken in seconds.items()}
         best = min((medians[e] for e in PEERS if e in medians), default=None)
-        rows = {}
         for engine in engines:
             low, _, high = statistics.quantiles(seconds[engine], n=4)
-            rows[engine] = {
+            row = {
                 "algo": algo, "setting": str(setting), "engine": engine, "device": self.device,
                 "steps_per_second": 1 / medians[engine], "quartiles": [1 / high, 1 / low], "turns": self.rounds,
                 "peak_memory_mb": ask(engine, "memory"),
                 "ratio_to_best_peer": None if best is None else best / medians[engine],
                 "fraction_of_floor": floor / medians[engine],
             }  # fmt: skip
+            self.rows.append(row)
         for engine, worker in zip(engines, workers, strict=True):
             pipes[engine].send("end")
             worker.join()
-        self.rows += rows.values()
-        return rows
 
 
 def _same(a: dict[str, Any], b: dict[str, Any], what: str) -> None:
