@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from metalearn.algorithms.base import nth
-from metalearn.models.grouped import _statistics, as_groups, conv, from_groups, norm_relu, stack
+from metalearn.models.base import total
+from metalearn.models.blocks import blocks
+from metalearn.models.grouped import _statistics, as_groups, conv, expand, from_groups, norm_relu, stack
 from tests.conftest import algorithm, batch_of, meta_of
 from tests.test_gradients import close
 
@@ -51,11 +53,24 @@ def test_the_gradient_by_an_expanded_weight_is_each_tasks_own():
     assert not torch.allclose(a[0], a[1])
 
 
+@pytest.mark.parametrize("filters", [4, 64])  # for each there is a kernel of its own
+def test_the_gradient_by_a_shared_weight_is_the_sum_of_the_tasks(filters):
+    x, weight = stack(random(3, 2, filters, 14, 14)), random(filters, filters, 3, 3).requires_grad_()
+    each = expand(weight.detach(), 3).detach().requires_grad_()
+    a, b = (torch.autograd.grad(conv(x, w, 2).square().sum(), w)[0] for w in (weight, each))
+    torch.testing.assert_close(a, total(b))
+    torch.testing.assert_close(a, b.sum(0))
+    assert b.stride(2) == 1 and each.stride(2) == 1  # channels last, both
+
+
 @pytest.mark.parametrize("height", [5, 40])  # few values a channel, and many
-def test_batch_norm_and_relu_and_their_derivatives(height):
-    x = random(2, 3, height, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
-    weight, bias = random(3).requires_grad_(), random(3).requires_grad_()
-    theirs = F.relu(F.batch_norm(x, None, None, weight, bias, training=True))
+@pytest.mark.parametrize("shared", [True, False])
+def test_batch_norm_and_relu_and_their_derivatives(height, shared):
+    x = random(2, 3, height, 16, 2).permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3).requires_grad_()
+    weight, bias = (random(*sizes).requires_grad_() for sizes in ([[3], [3, 1]] if shared else [[2, 3], [3, 2]]))
+    bias = bias.detach().flatten().requires_grad_() if shared else bias.detach().T.contiguous().requires_grad_()
+    theirs = torch.stack([F.relu(F.batch_norm(x[..., t], None, None, *(v if shared else v[t] for v in (weight, bias)),
+                                              training=True)) for t in range(2)], -1)  # fmt: skip
     torch.testing.assert_close(norm_relu(x, weight, bias, 1e-5), theirs)
     if height == 5:
         assert torch.autograd.gradcheck(lambda *v: norm_relu(*v, 1e-5), (x, weight, bias))
@@ -66,6 +81,34 @@ def test_batch_norm_and_relu_and_their_derivatives(height):
                                  materialize_grads=True) for grads in (ours, reference)]  # fmt: skip
     for a, b in zip((*ours, *again[0]), (*reference, *again[1]), strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("shared", ["own", "expanded", "shared"])
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_blocks_in_one_are_the_layers_one_by_one(tasks, shared, pool):
+    x, stride = stack(random(tasks, 2, 3, 12, 12)), 1 if pool else 2
+    shapes = [s for i in (3, 4) for s in ((4, i, 3, 3), (4,), (4,))]
+    weights = [random(*(s if shared == "shared" else (1 if shared == "expanded" else tasks, *s))) for s in shapes]
+    if shared == "expanded":
+        weights = [w.expand(tasks, *w.shape[1:]) for w in weights]
+    weights = [w.detach().requires_grad_() for w in weights]
+
+    def layers(x, *weights):
+        for i in (0, 3):
+            x = norm_relu(conv(x, weights[i], stride), weights[i + 1], weights[i + 2], 1e-5)
+            x = from_groups(F.max_pool2d(as_groups(x), 2), tasks) if pool else x
+        return x
+
+    one, many = blocks(x, weights, stride, pool, 1e-5), layers(x, *weights)
+    torch.testing.assert_close(one, many)
+    grad = random(*one.shape)
+    ours, theirs = (torch.autograd.grad(y, weights, grad, retain_graph=True) for y in (one, many))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+    torch.autograd.grad(one, weights, grad, retain_graph=True)  # nothing kept was overwritten
+    with pytest.raises(RuntimeError, match="twice=False"):  # and no zeros in place of second derivatives
+        torch.autograd.grad(one.square().sum(), weights, create_graph=True)
 
 
 def test_statistics_keep_six_digits_in_single_precision():

@@ -135,7 +135,7 @@ class Algorithm:
 
         def loss_of_all(fast: Weights) -> Tensor:
             norm = self.norm_pass(self.running(meta, len(seen), training), training)
-            outputs, statistics = self.net.outputs(shared | fast, support_x, norm)
+            outputs, statistics = self.net.outputs(shared | fast, support_x, norm, training and self.second_order)
             seen.append(statistics)
             return self.inner_loss(outputs, support_y)
 
@@ -144,7 +144,7 @@ class Algorithm:
 
         if all(name.startswith("head.") for name in start):  # the body runs once, whatever the number of steps
             norm = self.norm_pass(self.running(meta, 0, training), training)
-            features, statistics = self.net.features(parameters, support_x, norm)
+            features, statistics = self.net.features(parameters, support_x, norm, twice=False)
             seen, loss = [statistics] * self.inner_steps, loss_of_head
         else:
             loss = loss_of_all
@@ -154,7 +154,7 @@ class Algorithm:
     def divide(self, parameters: Weights, tasks: int) -> tuple[Weights, Weights]:
         """The weights that all tasks share, and those that the inner loop adapts, as views [T, ...]."""
         shared = {name: w for name, w in parameters.items() if not self.adapts(name)}
-        return shared, expand({name: w for name, w in parameters.items() if self.adapts(name)}, tasks)
+        return shared, self.net.expand({name: w for name, w in parameters.items() if self.adapts(name)}, tasks)
 
     def adapted(self, meta: Meta, support_x: Tensor, support_y: Tensor) -> Adapted:
         """The model after the inner loop of meta-training, with what a meta-gradient needs, or the means to find it."""
@@ -260,9 +260,9 @@ class Algorithm:
         if (norm or self.norm) == "support":
             shots = adapted.support_x.shape[1]
             both = torch.cat([adapted.support_x, query_x], dim=1)
-            outputs, seen = self.net.outputs(adapted.weights, both, Pass(reference=shots))
+            outputs, seen = self.net.outputs(adapted.weights, both, Pass(reference=shots), twice=False)
             return outputs[:, shots:], seen
-        return self.net.outputs(adapted.weights, query_x, self.norm_pass(adapted.running, training))
+        return self.net.outputs(adapted.weights, query_x, self.norm_pass(adapted.running, training), twice=False)
 
     def norm_pass(self, running: list[Tensor] | None, training: bool) -> Pass:
         """What batch norm is told in a pass over images that are normalised together."""
@@ -318,11 +318,6 @@ class Algorithm:
 def trained(meta: Meta) -> Weights:
     """The entries of Meta that the outer optimiser changes."""
     return {name: value for name, value in meta.items() if not name.startswith(RUNNING)}
-
-
-def expand(weights: Weights, tasks: int) -> Weights:
-    """The same weights for each of `tasks` tasks: views [T, ...]."""
-    return {name: w.expand(tasks, *w.shape) for name, w in weights.items()}
 
 
 def nth(items: Iterator[Item], n: int) -> Item:

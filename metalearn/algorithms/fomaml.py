@@ -6,7 +6,7 @@ from torch import Tensor
 
 from metalearn.algorithms.maml import MAML
 from metalearn.inner import gradients
-from metalearn.models.base import Weights
+from metalearn.models.base import Weights, total
 
 
 @dataclass(kw_only=True, eq=False)
@@ -22,4 +22,4 @@ class FOMAML(MAML):
     def differentiate(self, loss: Tensor, parameters: Weights, adapted: Weights) -> Weights:
         """The gradient with respect to the adapted weights stands for that with respect to the meta-parameters."""
         grads = gradients(loss, list(adapted.values()))
-        return {n: g.sum(0) if g.ndim > parameters[n].ndim else g for n, g in zip(adapted, grads, strict=True)}
+        return {n: total(g) if g.ndim > parameters[n].ndim else g for n, g in zip(adapted, grads, strict=True)}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.base import Adapted, Algorithm, Meta, MetaStep, expand, nth, trained
+from metalearn.algorithms.base import Adapted, Algorithm, Meta, MetaStep, nth, trained
 from metalearn.data.tasks import Source, TaskBatch
 from metalearn.errors import UserError
+from metalearn.models.base import total
 
 
 @dataclass(kw_only=True, eq=False)
@@ -54,11 +55,11 @@ class Reptile(Algorithm):
             size = min(self.inner_batch if training else self.inner_batch_test, count)
             batch = (torch.arange(size, device=support_x.device) + len(seen) * size) % count
             norm = self.norm_pass(self.running(meta, len(seen), training), training)
-            outputs, statistics = self.net.outputs(fast, ordered_x[:, batch], norm)
+            outputs, statistics = self.net.outputs(fast, ordered_x[:, batch], norm, twice=False)
             seen.append(statistics)
             return self.inner_loss(outputs, support_y[:, batch])
 
-        start = expand(trained(meta), len(support_x))
+        start = self.net.expand(trained(meta), len(support_x))
         for step, fast in enumerate(self.inner.descend(loss, start, second_order=False)):
             yield Adapted(fast, support_x, step, self.running(meta, step, training), tuple(seen))
 
@@ -74,7 +75,7 @@ class Reptile(Algorithm):
         adapted = nth(self.adapt(meta, batch.support_x, batch.support_y, training=True), self.inner_steps)
         with torch.no_grad():
             outputs, seen = self.query_outputs(adapted, batch.query_x, training=True)
-            gradients = {name: (meta[name] - w).sum(0) for name, w in adapted.weights.items()}
+            gradients = {name: total(meta[name] - w) for name, w in adapted.weights.items()}
         return MetaStep(gradients, self.metrics(outputs, batch.query_y), self.statistics([*adapted.seen, seen]))
 
 

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metalearn.models.base import MetaModel, Weights
-from metalearn.models.grouped import as_groups, conv, from_groups, norm_relu, stack
+from metalearn.models.blocks import blocks
+from metalearn.models.grouped import as_groups, channels, conv, from_groups, norm_relu, stack
 from metalearn.models.norm import EPS, BatchNorm, Pass, normalise
 
 
@@ -66,23 +67,29 @@ class Conv4(MetaModel):
                 x = F.max_pool2d(x, 2)
         return x.mean((2, 3)) if self.readout == "mean" else x.flatten(1)
 
-    def stacked(self, weights: Weights, x: Tensor, norm: Pass) -> Tensor:
+    def stacked(self, weights: Weights, x: Tensor, norm: Pass, twice: bool) -> Tensor:
         """Images [T, B, C, H, W] to features [T, B, D]: as `features` with each task's weights, by other kernels."""
         tasks, x = len(x), stack(x)
         stride = 2 if self.halving == "stride" else 1
+        if norm.plain and not twice:
+            layers = [
+                weights[n] for i in range(4) for n in (f"convs.{i}.weight", f"norms.{i}.weight", f"norms.{i}.bias")
+            ]
+            return self._read(blocks(x, layers, stride, self.halving == "max_pool", EPS))
         for i in range(4):
-            x = as_groups(conv(x, weights[f"convs.{i}.weight"], stride))
-            gamma, beta, shift = (
-                weights[name].repeat(tasks) if weights[name].ndim == 1 else weights[name].flatten()
-                for name in (f"norms.{i}.weight", f"norms.{i}.bias", f"convs.{i}.bias")
-            )
+            x = conv(x, weights[f"convs.{i}.weight"], stride)
+            gamma, beta, shift = (weights[n] for n in (f"norms.{i}.weight", f"norms.{i}.bias", f"convs.{i}.bias"))
             if norm.plain:
                 x = norm_relu(x, gamma, beta, EPS)
             else:
-                x = x if norm.centres else x + shift[:, None, None]
-                x = F.relu(normalise(x, gamma, beta, norm, EPS))
+                gamma, beta, shift = (channels(v, tasks) for v in (gamma, beta, shift))
+                x = as_groups(x) if norm.centres else as_groups(x) + shift[:, None, None]
+                x = from_groups(F.relu(normalise(x, gamma, beta, norm, EPS)), tasks)
             if self.halving == "max_pool":
-                x = F.max_pool2d(x, 2)
-            x = from_groups(x, tasks)
-        features = x.permute(4, 0, 1, 2, 3)
-        return features.mean((3, 4)) if self.readout == "mean" else features.flatten(2)
+                x = from_groups(F.max_pool2d(as_groups(x), 2), tasks)
+        return self._read(x)
+
+    def _read(self, x: Tensor) -> Tensor:
+        """[B, C, H, W, T] to features [T, B, D]."""
+        x = x.permute(4, 0, 1, 2, 3)
+        return x.mean((3, 4)) if self.readout == "mean" else x.flatten(2)

@@ -35,6 +35,19 @@ def from_groups(x: Tensor, tasks: int) -> Tensor:
     return x.permute(0, 2, 3, 1).unflatten(3, (tasks, -1)).permute(0, 4, 1, 2, 3)
 
 
+def channels(v: Tensor, tasks: int) -> Tensor:
+    """What each channel has, [T, C], or [C] where the tasks share it, as [T*C]."""
+    return v.repeat(tasks) if v.ndim == 1 else v.flatten()
+
+
+def expand(weight: Tensor, tasks: int) -> Tensor:
+    """A weight for each of `tasks` tasks, a view [T, ...]; kernels channels last, as their gradients are."""
+    if weight.ndim != 4:
+        return weight.expand(tasks, *weight.shape)
+    last = weight.permute(0, 2, 3, 1).contiguous()
+    return last.expand(tasks, *last.shape).permute(0, 1, 4, 2, 3)
+
+
 def conv(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """Convolution of x [B, I, H, W, T] with kernels of odd size k and padding k // 2, differentiable without end.
 
@@ -56,10 +69,7 @@ class _Conv(Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride = stride
-        pad, tasks = weight.shape[-1] // 2, x.shape[-1]
-        if _is_one(weight, tasks):
-            return torch.conv3d(x, _one(weight), None, (stride, stride, 1), (pad, pad, 0))
-        return from_groups(torch.conv2d(as_groups(x), _all(weight), None, stride, pad, 1, tasks), tasks)
+        return convolve(x, weight, stride)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -76,16 +86,7 @@ class _ConvInput(Function):
     def forward(ctx: Any, y: Tensor, weight: Tensor, stride: int, shape: torch.Size) -> Tensor:
         ctx.save_for_backward(y, weight)
         ctx.stride = stride
-        b, c, h, w, tasks = shape
-        like = y.new_empty(b, h, w, tasks, c).permute(0, 4, 1, 2, 3)  # for its shape alone
-        mask = [True, False, False]
-        if _is_one(weight, tasks):
-            how = _volumes(stride, weight)
-            grad: Tensor = _convolution_backward(y, like, _one(weight), None, *how, mask)[0]
-            return grad
-        how = _groups(stride, weight.shape[-1], tasks)
-        grad = _convolution_backward(as_groups(y), as_groups(like), _all(weight), None, *how, mask)[0]
-        return from_groups(grad, tasks)
+        return by_input(y, weight, stride, shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -102,16 +103,7 @@ class _ConvWeight(Function):
     def forward(ctx: Any, x: Tensor, y: Tensor, stride: int, shape: torch.Size) -> Tensor:
         ctx.save_for_backward(x, y)
         ctx.stride = stride
-        mask = [False, True, False]
-        tasks = x.shape[-1]
-        if len(shape) == 4 and tasks > 1:
-            like = x.new_empty(*shape, 1)
-            grad: Tensor = _convolution_backward(y, x, like, None, *_volumes(stride, like[..., 0]), mask)[1]
-            return grad[..., 0]
-        like = x.new_empty(tasks * shape[-4], *shape[-2:], shape[-3]).permute(0, 3, 1, 2)
-        how = _groups(stride, shape[-1], tasks)
-        grad = _convolution_backward(as_groups(y), as_groups(x), like, None, *how, mask)[1]
-        return grad if len(shape) == 4 else grad.unflatten(0, (tasks, -1))
+        return by_weight(x, y, stride, shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -119,6 +111,42 @@ class _ConvWeight(Function):
         by_x = _ConvInput.apply(y, grad, ctx.stride, x.shape) if ctx.needs_input_grad[0] else None
         by_y = _Conv.apply(x, grad, ctx.stride) if ctx.needs_input_grad[1] else None
         return by_x, by_y, None, None
+
+
+def convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """`conv` itself, which autograd knows nothing of."""
+    pad, tasks = weight.shape[-1] // 2, x.shape[-1]
+    if _is_one(weight, tasks):
+        return torch.conv3d(x, _one(weight), None, (stride, stride, 1), (pad, pad, 0))
+    return from_groups(torch.conv2d(as_groups(x), _all(weight), None, stride, pad, 1, tasks), tasks)
+
+
+def by_input(y: Tensor, weight: Tensor, stride: int, shape: torch.Size) -> Tensor:
+    """The gradient of <y, x * w> by x of this shape."""
+    b, c, h, w, tasks = shape
+    like = y.new_empty(b, h, w, tasks, c).permute(0, 4, 1, 2, 3)  # for its shape alone
+    mask = [True, False, False]
+    if _is_one(weight, tasks):
+        grad: Tensor = _convolution_backward(y, like, _one(weight), None, *_volumes(stride, weight), mask)[0]
+        return grad
+    how = _groups(stride, weight.shape[-1], tasks)
+    return from_groups(_convolution_backward(as_groups(y), as_groups(like), _all(weight), None, *how, mask)[0], tasks)
+
+
+def by_weight(x: Tensor, y: Tensor, stride: int, shape: torch.Size) -> Tensor:
+    """The gradient of <y, x * w> by w of this shape, of each task, or summed over those that share it."""
+    mask, tasks = [False, True, False], x.shape[-1]
+    if len(shape) == 5 or tasks == 1:
+        like = x.new_empty(tasks * shape[-4], *shape[-2:], shape[-3]).permute(0, 3, 1, 2)
+        how = _groups(stride, shape[-1], tasks)
+        grad: Tensor = _convolution_backward(as_groups(y), as_groups(x), like, None, *how, mask)[1]
+        return grad if len(shape) == 4 else grad.unflatten(0, (tasks, -1))
+    like = x.new_empty(shape)
+    if shape[1] >= 64 and y.shape[3] >= 7:  # here the kernel for images is the faster one, copies and all
+        y, x = (v.permute(4, 0, 2, 3, 1).flatten(0, 1).contiguous().permute(0, 3, 1, 2) for v in (y, x))
+        grad = _convolution_backward(y, x, like, None, *_groups(stride, shape[-1], 1), mask)[1]
+        return grad
+    return _convolution_backward(y, x, like[..., None], None, *_volumes(stride, like), mask)[1][..., 0]
 
 
 def _is_one(weight: Tensor, tasks: int) -> bool:
@@ -148,7 +176,10 @@ def _groups(stride: int, kernel: int, tasks: int) -> tuple[Any, ...]:
 
 
 def norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """ReLU of batch norm, with the statistics of x [B, G, H, W] in each channel; weight and bias [G].
+    """ReLU of batch norm, with the statistics of x [B, C, H, W, T] in each channel of each task.
+
+    Args:
+        weight, bias: [T, C], or [C] where the tasks share them.
 
     Twice differentiable: a gradient, and the gradient of a function of that gradient.
     """
@@ -159,13 +190,7 @@ def norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
 class _NormReLU(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        if x.numel() <= _FEW * x.shape[1]:
-            y, mean, inverse = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, eps)
-        else:
-            mean, variance = _statistics(x)
-            inverse = torch.rsqrt(variance + eps)
-            y = torch.native_batch_norm(x, weight, bias, mean, variance, False, 0.0, eps)[0]
-        y = y.relu_()
+        y, mean, inverse = normalised(x, weight, bias, eps)
         ctx.save_for_backward(x, weight, y, mean, inverse)
         ctx.eps = eps
         return y
@@ -187,16 +212,18 @@ class _NormReLUGrad(Function):
     def forward(
         ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, y: Tensor, mean: Tensor, inverse: Tensor, eps: float
     ) -> tuple[Tensor, ...]:
-        g = torch.ops.aten.threshold_backward(grad, y, 0)
-        gx, gw, gb = _norm_backward(g, x, weight, None, None, mean, inverse, True, eps, [True] * 3)
+        g = torch.ops.aten.threshold_backward(as_groups(grad), as_groups(y), 0)
+        gx, gw, gb = norm_gradient(g, x, weight, mean, inverse, eps)
         ctx.save_for_backward(g, x, weight, y, mean, inverse, gw, gb)
         ctx.eps = eps
-        return gx, gw, gb
+        return gx, like(gw, weight), like(gb, weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:
-        (u, a, b), (g, x, weight, y, mean, s, gw, gb) = grads, ctx.saved_tensors
+        (g, x, own, y, mean, s, gw, gb), tasks = ctx.saved_tensors, grads[0].shape[-1]
+        u, x, y = as_groups(grads[0]), as_groups(x), as_groups(y)
+        a, b, weight = (channels(v, tasks) for v in (*grads[1:], own))
         n = x.numel() // x.shape[1]
         by_g, ux, u1 = _norm_backward(u, x, weight, None, None, mean, s, True, ctx.eps, [True] * 3)
         # sum(u g) of each channel, in one pass: as the weight's gradient where statistics are given as 0 and 1
@@ -212,7 +239,35 @@ class _NormReLUGrad(Function):
         of_x = -(of_g * gw + of_u * ux) / n - weight * p * s / n
         by_x = (g * _wide(s * of_g)).addcmul_(u, _wide(s * of_u)).addcmul_(x, _wide(s * s * of_x))
         by_x.add_(_wide(s * (of_one - s * of_x * mean)))
-        return by_grad, by_x, s * p, None, None, None, None
+        return from_groups(by_grad, tasks), from_groups(by_x, tasks), like(s * p, own), None, None, None, None
+
+
+def normalised(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """`norm_relu` itself, and the mean and 1 / sqrt(variance + eps) of each channel [T*C]."""
+    tasks, groups = x.shape[-1], as_groups(x)
+    w, b = channels(weight, tasks), channels(bias, tasks)
+    if groups.numel() <= _FEW * groups.shape[1]:
+        y, mean, inverse = torch.native_batch_norm(groups, w, b, None, None, True, 0.0, eps)
+    else:
+        mean, variance = _statistics(groups)
+        inverse = torch.rsqrt(variance + eps)
+        y = torch.native_batch_norm(groups, w, b, mean, variance, False, 0.0, eps)[0]
+    return from_groups(y.relu_(), tasks), mean, inverse
+
+
+def norm_gradient(
+    g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients by x, and by weight and bias channel by channel [T*C], for g [B, T*C, H, W] behind the ReLU."""
+    tasks, groups = x.shape[-1], as_groups(x)
+    w = channels(weight, tasks)
+    gx, gw, gb = _norm_backward(g, groups, w, None, None, mean, inverse, True, eps, [True] * 3)
+    return from_groups(gx, tasks), gw, gb
+
+
+def like(v: Tensor, weight: Tensor) -> Tensor:
+    """What each channel has, [T*C], in the shape of a weight [T, C], or added up over the tasks that share one [C]."""
+    return v.view(-1, len(weight)).sum(0) if weight.ndim == 1 else v.view_as(weight)
 
 
 _FEW = 1024  # values of a channel that may be added up one after the other
