@@ -103,7 +103,7 @@ class Batched:
             if not second_order:
                 weights = _leaves(weights)
 
-    def recomputed(self, loss: Loss, start: Weights, held: Weights, steps: int) -> Weights:
+    def recomputed(self, loss: Callable[[Weights, bool], Tensor], start: Weights, held: Weights, steps: int) -> Weights:
         """The weights after `steps` second-order steps, as `descend`, in the memory of a few of them.
 
         Kept are the weights at every sqrt(steps)-th step. The backward pass goes through the steps between two of them
@@ -111,7 +111,8 @@ class Batched:
         two further forward passes (Griewank & Walther, "Evaluating derivatives", 2008, chapter 12).
 
         Args:
-            loss: as in `descend`, of all weights; it must not remember its calls.
+            loss: as in `descend`, of all weights, and of whether it will be differentiated twice; it must not remember
+                its calls.
             held: weights that are not adapted, but which the loss depends on.
         """
         count, forms = len(start), {0: _parted(None)[1]}  # what the optimiser's state is beside its tensors, by step
@@ -126,7 +127,7 @@ class Batched:
             weights = list(fast[:count]) if graph else _leaves(fast[:count])
             state = _joined(fast[count:], forms[first])
             with torch.enable_grad():
-                value = loss(dict(zip(held, rest, strict=True)) | dict(zip(start, weights, strict=True))).sum()
+                value = loss(dict(zip(held, rest, strict=True)) | dict(zip(start, weights, strict=True)), graph).sum()
                 grads = gradients(value, weights, create_graph=graph)
             with torch.set_grad_enabled(graph):
                 weights, state = self.optimizer.update(weights, grads, state)

@@ -67,8 +67,8 @@ def test_the_gradient_by_a_shared_weight_is_the_sum_of_the_tasks(filters):
 @pytest.mark.parametrize("shared", [True, False])
 def test_batch_norm_and_relu_and_their_derivatives(height, shared):
     x = random(2, 3, height, 16, 2).permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3).requires_grad_()
-    weight, bias = (random(*sizes).requires_grad_() for sizes in ([[3], [3, 1]] if shared else [[2, 3], [3, 2]]))
-    bias = bias.detach().flatten().requires_grad_() if shared else bias.detach().T.contiguous().requires_grad_()
+    weight = random(*([3] if shared else [2, 3])).requires_grad_()
+    bias = (weight.detach().roll(1, -1) + 0.1).requires_grad_()
     theirs = torch.stack([F.relu(F.batch_norm(x[..., t], None, None, *(v if shared else v[t] for v in (weight, bias)),
                                               training=True)) for t in range(2)], -1)  # fmt: skip
     torch.testing.assert_close(norm_relu(x, weight, bias, 1e-5), theirs)
@@ -89,7 +89,8 @@ def test_batch_norm_and_relu_and_their_derivatives(height, shared):
 def test_blocks_in_one_are_the_layers_one_by_one(tasks, shared, pool):
     x, stride = stack(random(tasks, 2, 3, 12, 12)), 1 if pool else 2
     shapes = [s for i in (3, 4) for s in ((4, i, 3, 3), (4,), (4,))]
-    weights = [random(*(s if shared == "shared" else (1 if shared == "expanded" else tasks, *s))) for s in shapes]
+    sizes = [s if shared == "shared" else (1 if shared == "expanded" else tasks, *s) for s in shapes]
+    weights = [random(*size).roll(i, -1) + i / 10 for i, size in enumerate(sizes)]  # all different
     if shared == "expanded":
         weights = [w.expand(tasks, *w.shape[1:]) for w in weights]
     weights = [w.detach().requires_grad_() for w in weights]
@@ -103,10 +104,12 @@ def test_blocks_in_one_are_the_layers_one_by_one(tasks, shared, pool):
     one, many = blocks(x, weights, stride, pool, 1e-5), layers(x, *weights)
     torch.testing.assert_close(one, many)
     grad = random(*one.shape)
+    given = grad.clone()
     ours, theirs = (torch.autograd.grad(y, weights, grad, retain_graph=True) for y in (one, many))
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
-    torch.autograd.grad(one, weights, grad, retain_graph=True)  # nothing kept was overwritten
+    again = torch.autograd.grad(one, weights, grad, retain_graph=True)
+    assert torch.equal(grad, given) and all(map(torch.equal, ours, again))  # nothing was overwritten
     with pytest.raises(RuntimeError, match="twice=False"):  # and no zeros in place of second derivatives
         torch.autograd.grad(one.square().sum(), weights, create_graph=True)
 

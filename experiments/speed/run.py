@@ -1,10 +1,11 @@
 """Meta-steps per second and memory of every engine, side by side: `make speed`, or `python experiments/speed/run.py`.
 
 Every engine has a process of its own; they take turns of half a second (one meta-step at least), on the same tasks and
-from the same weights. First their gradients in double precision are compared. Writes results.json, table.md and the
-pictures beside this file.
+from the same weights. Each is started three times, for one process of the same engine is faster or slower than another
+by up to a tenth for all its life. First their gradients in double precision are compared. Writes results.json, table.md
+and the pictures beside this file.
 
-    --quick     two rounds, for a look: writes nothing
+    --quick     one start and two turns, for a look: writes nothing
     --device    cpu or cuda; by default both, where there is CUDA
 """
 
@@ -47,50 +48,65 @@ COLOURS = {"higher": "#bbbbbb", "loop": "#888888", "grouped": "#2a9d4a", "vmap":
 class Bench:
     """Runs engines against each other and keeps the rows of results.json."""
 
-    def __init__(self, device: str, rounds: int):
-        self.device, self.rounds = device, rounds
+    def __init__(self, device: str, starts: int, turns: int):
+        self.device, self.starts, self.turns = device, starts, turns
         self.rate = matmul_rate(device)
         self.rows: list[dict[str, Any]] = []
 
     def compare(self, algo: str, setting: Setting, engines: tuple[str, ...]) -> None:
         """One row an engine."""
+        seconds: dict[str, list[float]] = {engine: [] for engine in engines}
+        for start in range(self.starts):
+            memory, flops = self._start(algo, setting, engines, seconds, start)
+        medians = {engine: statistics.median(taken) for engine, taken in seconds.items()}
+        best = min((medians[e] for e in PEERS if e in medians), default=None)
+        for engine, peak in memory.items():
+            low, _, high = statistics.quantiles(seconds[engine], n=4)
+            row = {
+                "algo": algo, "setting": str(setting), "engine": engine, "device": self.device,
+                "steps_per_second": 1 / medians[engine], "quartiles": [1 / high, 1 / low],
+                "turns": len(seconds[engine]), "starts": self.starts, "peak_memory_mb": peak,
+                "ratio_to_best_peer": None if best is None else best / medians[engine],
+                "fraction_of_floor": flops / self.rate / medians[engine],
+            }  # fmt: skip
+            self.rows.append(row)
+
+    def _start(
+        self, algo: str, setting: Setting, engines: tuple[str, ...], seconds: dict[str, list[float]], start: int
+    ) -> tuple[dict[str, float], float]:
+        """Start a process for each engine and let them take turns, in `seconds`; peak memory of each, and FLOPs.
+
+        With the first start, gradients are compared, which takes memory too: that of the last start counts.
+        """
         context, workers, pipes = get_context("spawn"), [], {}
         for engine in engines:
             pipes[engine], end = context.Pipe()
             workers.append(context.Process(target=work, args=(end, algo, setting, engine, self.device), daemon=True))
             workers[-1].start()
+            end.close()
 
         def ask(engine: str, what: str) -> Any:
             pipes[engine].send(what)
             return pipes[engine].recv()
 
         exact = [engine for engine in engines if engine not in ORDINARY]
-        first = ask(exact[0], "check")
-        for engine in exact[1:]:
-            _same(first, ask(engine, "check"), f"{algo}, {setting}: {exact[0]} and {engine}")
-        seconds: dict[str, list[float]] = {engine: [] for engine in engines}
-        for turn in range(self.rounds + 2):
-            for engine in engines if turn % 2 else reversed(engines):
+        if start == 0:
+            first = ask(exact[0], "check")
+            for engine in exact[1:]:
+                _same(first, ask(engine, "check"), f"{algo}, {setting}: {exact[0]} and {engine}")
+        for turn in range(self.turns + 1):
+            at = (start + turn) % len(engines)
+            for engine in engines[at:] + engines[:at]:  # none comes first more often, and none after itself
                 time.sleep(0.05)  # until the threads of the one before have gone to sleep
                 took = ask(engine, "step")
-                if turn >= 2:  # the first two warm up
+                if turn:  # the first warms up
                     seconds[engine].append(took)
-        floor = ask(next((e for e in engines if e == "loop"), engines[0]), "flops") / self.rate
-        medians = {engine: statistics.median(taken) for engine, taken in seconds.items()}
-        best = min((medians[e] for e in PEERS if e in medians), default=None)
-        for engine in engines:
-            low, _, high = statistics.quantiles(seconds[engine], n=4)
-            row = {
-                "algo": algo, "setting": str(setting), "engine": engine, "device": self.device,
-                "steps_per_second": 1 / medians[engine], "quartiles": [1 / high, 1 / low], "turns": self.rounds,
-                "peak_memory_mb": ask(engine, "memory"),
-                "ratio_to_best_peer": None if best is None else best / medians[engine],
-                "fraction_of_floor": floor / medians[engine],
-            }  # fmt: skip
-            self.rows.append(row)
+        memory = {engine: ask(engine, "memory") for engine in engines}
+        flops: float = ask("loop" if "loop" in engines else engines[0], "flops")
         for engine, worker in zip(engines, workers, strict=True):
             pipes[engine].send("end")
             worker.join()
+        return memory, flops
 
 
 def _same(a: dict[str, Any], b: dict[str, Any], what: str) -> None:
@@ -214,9 +230,9 @@ def _number(what: str, setting: Setting) -> int:
     return {"ways": setting.way, "shots": setting.shot, "inner steps": setting.steps}.get(what, setting.meta_batch)
 
 
-def measure(device: str, rounds: int) -> dict[str, Any]:
+def measure(device: str, starts: int, turns: int) -> dict[str, Any]:
     """All that is measured on one device."""
-    bench = Bench(device, rounds)
+    bench = Bench(device, starts, turns)
     kept = (KEPT,) if device == "cpu" else ()
     jobs: list[tuple[str, Setting, tuple[str, ...]]] = [
         (algo, setting, (*OURS, *PEERS, *kept, *(ORDINARY if algo == "anil" else ())))
@@ -257,7 +273,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], action="append")
     options = parser.parse_args()
     devices = options.device or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    parts = {device: measure(device, 2 if options.quick else 5) for device in devices}
+    parts = {device: measure(device, *((1, 2) if options.quick else (3, 3))) for device in devices}
     name = torch.cuda.get_device_name() if "cuda" in parts else platform.processor() or platform.machine()
     results = {
         "command": "make speed",

@@ -144,7 +144,7 @@ class Algorithm:
 
         if all(name.startswith("head.") for name in start):  # the body runs once, whatever the number of steps
             norm = self.norm_pass(self.running(meta, 0, training), training)
-            features, statistics = self.net.features(parameters, support_x, norm, twice=False)
+            features, statistics = self.net.features(parameters, support_x, norm)
             seen, loss = [statistics] * self.inner_steps, loss_of_head
         else:
             loss = loss_of_all
@@ -162,8 +162,8 @@ class Algorithm:
             return nth(self.adapt(meta, support_x, support_y, training=True), self.inner_steps)
         shared, start = self.divide(self.weights(meta), len(support_x))
 
-        def loss(weights: Weights) -> Tensor:
-            return self.inner_loss(self.net.outputs(weights, support_x, Pass())[0], support_y)
+        def loss(weights: Weights, twice: bool) -> Tensor:
+            return self.inner_loss(self.net.outputs(weights, support_x, Pass(), twice)[0], support_y)
 
         assert isinstance(self.inner, Batched)
         fast = self.inner.recomputed(loss, start, shared, self.inner_steps)

@@ -57,7 +57,7 @@ class Pretrain(Algorithm):
         """An ordinary classification (or regression) gradient."""
         parameters = {n: p.detach().requires_grad_() for n, p in trained(meta).items()}
         body = {n: p for n, p in parameters.items() if not n.startswith(CLASSIFIER)}
-        features, seen = self.net.features(body, batch.query_x, self.norm_pass(None, training=True), twice=False)
+        features, seen = self.net.features(body, batch.query_x, self.norm_pass(None, training=True))
         head = "head." if self.labels is None else CLASSIFIER
         outputs = F.linear(features, parameters[f"{head}weight"], parameters[f"{head}bias"])
         loss = self.task_loss(outputs, batch.query_y).sum()

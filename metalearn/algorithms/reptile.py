@@ -75,7 +75,7 @@ class Reptile(Algorithm):
         adapted = nth(self.adapt(meta, batch.support_x, batch.support_y, training=True), self.inner_steps)
         with torch.no_grad():
             outputs, seen = self.query_outputs(adapted, batch.query_x, training=True)
-            gradients = {name: total(meta[name] - w) for name, w in adapted.weights.items()}
+            gradients = {name: -total(w - meta[name]) for name, w in adapted.weights.items()}
         return MetaStep(gradients, self.metrics(outputs, batch.query_y), self.statistics([*adapted.seen, seen]))
 
 

@@ -111,10 +111,10 @@ class Functional:
             return linear(weights, features), seen
         return self._apply(self.model, weights, x, norm)
 
-    def features(self, weights: Weights, x: Tensor, norm: Pass, twice: bool = True) -> tuple[Tensor, list[Tensor]]:
-        """x [T, B, ...] to features [T, B, D] and statistics, as `outputs`."""
+    def features(self, weights: Weights, x: Tensor, norm: Pass) -> tuple[Tensor, list[Tensor]]:
+        """x [T, B, ...] to features [T, B, D] and statistics, as `outputs` without `twice`."""
         if self.grouped(x.device.type):
-            return self._stacked(weights, x, norm, twice)
+            return self._stacked(weights, x, norm, twice=False)
         named = {f"model.{name}": weight for name, weight in weights.items()}
         return self._apply(self._features, named, x, norm)
 

@@ -1,7 +1,8 @@
 """Blocks of convolution, batch norm and ReLU as one function that can be differentiated once.
 
 Most passes need no more: those over query images, all passes of first-order algorithms and of evaluation, and those of
-a body that is not adapted. What autograd does layer by layer is left out, and gradients are masked where they lie.
+a body that is not adapted. This is for those among them in which batch norm takes the statistics of all images. What
+autograd does layer by layer is left out, and gradients are masked where they lie.
 """
 
 from typing import Any
@@ -16,9 +17,9 @@ from metalearn.models.grouped import (
     by_weight,
     convolve,
     from_groups,
-    like,
     norm_gradient,
     normalised,
+    shaped_as,
 )
 
 _pool = torch.ops.aten.max_pool2d_with_indices
@@ -28,7 +29,7 @@ _WINDOW = [2, 2], [2, 2], [0, 0], [1, 1], False  # size, stride, padding, dilati
 
 
 def blocks(x: Tensor, weights: list[Tensor], stride: int, pool: bool, eps: float) -> Tensor:
-    """`conv`, `norm_relu` and, with `pool`, 2x2 max-pooling (metalearn.models.grouped), as often as there are weights.
+    """`conv`, `norm_relu` and, with `pool`, 2x2 max-pooling (metalearn.models.grouped), for each three weights.
 
     Args:
         x: [B, C, H, W, T].
@@ -37,13 +38,13 @@ def blocks(x: Tensor, weights: list[Tensor], stride: int, pool: bool, eps: float
     Raises:
         RuntimeError: in a backward pass with create_graph=True.
     """
-    y: Tensor = _Blocks.apply(x, stride, pool, eps, *weights)
+    y: Tensor = _Blocks.apply(x, stride, pool, eps, torch.is_grad_enabled(), *weights)
     return y
 
 
 class _Blocks(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, stride: int, pool: bool, eps: float, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, stride: int, pool: bool, eps: float, keep: bool, *weights: Tensor) -> Tensor:
         kept, tasks = [], x.shape[-1]
         for kernel, gamma, beta in zip(*[iter(weights)] * 3, strict=True):
             z = convolve(x, kernel, stride)
@@ -54,7 +55,7 @@ class _Blocks(Function):
                 x, block = from_groups(pooled, tasks), [*block, where]
             else:
                 x = y
-            kept += block if any(ctx.needs_input_grad) else []
+            kept += block if keep else []
         ctx.save_for_backward(*kept)
         ctx.stride, ctx.pool, ctx.eps = stride, pool, eps
         return x
@@ -67,14 +68,14 @@ class _Blocks(Function):
         gradients: list[Tensor | None] = []
         for at in reversed(range(0, len(kept), size)):
             x, kernel, gamma, z, y, mean, inverse = kept[at : at + 7]
-            asked = ctx.needs_input_grad[4 + at // size * 3]
+            asked = ctx.needs_input_grad[5 + at // size * 3]
             g, groups = as_groups(grad), as_groups(y)
             if ctx.pool:
                 g = _pool_backward(g, groups, *_WINDOW, kept[at + 7])
             made_here = ctx.pool or at + size < len(kept)
-            g = _masked(g, groups, 0, grad_input=g if made_here else torch.empty_like(g))
+            g = _masked(g, groups, 0, grad_input=g if made_here else torch.empty_like(groups))
             gx, gw, gb = norm_gradient(g, z, gamma, mean, inverse, ctx.eps)
             of_kernel = by_weight(x, gx, ctx.stride, kernel.shape) if asked else None
-            gradients = [of_kernel, like(gw, gamma), like(gb, gamma), *gradients]
+            gradients = [of_kernel, shaped_as(gw, gamma), shaped_as(gb, gamma), *gradients]
             grad = by_input(gx, kernel, ctx.stride, x.shape) if at or ctx.needs_input_grad[0] else None
-        return grad, None, None, None, *gradients
+        return grad, None, None, None, None, *gradients

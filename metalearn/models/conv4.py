@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from metalearn.models.base import MetaModel, Weights
 from metalearn.models.blocks import blocks
-from metalearn.models.grouped import as_groups, channels, conv, from_groups, norm_relu, stack
+from metalearn.models.grouped import as_groups, by_channel, conv, from_groups, norm_relu, stack
 from metalearn.models.norm import EPS, BatchNorm, Pass, normalise
 
 
@@ -82,7 +82,7 @@ class Conv4(MetaModel):
             if norm.plain:
                 x = norm_relu(x, gamma, beta, EPS)
             else:
-                gamma, beta, shift = (channels(v, tasks) for v in (gamma, beta, shift))
+                gamma, beta, shift = (by_channel(v, tasks) for v in (gamma, beta, shift))
                 x = as_groups(x) if norm.centres else as_groups(x) + shift[:, None, None]
                 x = from_groups(F.relu(normalise(x, gamma, beta, norm, EPS)), tasks)
             if self.halving == "max_pool":

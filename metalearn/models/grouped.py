@@ -35,7 +35,7 @@ def from_groups(x: Tensor, tasks: int) -> Tensor:
     return x.permute(0, 2, 3, 1).unflatten(3, (tasks, -1)).permute(0, 4, 1, 2, 3)
 
 
-def channels(v: Tensor, tasks: int) -> Tensor:
+def by_channel(v: Tensor, tasks: int) -> Tensor:
     """What each channel has, [T, C], or [C] where the tasks share it, as [T*C]."""
     return v.repeat(tasks) if v.ndim == 1 else v.flatten()
 
@@ -74,9 +74,9 @@ class _Conv(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         (grad,), (x, weight) = grads, ctx.saved_tensors
-        by_x = _ConvInput.apply(grad, weight, ctx.stride, x.shape) if ctx.needs_input_grad[0] else None
-        by_weight = _ConvWeight.apply(x, grad, ctx.stride, weight.shape) if ctx.needs_input_grad[1] else None
-        return by_x, by_weight, None
+        gx = _ConvInput.apply(grad, weight, ctx.stride, x.shape) if ctx.needs_input_grad[0] else None
+        gw = _ConvWeight.apply(x, grad, ctx.stride, weight.shape) if ctx.needs_input_grad[1] else None
+        return gx, gw, None
 
 
 class _ConvInput(Function):
@@ -91,9 +91,9 @@ class _ConvInput(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         (grad,), (y, weight) = grads, ctx.saved_tensors
-        by_y = _Conv.apply(grad, weight, ctx.stride) if ctx.needs_input_grad[0] else None
-        by_weight = _ConvWeight.apply(grad, y, ctx.stride, weight.shape) if ctx.needs_input_grad[1] else None
-        return by_y, by_weight, None, None
+        gy = _Conv.apply(grad, weight, ctx.stride) if ctx.needs_input_grad[0] else None
+        gw = _ConvWeight.apply(grad, y, ctx.stride, weight.shape) if ctx.needs_input_grad[1] else None
+        return gy, gw, None, None
 
 
 class _ConvWeight(Function):
@@ -108,9 +108,9 @@ class _ConvWeight(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         (grad,), (x, y) = grads, ctx.saved_tensors
-        by_x = _ConvInput.apply(y, grad, ctx.stride, x.shape) if ctx.needs_input_grad[0] else None
-        by_y = _Conv.apply(x, grad, ctx.stride) if ctx.needs_input_grad[1] else None
-        return by_x, by_y, None, None
+        gx = _ConvInput.apply(y, grad, ctx.stride, x.shape) if ctx.needs_input_grad[0] else None
+        gy = _Conv.apply(x, grad, ctx.stride) if ctx.needs_input_grad[1] else None
+        return gx, gy, None, None
 
 
 def convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -124,29 +124,31 @@ def convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
 def by_input(y: Tensor, weight: Tensor, stride: int, shape: torch.Size) -> Tensor:
     """The gradient of <y, x * w> by x of this shape."""
     b, c, h, w, tasks = shape
-    like = y.new_empty(b, h, w, tasks, c).permute(0, 4, 1, 2, 3)  # for its shape alone
+    blank = y.new_empty(b, h, w, tasks, c).permute(0, 4, 1, 2, 3)  # for its shape alone
     mask = [True, False, False]
     if _is_one(weight, tasks):
-        grad: Tensor = _convolution_backward(y, like, _one(weight), None, *_volumes(stride, weight), mask)[0]
+        grad: Tensor = _convolution_backward(y, blank, _one(weight), None, *_volumes(stride, weight), mask)[0]
         return grad
     how = _groups(stride, weight.shape[-1], tasks)
-    return from_groups(_convolution_backward(as_groups(y), as_groups(like), _all(weight), None, *how, mask)[0], tasks)
+    return from_groups(_convolution_backward(as_groups(y), as_groups(blank), _all(weight), None, *how, mask)[0], tasks)
 
 
 def by_weight(x: Tensor, y: Tensor, stride: int, shape: torch.Size) -> Tensor:
     """The gradient of <y, x * w> by w of this shape, of each task, or summed over those that share it."""
     mask, tasks = [False, True, False], x.shape[-1]
     if len(shape) == 5 or tasks == 1:
-        like = x.new_empty(tasks * shape[-4], *shape[-2:], shape[-3]).permute(0, 3, 1, 2)
+        blank = x.new_empty(tasks * shape[-4], *shape[-2:], shape[-3]).permute(0, 3, 1, 2)
         how = _groups(stride, shape[-1], tasks)
-        grad: Tensor = _convolution_backward(as_groups(y), as_groups(x), like, None, *how, mask)[1]
+        grad: Tensor = _convolution_backward(as_groups(y), as_groups(x), blank, None, *how, mask)[1]
         return grad if len(shape) == 4 else grad.unflatten(0, (tasks, -1))
-    like = x.new_empty(shape)
-    if shape[1] >= 64 and y.shape[3] >= 7:  # here the kernel for images is the faster one, copies and all
+    blank = x.new_empty(shape)
+    if (
+        shape[1] >= 64 and y.shape[3] >= 7
+    ):  # on the CPU PyTorch's kernel for images is the faster one here, copies and all
         y, x = (v.permute(4, 0, 2, 3, 1).flatten(0, 1).contiguous().permute(0, 3, 1, 2) for v in (y, x))
-        grad = _convolution_backward(y, x, like, None, *_groups(stride, shape[-1], 1), mask)[1]
+        grad = _convolution_backward(y, x, blank, None, *_groups(stride, shape[-1], 1), mask)[1]
         return grad
-    return _convolution_backward(y, x, like[..., None], None, *_volumes(stride, like), mask)[1][..., 0]
+    return _convolution_backward(y, x, blank[..., None], None, *_volumes(stride, blank), mask)[1][..., 0]
 
 
 def _is_one(weight: Tensor, tasks: int) -> bool:
@@ -216,14 +218,14 @@ class _NormReLUGrad(Function):
         gx, gw, gb = norm_gradient(g, x, weight, mean, inverse, eps)
         ctx.save_for_backward(g, x, weight, y, mean, inverse, gw, gb)
         ctx.eps = eps
-        return gx, like(gw, weight), like(gb, weight)
+        return gx, shaped_as(gw, weight), shaped_as(gb, weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:
         (g, x, own, y, mean, s, gw, gb), tasks = ctx.saved_tensors, grads[0].shape[-1]
         u, x, y = as_groups(grads[0]), as_groups(x), as_groups(y)
-        a, b, weight = (channels(v, tasks) for v in (*grads[1:], own))
+        a, b, weight = (by_channel(v, tasks) for v in (*grads[1:], own))
         n = x.numel() // x.shape[1]
         by_g, ux, u1 = _norm_backward(u, x, weight, None, None, mean, s, True, ctx.eps, [True] * 3)
         # sum(u g) of each channel, in one pass: as the weight's gradient where statistics are given as 0 and 1
@@ -239,13 +241,13 @@ class _NormReLUGrad(Function):
         of_x = -(of_g * gw + of_u * ux) / n - weight * p * s / n
         by_x = (g * _wide(s * of_g)).addcmul_(u, _wide(s * of_u)).addcmul_(x, _wide(s * s * of_x))
         by_x.add_(_wide(s * (of_one - s * of_x * mean)))
-        return from_groups(by_grad, tasks), from_groups(by_x, tasks), like(s * p, own), None, None, None, None
+        return from_groups(by_grad, tasks), from_groups(by_x, tasks), shaped_as(s * p, own), None, None, None, None
 
 
 def normalised(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """`norm_relu` itself, and the mean and 1 / sqrt(variance + eps) of each channel [T*C]."""
     tasks, groups = x.shape[-1], as_groups(x)
-    w, b = channels(weight, tasks), channels(bias, tasks)
+    w, b = by_channel(weight, tasks), by_channel(bias, tasks)
     if groups.numel() <= _FEW * groups.shape[1]:
         y, mean, inverse = torch.native_batch_norm(groups, w, b, None, None, True, 0.0, eps)
     else:
@@ -260,12 +262,12 @@ def norm_gradient(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients by x, and by weight and bias channel by channel [T*C], for g [B, T*C, H, W] behind the ReLU."""
     tasks, groups = x.shape[-1], as_groups(x)
-    w = channels(weight, tasks)
+    w = by_channel(weight, tasks)
     gx, gw, gb = _norm_backward(g, groups, w, None, None, mean, inverse, True, eps, [True] * 3)
     return from_groups(gx, tasks), gw, gb
 
 
-def like(v: Tensor, weight: Tensor) -> Tensor:
+def shaped_as(v: Tensor, weight: Tensor) -> Tensor:
     """What each channel has, [T*C], in the shape of a weight [T, C], or added up over the tasks that share one [C]."""
     return v.view(-1, len(weight)).sum(0) if weight.ndim == 1 else v.view_as(weight)
 
