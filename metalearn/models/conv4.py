@@ -72,10 +72,8 @@ class Conv4(MetaModel):
         tasks, x = len(x), stack(x)
         stride = 2 if self.halving == "stride" else 1
         if norm.plain and not twice:
-            layers = [
-                weights[n] for i in range(4) for n in (f"convs.{i}.weight", f"norms.{i}.weight", f"norms.{i}.bias")
-            ]
-            return self._read(blocks(x, layers, stride, self.halving == "max_pool", EPS))
+            names = (n for i in range(4) for n in (f"convs.{i}.weight", f"norms.{i}.weight", f"norms.{i}.bias"))
+            return self._read(blocks(x, [weights[n] for n in names], stride, self.halving == "max_pool", EPS))
         for i in range(4):
             x = conv(x, weights[f"convs.{i}.weight"], stride)
             gamma, beta, shift = (weights[n] for n in (f"norms.{i}.weight", f"norms.{i}.bias", f"convs.{i}.bias"))

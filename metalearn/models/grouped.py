@@ -142,9 +142,7 @@ def by_weight(x: Tensor, y: Tensor, stride: int, shape: torch.Size) -> Tensor:
         grad: Tensor = _convolution_backward(as_groups(y), as_groups(x), blank, None, *how, mask)[1]
         return grad if len(shape) == 4 else grad.unflatten(0, (tasks, -1))
     blank = x.new_empty(shape)
-    if (
-        shape[1] >= 64 and y.shape[3] >= 7
-    ):  # on the CPU PyTorch's kernel for images is the faster one here, copies and all
+    if shape[1] >= 64 and y.shape[3] >= 7:  # here PyTorch's kernel for images is the faster one (CPU), copies and all
         y, x = (v.permute(4, 0, 2, 3, 1).flatten(0, 1).contiguous().permute(0, 3, 1, 2) for v in (y, x))
         grad = _convolution_backward(y, x, blank, None, *_groups(stride, shape[-1], 1), mask)[1]
         return grad
