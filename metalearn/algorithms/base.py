@@ -304,8 +304,8 @@ class Algorithm:
     def tasks_at_once(self, support_x: Tensor, query_x: Tensor) -> int:
         """How many tasks to handle at once, by their input values: a rule, so that the same run gives the same bits.
 
-        On the CPU, activations should stay near the cache. Measured with Conv4 on 2 cores (experiments/speed): the
-        engine `grouped` is fastest with 16 to 32 tasks of 10 to 80 images, `vmap` with 32 of 10, 8 of 30, 4 of 80.
+        On the CPU, activations should stay near the cache. Measured with Conv4 on 2 cores: the engine
+        `grouped` is fastest with 16 to 32 tasks of 10 to 80 images, `vmap` with 32 of 10, 8 of 30, 4 of 80.
         """
         if self.inner.tasks_at_once:
             return self.inner.tasks_at_once
