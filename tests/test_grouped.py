@@ -1,5 +1,7 @@
 """Many tasks at once by kernels of our own: against PyTorch's, and against their derivatives."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,7 @@ import torch.nn.functional as F
 from metalearn.algorithms.base import nth
 from metalearn.models.base import total
 from metalearn.models.blocks import blocks
+from metalearn.models.first import as_matrix, first, patches, suits
 from metalearn.models.grouped import _statistics, as_groups, conv, expand, from_groups, norm_relu, stack
 from tests.conftest import algorithm, batch_of, meta_of
 from tests.test_gradients import close
@@ -83,35 +86,107 @@ def test_batch_norm_and_relu_and_their_derivatives(height, shared):
         torch.testing.assert_close(a, b)
 
 
+def weights_of(tasks, shared, sizes):
+    """Kernel, gamma and beta of each layer, all different, where tasks have their own or one, expanded or not."""
+    shapes = [s for i, o in itertools.pairwise(sizes) for s in ((o, i, 3, 3), (o,), (o,))]
+    given = [s if shared == "shared" else (1 if shared == "expanded" else tasks, *s) for s in shapes]
+    weights = [random(*size).roll(i, -1) + i / 10 for i, size in enumerate(given)]
+    if shared == "expanded":
+        weights = [w.expand(tasks, *w.shape[1:]) for w in weights]
+    return [w.detach().requires_grad_() for w in weights]
+
+
+def layers_of_torch(x, weights, stride, pool):
+    """The blocks as PyTorch has them, of each task [T, B, C, H, W] in turn."""
+    maps = []
+    for task, image in enumerate(x):
+        own = [w[task] if w.ndim in (2, 5) else w for w in weights]
+        for kernel, gamma, beta in zip(*[iter(own)] * 3, strict=True):
+            image = F.conv2d(image, kernel, None, stride, 1)
+            image = F.relu(F.batch_norm(image, None, None, gamma, beta, training=True))
+            image = F.max_pool2d(image, 2) if pool else image
+        maps.append(image)
+    return torch.stack(maps, -1)
+
+
+@pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize("shared", ["own", "expanded", "shared"])
 @pytest.mark.parametrize("tasks", [1, 3])
-def test_blocks_in_one_are_the_layers_one_by_one(tasks, shared, pool):
-    x, stride = stack(random(tasks, 2, 3, 12, 12)), 1 if pool else 2
-    shapes = [s for i in (3, 4) for s in ((4, i, 3, 3), (4,), (4,))]
-    sizes = [s if shared == "shared" else (1 if shared == "expanded" else tasks, *s) for s in shapes]
-    weights = [random(*size).roll(i, -1) + i / 10 for i, size in enumerate(sizes)]  # all different
-    if shared == "expanded":
-        weights = [w.expand(tasks, *w.shape[1:]) for w in weights]
-    weights = [w.detach().requires_grad_() for w in weights]
-
-    def layers(x, *weights):
-        for i in (0, 3):
-            x = norm_relu(conv(x, weights[i], stride), weights[i + 1], weights[i + 2], 1e-5)
-            x = from_groups(F.max_pool2d(as_groups(x), 2), tasks) if pool else x
-        return x
-
-    one, many = blocks(x, weights, stride, pool, 1e-5), layers(x, *weights)
-    torch.testing.assert_close(one, many)
-    grad = random(*one.shape)
+@pytest.mark.parametrize("sizes", [(1, 27, 3), (3, 4, 4)])  # by way of patches, and not
+def test_blocks_are_those_of_torch(sizes, tasks, shared, pool, twice):
+    x, stride = random(tasks, 2, sizes[0], 12, 12), 1 if pool else 2
+    weights = weights_of(tasks, shared, sizes)
+    assert suits(x, weights[0]) == (sizes[0] == 1)
+    ours = blocks(x, list(zip(*[iter(weights)] * 3, strict=True)), stride, pool, 1e-5, twice)
+    theirs = layers_of_torch(x, weights, stride, pool)
+    torch.testing.assert_close(ours, theirs)
+    grad = random(*ours.shape)
     given = grad.clone()
-    ours, theirs = (torch.autograd.grad(y, weights, grad, retain_graph=True) for y in (one, many))
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b)
-    again = torch.autograd.grad(one, weights, grad, retain_graph=True)
-    assert torch.equal(grad, given) and all(map(torch.equal, ours, again))  # nothing was overwritten
-    with pytest.raises(RuntimeError, match="twice=False"):  # and no zeros in place of second derivatives
-        torch.autograd.grad(one.square().sum(), weights, create_graph=True)
+    a, b = (torch.autograd.grad(y, weights, grad, retain_graph=True) for y in (ours, theirs))
+    again = torch.autograd.grad(ours, weights, grad, retain_graph=True)
+    assert torch.equal(grad, given) and all(map(torch.equal, a, again))  # nothing was overwritten
+    torch.testing.assert_close(a, b)
+    if not twice:
+        with pytest.raises(RuntimeError, match="twice=False"):  # and no zeros in place of second derivatives
+            torch.autograd.grad(ours.square().sum(), weights, create_graph=True)
+        return
+    a, b = (torch.autograd.grad(y.square().sum(), weights, create_graph=True) for y in (ours, theirs))
+    a, b = (torch.autograd.grad(sum(g.square().sum() for g in grads), weights) for grads in (a, b))
+    torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("frozen", [0, 3])  # first the kernel of each block
+def test_blocks_with_frozen_weights(frozen):
+    x, weights = random(2, 3, 1, 12, 12), weights_of(2, "shared", (1, 27, 3))
+    asked = [w for i, w in enumerate(weights) if i != frozen]
+    weights[frozen].requires_grad_(False)
+    by = [blocks(x, list(zip(*[iter(weights)] * 3, strict=True)), 2, False, 1e-5, t).square().sum() for t in (0, 1)]
+    torch.testing.assert_close(*(torch.autograd.grad(y, asked) for y in by))
+
+
+@pytest.mark.parametrize("shared", ["own", "shared"])
+@pytest.mark.parametrize("size, stride", [(3, 1), (3, 2), (5, 2)])
+def test_the_first_block_and_its_derivatives(size, stride, shared):
+    x, weights = random(2, 2, 2, 6, 6), weights_of(2, shared, (2, 3))
+    weights[0] = F.pad(weights[0], ((size - 3) // 2,) * 4, value=0.5).detach().requires_grad_()
+
+    def ours(*weights):
+        p = patches(x, size, stride)
+        return first(p, as_matrix(p, *weights, 1e-5))
+
+    def theirs(kernel, gamma, beta):
+        return norm_relu(conv(stack(x), kernel, stride), gamma, beta, 1e-5)
+
+    torch.testing.assert_close(ours(*weights), theirs(*weights))
+    assert torch.autograd.gradcheck(ours, weights)
+    assert torch.autograd.gradgradcheck(ours, weights)
+
+
+def test_the_first_block_keeps_six_digits_in_single_precision():
+    x = (random(1, 75, 1, 28, 28) > 1).double()
+    weights = [w.detach()[0] for w in weights_of(1, "own", (1, 64))]
+    weights[0] -= weights[0].mean((1, 2, 3), keepdim=True)  # edges: of small variance, the hardest case
+    exact, single = (as_matrix(patches(x.to(d), 3, 2), *(w.to(d) for w in weights), 1e-5)
+                     for d in (torch.float64, torch.float32))  # fmt: skip
+    torch.testing.assert_close(single.double(), exact, rtol=3e-6, atol=1e-6)
+
+
+def test_the_first_block_over_blank_images_is_beta():
+    x, (kernel, gamma, beta) = torch.zeros(2, 3, 1, 8, 8), (w.float() for w in weights_of(2, "shared", (1, 27)))
+    p = patches(x, 3, 2)
+    y = first(p, as_matrix(p, kernel, gamma, beta, 1e-5))
+    torch.testing.assert_close(y, beta.relu()[:, None, None, None].expand_as(y))
+    assert all(g.isfinite().all() for g in torch.autograd.grad(y.sum(), (kernel, gamma, beta)))
+
+
+def test_who_goes_by_way_of_patches():
+    x, kernel = torch.zeros(2, 3, 1, 8, 8), torch.zeros(27, 1, 3, 3)
+    assert suits(x, kernel) and suits(x, kernel.expand(2, 27, 1, 3, 3))
+    assert not suits(x, kernel[1:])  # the map is small itself
+    assert not suits(x.requires_grad_(), kernel)  # there is no gradient by patches
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not suits(x.detach(), kernel)
 
 
 def test_statistics_keep_six_digits_in_single_precision():

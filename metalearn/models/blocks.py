@@ -1,8 +1,8 @@
-"""Blocks of convolution, batch norm and ReLU as one function that can be differentiated once.
+"""Blocks of convolution, batch norm with the statistics of all images, and ReLU, over the images of many tasks.
 
-Most passes need no more: those over query images, all passes of first-order algorithms and of evaluation, and those of
-a body that is not adapted. This is for those among them in which batch norm takes the statistics of all images. What
-autograd does layer by layer is left out, and gradients are masked where they lie.
+Most passes need no second derivatives: those over query images, all passes of first-order algorithms and of
+evaluation, and those of a body that is not adapted. For these all blocks are one function, which leaves out what
+autograd does layer by layer, and masks gradients where they lie.
 """
 
 from typing import Any
@@ -11,15 +11,20 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from metalearn.models import first
 from metalearn.models.grouped import (
     as_groups,
     by_input,
     by_weight,
+    conv,
     convolve,
     from_groups,
+    halved,
     norm_gradient,
+    norm_relu,
     normalised,
     shaped_as,
+    stack,
 )
 
 _pool = torch.ops.aten.max_pool2d_with_indices
@@ -28,34 +33,60 @@ _masked = torch.ops.aten.threshold_backward.grad_input
 _WINDOW = [2, 2], [2, 2], [0, 0], [1, 1], False  # size, stride, padding, dilation, ceil_mode
 
 
-def blocks(x: Tensor, weights: list[Tensor], stride: int, pool: bool, eps: float) -> Tensor:
-    """`conv`, `norm_relu` and, with `pool`, 2x2 max-pooling (metalearn.models.grouped), for each three weights.
+Layer = tuple[Tensor, Tensor, Tensor]  # kernel, gamma and beta
+
+
+def blocks(x: Tensor, layers: list[Layer], stride: int, pool: bool, eps: float, twice: bool) -> Tensor:
+    """`conv`, `norm_relu` and, with `pool`, `halved` (metalearn.models.grouped), layer by layer.
 
     Args:
-        x: [B, C, H, W, T].
-        weights: kernel, gamma and beta of each block in turn.
+        x: images [T, B, C, H, W].
+        layers: weights, [T, ...] or shared by all tasks.
+        twice: whether second derivatives may be asked for.
+
+    Returns:
+        [B, C, H', W', T].
 
     Raises:
-        RuntimeError: in a backward pass with create_graph=True.
+        RuntimeError: without `twice`, in a backward pass with create_graph=True.
     """
-    y: Tensor = _Blocks.apply(x, stride, pool, eps, torch.is_grad_enabled(), *weights)
-    return y
+    below = None
+    kernel, gamma, beta = layers[0]
+    if first.suits(x, kernel):
+        x = first.patches(x, kernel.shape[-1], stride)
+        below, layers = first.as_matrix(x, kernel, gamma, beta, eps), layers[1:]
+    else:
+        x = stack(x)
+    if not twice:
+        weights = [weight for layer in layers for weight in layer]
+        y: Tensor = _Blocks.apply(x, below, stride, pool, eps, torch.is_grad_enabled(), *weights)
+        return y
+    if below is not None:
+        x = first.first(x, below)
+        x = halved(x) if pool else x
+    for kernel, gamma, beta in layers:
+        x = norm_relu(conv(x, kernel, stride), gamma, beta, eps)
+        x = halved(x) if pool else x
+    return x
 
 
 class _Blocks(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, stride: int, pool: bool, eps: float, keep: bool, *weights: Tensor) -> Tensor:
-        kept, tasks = [], x.shape[-1]
+    def forward(
+        ctx: Any, x: Tensor, below: Tensor | None, stride: int, pool: bool, eps: float, keep: bool, *weights: Tensor
+    ) -> Tensor:
+        kept: list[Tensor] = []
+        if below is not None:  # x are patches
+            y = first.product(x, below).relu_()
+            halves, where = _halves(y) if pool else (y, [])
+            kept += [x, y, *where] if keep else []
+            x = halves
         for kernel, gamma, beta in zip(*[iter(weights)] * 3, strict=True):
             z = convolve(x, kernel, stride)
             y, mean, inverse = normalised(z, gamma, beta, eps)
-            block = [x, kernel, gamma, z, y, mean, inverse]
-            if pool:
-                pooled, where = _pool(as_groups(y), *_WINDOW)
-                x, block = from_groups(pooled, tasks), [*block, where]
-            else:
-                x = y
-            kept += block if keep else []
+            halves, where = _halves(y) if pool else (y, [])
+            kept += [x, kernel, gamma, z, mean, inverse, y, *where] if keep else []
+            x = halves
         ctx.save_for_backward(*kept)
         ctx.stride, ctx.pool, ctx.eps = stride, pool, eps
         return x
@@ -64,18 +95,32 @@ class _Blocks(Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         if torch.is_grad_enabled():  # autograd would cut the graph here without a word, and what it lacks be zeros
             raise RuntimeError("a forward pass with twice=False cannot be differentiated with create_graph=True")
-        grad, kept, size = grads[0], ctx.saved_tensors, 8 if ctx.pool else 7
+        grad, kept, of_below = grads[0], list(ctx.saved_tensors), None
+        by_x, by_below, *asked = (ctx.needs_input_grad[i] for i in (0, 1, *range(6, len(ctx.needs_input_grad), 3)))
         gradients: list[Tensor | None] = []
-        for at in reversed(range(0, len(kept), size)):
-            x, kernel, gamma, z, y, mean, inverse = kept[at : at + 7]
-            asked = ctx.needs_input_grad[5 + at // size * 3]
-            g, groups = as_groups(grad), as_groups(y)
-            if ctx.pool:
-                g = _pool_backward(g, groups, *_WINDOW, kept[at + 7])
-            made_here = ctx.pool or at + size < len(kept)
-            g = _masked(g, groups, 0, grad_input=g if made_here else torch.empty_like(groups))
+        for i in reversed(range(len(asked))):
+            g = _behind(grad, kept, ctx.pool, made_here=i < len(asked) - 1)
+            x, kernel, gamma, z, mean, inverse = kept[-6:]
+            del kept[-6:]
             gx, gw, gb = norm_gradient(g, z, gamma, mean, inverse, ctx.eps)
-            of_kernel = by_weight(x, gx, ctx.stride, kernel.shape) if asked else None
+            of_kernel = by_weight(x, gx, ctx.stride, kernel.shape) if asked[i] else None
             gradients = [of_kernel, shaped_as(gw, gamma), shaped_as(gb, gamma), *gradients]
-            grad = by_input(gx, kernel, ctx.stride, x.shape) if at or ctx.needs_input_grad[0] else None
-        return grad, None, None, None, None, *gradients
+            grad = by_input(gx, kernel, ctx.stride, x.shape) if i or by_x or by_below else None
+        if by_below:
+            g = _behind(grad, kept, ctx.pool, made_here=True)
+            of_below, grad = first.gradient(kept.pop(), from_groups(g, grad.shape[-1])), None
+        return grad, of_below, None, None, None, None, *gradients
+
+
+def _halves(y: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """y max-pooled, and where its maxima lie."""
+    pooled, where = _pool(as_groups(y), *_WINDOW)
+    return from_groups(pooled, y.shape[-1]), [where]
+
+
+def _behind(grad: Tensor, kept: list[Tensor], pool: bool, made_here: bool) -> Tensor:
+    """The gradient by what goes into a ReLU, [B, T*C, H, W], in the memory of `grad` if that was made here."""
+    where = kept.pop() if pool else None
+    g, y = as_groups(grad), as_groups(kept.pop())
+    g = g if where is None else _pool_backward(g, y, *_WINDOW, where)
+    return _masked(g, y, 0, grad_input=g if made_here or pool else torch.empty_like(y))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from metalearn.models.base import MetaModel, Weights
 from metalearn.models.blocks import blocks
-from metalearn.models.grouped import as_groups, by_channel, conv, from_groups, norm_relu, stack
+from metalearn.models.grouped import as_groups, by_channel, conv, from_groups, halved, stack
 from metalearn.models.norm import EPS, BatchNorm, Pass, normalise
 
 
@@ -69,22 +69,18 @@ class Conv4(MetaModel):
 
     def stacked(self, weights: Weights, x: Tensor, norm: Pass, twice: bool) -> Tensor:
         """Images [T, B, C, H, W] to features [T, B, D]: as `features` with each task's weights, by other kernels."""
-        tasks, x = len(x), stack(x)
-        stride = 2 if self.halving == "stride" else 1
-        if norm.plain and not twice:
-            names = (n for i in range(4) for n in (f"convs.{i}.weight", f"norms.{i}.weight", f"norms.{i}.bias"))
-            return self._read(blocks(x, [weights[n] for n in names], stride, self.halving == "max_pool", EPS))
-        for i in range(4):
-            x = conv(x, weights[f"convs.{i}.weight"], stride)
-            gamma, beta, shift = (weights[n] for n in (f"norms.{i}.weight", f"norms.{i}.bias", f"convs.{i}.bias"))
-            if norm.plain:
-                x = norm_relu(x, gamma, beta, EPS)
-            else:
-                gamma, beta, shift = (by_channel(v, tasks) for v in (gamma, beta, shift))
-                x = as_groups(x) if norm.centres else as_groups(x) + shift[:, None, None]
-                x = from_groups(F.relu(normalise(x, gamma, beta, norm, EPS)), tasks)
-            if self.halving == "max_pool":
-                x = from_groups(F.max_pool2d(as_groups(x), 2), tasks)
+        tasks, pool = len(x), self.halving == "max_pool"
+        names = ((f"convs.{i}.weight", f"norms.{i}.weight", f"norms.{i}.bias") for i in range(4))
+        layers, stride = [(weights[a], weights[b], weights[c]) for a, b, c in names], 1 if pool else 2
+        if norm.plain:
+            return self._read(blocks(x, layers, stride, pool, EPS, twice))
+        x = stack(x)
+        for i, (kernel, *own) in enumerate(layers):
+            x = as_groups(conv(x, kernel, stride))
+            gamma, beta, shift = (by_channel(v, tasks) for v in (*own, weights[f"convs.{i}.bias"]))
+            x = x if norm.centres else x + shift[:, None, None]
+            x = from_groups(F.relu(normalise(x, gamma, beta, norm, EPS)), tasks)
+            x = halved(x) if pool else x
         return self._read(x)
 
     def _read(self, x: Tensor) -> Tensor:

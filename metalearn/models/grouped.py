@@ -187,6 +187,11 @@ def norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return y
 
 
+def halved(x: Tensor) -> Tensor:
+    """2x2 max-pooling of x [B, C, H, W, T]."""
+    return from_groups(torch.max_pool2d(as_groups(x), 2), x.shape[-1])
+
+
 class _NormReLU(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
