@@ -93,9 +93,10 @@ def test_the_command_line_leaves_a_complete_record(name, typed, tmp_path):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("engine", ["vmap", "grouped"])
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_cuda_equals_the_cpu(name):
-    algo, batch = algorithm(name), batch_of(shot=10 if name == "reptile" else 2)
+def test_cuda_equals_the_cpu(name, engine):
+    algo, batch = algorithm(name, engine=engine, filters=27), batch_of(shot=10 if name == "reptile" else 2)
     meta = meta_of(algo)
     on_cpu = algo.meta_gradient(meta, batch).gradients
     moved = type(batch)(*(field.cuda() for field in batch))

@@ -20,9 +20,9 @@ from tests.test_gradients import close
 @pytest.mark.parametrize("optimizer", [
     {"name": "SGD", "lr": 0.1, "momentum": 0.9}, {"name": "Adam", "lr": 0.05, "betas": [0.5, 0.9], "eps": 1e-2}])  # fmt: skip
 @pytest.mark.parametrize("steps", [1, 7])
-@pytest.mark.parametrize("adapt_norm", [True, False])
-def test_recomputing_gives_the_gradient_of_keeping(optimizer, steps, adapt_norm):
-    settings = {"inner_steps": steps, "inner_optimizer": optimizer, "adapt_norm": adapt_norm}
+@pytest.mark.parametrize("adapt_norm, filters", [(True, 4), (False, 4), (True, 27)])
+def test_recomputing_gives_the_gradient_of_keeping(optimizer, steps, adapt_norm, filters):
+    settings = {"inner_steps": steps, "inner_optimizer": optimizer, "adapt_norm": adapt_norm, "filters": filters}
     kept, again = (algorithm("maml", recompute=recompute, **settings) for recompute in (False, True))
     meta, batch = meta_of(kept), batch_of()
     assert again.recomputes and not kept.recomputes

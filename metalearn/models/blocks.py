@@ -2,7 +2,8 @@
 
 Most passes need no second derivatives: those over query images, all passes of first-order algorithms and of
 evaluation, and those of a body that is not adapted. For these all blocks are one function, which leaves out what
-autograd does layer by layer, and masks gradients where they lie.
+autograd does layer by layer, and masks gradients where they lie. The first block has a way of its own in either case,
+where `first.suits` says so.
 """
 
 from typing import Any
@@ -19,10 +20,10 @@ from metalearn.models.grouped import (
     conv,
     convolve,
     from_groups,
-    halved,
     norm_gradient,
     norm_relu,
     normalised,
+    pooled,
     shaped_as,
     stack,
 )
@@ -37,7 +38,7 @@ Layer = tuple[Tensor, Tensor, Tensor]  # kernel, gamma and beta
 
 
 def blocks(x: Tensor, layers: list[Layer], stride: int, pool: bool, eps: float, twice: bool) -> Tensor:
-    """`conv`, `norm_relu` and, with `pool`, `halved` (metalearn.models.grouped), layer by layer.
+    """`conv`, `norm_relu` and, with `pool`, `pooled` (metalearn.models.grouped) layer by layer, in a faster way.
 
     Args:
         x: images [T, B, C, H, W].
@@ -62,11 +63,11 @@ def blocks(x: Tensor, layers: list[Layer], stride: int, pool: bool, eps: float, 
         y: Tensor = _Blocks.apply(x, below, stride, pool, eps, torch.is_grad_enabled(), *weights)
         return y
     if below is not None:
-        x = first.first(x, below)
-        x = halved(x) if pool else x
+        x = first.block(x, below)
+        x = pooled(x) if pool else x
     for kernel, gamma, beta in layers:
         x = norm_relu(conv(x, kernel, stride), gamma, beta, eps)
-        x = halved(x) if pool else x
+        x = pooled(x) if pool else x
     return x
 
 
@@ -78,15 +79,15 @@ class _Blocks(Function):
         kept: list[Tensor] = []
         if below is not None:  # x are patches
             y = first.product(x, below).relu_()
-            halves, where = _halves(y) if pool else (y, [])
+            out, where = _pooled(y, pool)
             kept += [x, y, *where] if keep else []
-            x = halves
+            x = out
         for kernel, gamma, beta in zip(*[iter(weights)] * 3, strict=True):
             z = convolve(x, kernel, stride)
             y, mean, inverse = normalised(z, gamma, beta, eps)
-            halves, where = _halves(y) if pool else (y, [])
+            out, where = _pooled(y, pool)
             kept += [x, kernel, gamma, z, mean, inverse, y, *where] if keep else []
-            x = halves
+            x = out
         ctx.save_for_backward(*kept)
         ctx.stride, ctx.pool, ctx.eps = stride, pool, eps
         return x
@@ -107,19 +108,21 @@ class _Blocks(Function):
             gradients = [of_kernel, shaped_as(gw, gamma), shaped_as(gb, gamma), *gradients]
             grad = by_input(gx, kernel, ctx.stride, x.shape) if i or by_x or by_below else None
         if by_below:
-            g = _behind(grad, kept, ctx.pool, made_here=True)
+            g = _behind(grad, kept, ctx.pool, made_here=bool(asked))
             of_below, grad = first.gradient(kept.pop(), from_groups(g, grad.shape[-1])), None
         return grad, of_below, None, None, None, None, *gradients
 
 
-def _halves(y: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """y max-pooled, and where its maxima lie."""
-    pooled, where = _pool(as_groups(y), *_WINDOW)
-    return from_groups(pooled, y.shape[-1]), [where]
+def _pooled(y: Tensor, pool: bool) -> tuple[Tensor, list[Tensor]]:
+    """y, with `pool` max-pooled, and then where its maxima lie."""
+    if not pool:
+        return y, []
+    maxima, where = _pool(as_groups(y), *_WINDOW)
+    return from_groups(maxima, y.shape[-1]), [where]
 
 
 def _behind(grad: Tensor, kept: list[Tensor], pool: bool, made_here: bool) -> Tensor:
-    """The gradient by what goes into a ReLU, [B, T*C, H, W], in the memory of `grad` if that was made here."""
+    """The gradient by what goes into a ReLU, [B, T*C, H, W], in memory that was made here."""
     where = kept.pop() if pool else None
     g, y = as_groups(grad), as_groups(kept.pop())
     g = g if where is None else _pool_backward(g, y, *_WINDOW, where)

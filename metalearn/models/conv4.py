@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from metalearn.models.base import MetaModel, Weights
 from metalearn.models.blocks import blocks
-from metalearn.models.grouped import as_groups, by_channel, conv, from_groups, halved, stack
+from metalearn.models.grouped import as_groups, by_channel, conv, from_groups, pooled, stack
 from metalearn.models.norm import EPS, BatchNorm, Pass, normalise
 
 
@@ -54,7 +54,7 @@ class Conv4(MetaModel):
             channels = filters
             height, width = ((n + 1) // 2 if halving == "stride" else n // 2 for n in (height, width))
         if min(height, width) < 1:
-            raise ValueError(f"images of {size} are too small to be halved four times")
+            raise ValueError(f"images of {size} are too small to be pooled four times")
         self.head = nn.Linear(filters * (height * width if readout == "flatten" else 1), outputs)
         nn.init.zeros_(self.head.weight)  # no way is preferred before adaptation
         nn.init.zeros_(self.head.bias)
@@ -80,7 +80,7 @@ class Conv4(MetaModel):
             gamma, beta, shift = (by_channel(v, tasks) for v in (*own, weights[f"convs.{i}.bias"]))
             x = x if norm.centres else x + shift[:, None, None]
             x = from_groups(F.relu(normalise(x, gamma, beta, norm, EPS)), tasks)
-            x = halved(x) if pool else x
+            x = pooled(x) if pool else x
         return self._read(x)
 
     def _read(self, x: Tensor) -> Tensor:

@@ -14,17 +14,16 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-_BLOCK = 256  # patches whose products are added up one after the other; in single precision thousands lose digits
-_masked = torch.ops.aten.threshold_backward
+_relu_backward = torch.ops.aten.threshold_backward
 
 
 def suits(x: Tensor, kernel: Tensor) -> bool:
-    """Whether this is the way for images x: by a rule, that patches are small against the map (measured on the CPU).
+    """Whether this is the way for images x: patches small against the map, a rule measured on the CPU; not elsewhere.
 
-    Not under autocast, which would round the covariance.
+    Nor under autocast, which would round too much, or where x needs a gradient, which patches do not give.
     """
     small = 3 * kernel.shape[-3:].numel() <= kernel.shape[-4]
-    return small and not x.requires_grad and not torch.is_autocast_enabled(x.device.type)
+    return small and x.device.type == "cpu" and not x.requires_grad and not torch.is_autocast_enabled("cpu")
 
 
 def patches(x: Tensor, size: int, stride: int) -> Tensor:
@@ -53,21 +52,20 @@ def as_matrix(p: Tensor, kernel: Tensor, gamma: Tensor, beta: Tensor, eps: float
         p: of `patches`.
         kernel: [T, O, C, k, k], or [O, C, k, k] where the tasks share it; gamma and beta: [T, O] or [O].
     """
-    rows, values = kernel.flatten(-3), p.shape[1] - 1
-    products: Any = sum(block @ block.mT for block in p.flatten(2).split(_BLOCK, 2))
-    covariance = products[:, :values, :values] / p.shape[2:].numel()
-    variance = ((rows @ covariance) * rows).sum(-1).clamp(min=0)  # [T, O]; rounding could leave less
-    scale = gamma * torch.rsqrt(variance + eps)
+    rows, all_ = kernel.flatten(-3), p.flatten(2).double()  # few digits are left of the variance of an edge in a blur
+    covariance = (all_ @ all_.mT)[:, :-1, :-1] / all_.shape[2]
+    variance = ((rows.double() @ covariance) * rows).sum(-1)  # [T, O]
+    scale = gamma * torch.rsqrt(variance + eps).to(gamma.dtype)
     return torch.cat([scale[..., None] * rows, beta.expand_as(scale)[..., None]], -1)
 
 
-def first(p: Tensor, matrix: Tensor) -> Tensor:
+def block(p: Tensor, matrix: Tensor) -> Tensor:
     """The block: [B, O, H', W', T], laid out as in metalearn.models.grouped; twice differentiable by the matrix."""
-    y: Tensor = _First.apply(p, matrix)
+    y: Tensor = _Block.apply(p, matrix)
     return y
 
 
-class _First(Function):
+class _Block(Function):
     @staticmethod
     def forward(ctx: Any, p: Tensor, matrix: Tensor) -> Tensor:
         y = product(p, matrix).relu_()
@@ -76,23 +74,23 @@ class _First(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return None, _FirstGrad.apply(grads[0], *ctx.saved_tensors)
+        return None, _BlockGrad.apply(grads[0], *ctx.saved_tensors)
 
 
-class _FirstGrad(Function):
+class _BlockGrad(Function):
     """The gradient by the matrix, linear in that by the maps."""
 
     @staticmethod
     def forward(ctx: Any, grad: Tensor, p: Tensor, y: Tensor) -> Tensor:
         ctx.save_for_backward(p, y)
-        return gradient(p, _masked(grad, y, 0))
+        return gradient(p, _relu_backward(grad, y, 0))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:
         p, y = ctx.saved_tensors
         u = product(p, grads[0])
-        return _masked.grad_input(u, y, 0, grad_input=u), None, None
+        return _relu_backward.grad_input(u, y, 0, grad_input=u), None, None
 
 
 def product(p: Tensor, matrix: Tensor) -> Tensor:

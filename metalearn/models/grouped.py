@@ -187,11 +187,6 @@ def norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return y
 
 
-def halved(x: Tensor) -> Tensor:
-    """2x2 max-pooling of x [B, C, H, W, T]."""
-    return from_groups(torch.max_pool2d(as_groups(x), 2), x.shape[-1])
-
-
 class _NormReLU(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -245,6 +240,11 @@ class _NormReLUGrad(Function):
         by_x = (g * _wide(s * of_g)).addcmul_(u, _wide(s * of_u)).addcmul_(x, _wide(s * s * of_x))
         by_x.add_(_wide(s * (of_one - s * of_x * mean)))
         return from_groups(by_grad, tasks), from_groups(by_x, tasks), shaped_as(s * p, own), None, None, None, None
+
+
+def pooled(x: Tensor) -> Tensor:
+    """2x2 max-pooling of x [B, C, H, W, T]."""
+    return from_groups(torch.max_pool2d(as_groups(x), 2), x.shape[-1])
 
 
 def normalised(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
