@@ -28,13 +28,12 @@ from metalearn.models.grouped import (
     stack,
 )
 
+Layer = tuple[Tensor, Tensor, Tensor]  # kernel, gamma and beta
+
 _pool = torch.ops.aten.max_pool2d_with_indices
 _pool_backward = torch.ops.aten.max_pool2d_with_indices_backward
 _masked = torch.ops.aten.threshold_backward.grad_input
 _WINDOW = [2, 2], [2, 2], [0, 0], [1, 1], False  # size, stride, padding, dilation, ceil_mode
-
-
-Layer = tuple[Tensor, Tensor, Tensor]  # kernel, gamma and beta
 
 
 def blocks(x: Tensor, layers: list[Layer], stride: int, pool: bool, eps: float, twice: bool) -> Tensor:

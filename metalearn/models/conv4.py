@@ -54,7 +54,7 @@ class Conv4(MetaModel):
             channels = filters
             height, width = ((n + 1) // 2 if halving == "stride" else n // 2 for n in (height, width))
         if min(height, width) < 1:
-            raise ValueError(f"images of {size} are too small to be pooled four times")
+            raise ValueError(f"images of {size} are too small to be halved four times")
         self.head = nn.Linear(filters * (height * width if readout == "flatten" else 1), outputs)
         nn.init.zeros_(self.head.weight)  # no way is preferred before adaptation
         nn.init.zeros_(self.head.bias)

@@ -52,7 +52,8 @@ def as_matrix(p: Tensor, kernel: Tensor, gamma: Tensor, beta: Tensor, eps: float
         p: of `patches`.
         kernel: [T, O, C, k, k], or [O, C, k, k] where the tasks share it; gamma and beta: [T, O] or [O].
     """
-    rows, all_ = kernel.flatten(-3), p.flatten(2).double()  # few digits are left of the variance of an edge in a blur
+    # in single precision few digits would be left of the variance of an edge in a blur
+    rows, all_ = kernel.flatten(-3), p.flatten(2).double()
     covariance = (all_ @ all_.mT)[:, :-1, :-1] / all_.shape[2]
     variance = ((rows.double() @ covariance) * rows).sum(-1)  # [T, O]
     scale = gamma * torch.rsqrt(variance + eps).to(gamma.dtype)
