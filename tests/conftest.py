@@ -101,3 +101,18 @@ def batch_of(tasks=3, way=3, shot=2, query=2, shape=(1, 12, 12), seed=0, dtype=t
         torch.rand(tasks, way * query, *shape, generator=g, dtype=dtype),
         labels.repeat_interleave(query).expand(tasks, -1),
     )
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """They take longer than all the rest."""
+    monkeypatch.setattr("metalearn.outcome.pictures", lambda *a: {})
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch, no_pictures):
+    """A run stopped after 12 of 20 meta-steps, in the middle of a cycle and of a row."""
+    from tests.resuming import stop
+
+    stop(tmp_path / "run", monkeypatch)
+    return tmp_path / "run"

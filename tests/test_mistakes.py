@@ -452,8 +452,8 @@ def test_a_run_is_not_complete_while_a_table_is_not(tmp_path, monkeypatch):
     from metalearn import record
     from metalearn.errors import Unfinished
     from metalearn.experiment import run_experiment
+    from tests.resuming import SINUSOID, same
     from tests.test_learner import config
-    from tests.test_resume import SINUSOID, same
 
     run_experiment(config(*SINUSOID), tmp_path / "whole")
     before = record.write_atomically

@@ -79,7 +79,7 @@ def test_a_wandb_run_can_be_read_back(typed, tmp_path):
 
 
 def test_a_resumed_run_continues_the_same_wandb_run(tmp_path):
-    from tests.test_resume import WORDS, begin, wait_for
+    from tests.resuming import WORDS, begin, wait_for
 
     words = (*WORDS, "tracker=wandb", "hydra.run.dir=run")
     os.environ.update(OFFLINE)
