@@ -63,9 +63,8 @@ def _kill(folder: Path, words: list[str]) -> list[dict[str, float | str]]:
         process.kill()
         said = process.communicate()[0]
         begun = next((line for line in said.splitlines() if "going on from" in line or "no checkpoint" in line), "")
-        kills.append(
-            {"seconds_after_start": round(seconds, 1), "began": begun.partition(": ")[2] or "at the beginning"}
-        )
+        silent = "killed before it said where" if kills else "at the beginning"
+        kills.append({"seconds_after_start": round(seconds, 1), "began": begun.partition(": ")[2] or silent})
         print(kills[-1], flush=True)
         again = [f"resume={folder}"]
     _finish(again)
