@@ -5,6 +5,7 @@
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,25 @@ def compare(folder: Path) -> Path | None:
     return path
 
 
+def cli(words: list[str]) -> int:
+    """As the user types it; the exit status."""
+    if len(words) != 1:
+        print("metalearn: usage: python -m metalearn.compare FOLDER", file=sys.stderr)
+        return 2
+    folder = Path(words[0])
+    try:
+        if compare(folder) is None:
+            why = "no run with a result.json below it" if folder.is_dir() else "no such folder"
+            print(f"metalearn: {folder}: {why}", file=sys.stderr)
+            return 2
+        print(markdown(folder), flush=True)
+    except BrokenPipeError:  # as by `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+    except OSError as error:
+        print(f"metalearn: {error.filename or folder}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or compare(Path(sys.argv[1])) is None:
-        sys.exit("usage: python -m metalearn.compare FOLDER (a folder of runs, each with a result.json)")
-    print(markdown(Path(sys.argv[1])))
+    sys.exit(cli(sys.argv[1:]))

@@ -232,7 +232,9 @@ def _plain(error: Exception) -> str:
     text = str(error)
     if isinstance(error, MissingConfigException):
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={choice}: no such choice; there are {', '.join(sorted(error.options or []))}"
+        files = (CONF / group).rglob("*.yaml")
+        known = error.options or [file.relative_to(CONF / group).with_suffix("").as_posix() for file in files]
+        return f"{group}={choice}: no such choice; there are {', '.join(sorted(known))}"
     if key := re.search(r"(?s)Could not override '([^']*)'(?:.*Key '([^']*)' is not in struct)?", text):
         name = f"{key[1]}.{key[2]}" if key[1] and key[2] else key[1] or key[2]
         if name.rpartition(".")[0] in ("algo.inner_optimizer", "outer.optimizer"):
@@ -242,6 +244,8 @@ def _plain(error: Exception) -> str:
         return f"{text.split(chr(39))[1]}: write settings as key=value; --help explains them"
     if key := re.search(r"node `([^`]*)` is not a container", text):
         return f"{key[1]}: is a group of settings, not a value"
+    if text.startswith("Ambiguous value"):
+        return f"{text.split(chr(39))[1]}: several values are a sweep: add -m"
     if text.startswith("Missing mandatory value"):
         return f"{getattr(error, 'full_key', None) or text.split()[-1]}: a value is needed, see --help"
     if "Config group override" in text:

@@ -5,6 +5,7 @@ Exit status: 0 done; 2 a mistake in what was asked; 1 the machine failed; 128 + 
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -17,7 +18,7 @@ from PIL import Image
 import metalearn
 from metalearn import controls
 from metalearn.errors import UserError
-from tests.conftest import QUICK
+from tests.conftest import QUICK, ROOT
 from tests.test_cli import choices
 
 
@@ -41,7 +42,8 @@ MISTAKES = {
     "algo.inner_optimiser.lr=1": "did you mean algo.inner_optimizer.lr",
     "algo=mmal": f"there are {choices('algo')}",
     "data=omnigloot": f"there are {choices('data')}",
-    "experiment=nope": "no such choice",
+    "experiment=nope": "no such choice; there are omniglot/anil_20w1s, ",
+    "algo=maml,anil": "algo=maml,anil: several values are a sweep: add -m",
     "foo": "key=value",
     "steps=abc": "must be a whole number",
     "steps=1.5": "must be a whole number",
@@ -138,6 +140,21 @@ def test_a_wrong_command_line(words, typed, tmp_path):
     base = () if words.startswith("data=") else ("data=glyphs", "data.classes=[20,8,8]", "eval.test_tasks=2")
     refused(typed(*base, *words.split()), MISTAKES[words])
     assert not list(tmp_path.rglob("metrics.csv"))
+
+
+def test_a_wrong_folder_to_compare(tmp_path):
+    def compare(*words, **settings):
+        return subprocess.run([sys.executable, "-m", "metalearn.compare", *words], cwd=ROOT, text=True, **settings)
+
+    for words, message in (((), "usage"), ((str(tmp_path / "none"),), "no such folder"),
+                           ((str(tmp_path),), "no run with a result.json below it")):  # fmt: skip
+        refused(compare(*words, capture_output=True), message)
+    listener, closed = os.pipe()
+    os.close(listener)  # as `| head` when it has seen enough
+    runs = tmp_path / "runs"
+    shutil.copytree(ROOT / "experiments" / "algorithms" / "glyphs_anil", runs / "anil")
+    done = compare(str(runs), stdout=closed, stderr=subprocess.PIPE)
+    assert done.returncode == 0 and done.stderr == ""
 
 
 # -- data ------------------------------------------------------------------------------------------------------

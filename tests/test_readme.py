@@ -2,10 +2,12 @@
 
 import importlib.util
 import json
+import re
 
 import pytest
 
 from metalearn.compare import markdown
+from metalearn.experiment import run_experiment
 from tests.conftest import ROOT
 from tests.test_learner import config
 
@@ -57,3 +59,31 @@ def test_the_speed_table_is_that_of_the_results_and_no_peer_is_faster(monkeypatc
     chosen = [row for row in results["rows"] if row["engine"] == "grouped" and row["ratio_to_best_peer"] is not None]
     assert len(chosen) >= 16 and min(row["ratio_to_best_peer"] for row in chosen) > 1
     assert all(entry["share"] < 0.05 for entry in results["end_to_end"])
+
+
+def test_the_algorithm_of_ones_own_works_as_printed(tmp_path, monkeypatch):
+    text = (ROOT / "README.md").read_text()
+    snippet = text[text.index("### Adding one") :].partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "mypackage.py").write_text(snippet)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ("algo=anil", "algo._target_=mypackage.BodyOnly", "data=glyphs", "data.classes=[8,6,6]", "model.filters=4",
+             "steps=2", "eval.tasks=2", "eval.test_tasks=2")  # fmt: skip
+    run_experiment(config(*words), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["algo"] == "bodyonly"
+
+
+def test_the_settings_most_often_changed_are_as_printed():
+    text = (ROOT / "README.md").read_text()
+    table = text[text.index("The settings most often changed") : text.index("A model is a `MetaModel`")]
+    node, printed = config("algo=maml"), {}
+    for line in table.splitlines():
+        if line.startswith("| `"):
+            names, values = line.split("|")[1:3]
+            printed |= dict(zip(re.findall("`(.*?)`", names), values.replace("`", "").split(","), strict=True))
+    assert len(printed) == 13
+    for name, value in printed.items():
+        expected = node
+        for part in name.split("."):
+            expected = expected[part]
+        expected = expected["_target_"].rpartition(".")[2].lower() if name == "model" else expected
+        assert str(expected) == value.strip(), name
