@@ -50,7 +50,7 @@ def test(
         "eval_query": measure.query,
         "inner_steps_train": algorithm.inner_steps,
         "inner_steps_test": algorithm.inner_steps_test,
-        "norm_mode": settings.norm if algorithm.model.norm_channels() else "none",
+        "norm_mode": algorithm.norm_mode,
         "steps": settings.steps,
         "steps_taken": learned["steps"],
         "best_step": learned["best_step"],

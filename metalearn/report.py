@@ -21,8 +21,12 @@ def headline(settings: Settings, algorithm: Algorithm, dataset: Dataset, device:
     what = f"{settings.shot}-shot regression" if dataset.regression else f"{settings.way}-way {settings.shot}-shot"
     return (
         f"{type(algorithm).__name__} on {dataset.name} (split: {dataset.split}), {what}, {settings.steps} meta-steps "
-        f"of {algorithm.meta_batch} on {device}, {settings.norm} batch norm, seed {settings.seed}"
+        f"of {algorithm.meta_batch} on {device}, {_norm(algorithm.norm_mode)}, seed {settings.seed}"
     )
+
+
+def _norm(mode: str) -> str:
+    return f"{'no' if mode == 'none' else mode} batch norm"
 
 
 def score_of(result: Mapping[str, Any]) -> str:
@@ -69,12 +73,13 @@ def curves(rows: Sequence[Mapping[str, float]], result: Mapping[str, Any], path:
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
     steps = [row["step"] for row in rows]
     held = [row for row in rows if f"val_{name}" in row]
-    left.plot(steps, [row.get("train_loss", math.nan) for row in rows], color=PLAIN, label="training tasks")
+    grey = {"color": PLAIN, "marker": "o" if len(rows) == 1 else ""}  # a line of one point would not be seen
+    left.plot(steps, [row.get("train_loss", math.nan) for row in rows], label="training tasks", **grey)
     left.plot([row["step"] for row in held], [row["val_loss"] for row in held], marker="o", label="validation tasks")
     left.set(title="query loss, training and out-of-sample", xlabel="meta-step", ylabel="loss", yscale="log")
     left.legend()
     if f"train_{name}" in (rows[0] if rows else {}):
-        middle.plot(steps, [row[f"train_{name}"] for row in rows], color=PLAIN, label="training classes")
+        middle.plot(steps, [row[f"train_{name}"] for row in rows], label="training classes", **grey)
     bars = {"yerr": [row["val_ci95"] for row in held], "marker": "o", "capsize": 3}
     middle.errorbar([row["step"] for row in held], [row[f"val_{name}"] for row in held], label="validation", **bars)
     middle.axhline(result[f"test_{name}"], color=RIGHT, linestyle="--", label=f"test {spelled(result, 'test')}")
@@ -84,7 +89,7 @@ def curves(rows: Sequence[Mapping[str, float]], result: Mapping[str, Any], path:
     right.plot(range(len(curve)), curve, marker="o", color=RIGHT)
     right.set(title="adaptation on test tasks", xlabel="inner step", ylabel=name)
     right.xaxis.get_major_locator().set_params(integer=True)
-    figure.suptitle(f"{result['algo']} on {result['data']}, {result['norm_mode']} batch norm, {result['steps']} steps")
+    figure.suptitle(f"{result['algo']} on {result['data']}, {_norm(result['norm_mode'])}, {result['steps']} steps")
     return _saved(figure, path)
 
 

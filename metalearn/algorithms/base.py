@@ -264,6 +264,11 @@ class Algorithm:
             return outputs[:, shots:], seen
         return self.net.outputs(adapted.weights, query_x, self.norm_pass(adapted.running, training), twice=False)
 
+    @property
+    def norm_mode(self) -> str:
+        """How batch norm gets its statistics; `none` for a model without."""
+        return self.norm if self.model.norm_channels() else "none"
+
     def norm_pass(self, running: list[Tensor] | None, training: bool) -> Pass:
         """What batch norm is told in a pass over images that are normalised together."""
         return Pass(running=running, collect=training and self.norm == "per_step")
