@@ -96,12 +96,17 @@ def weights_of(tasks, shared, sizes):
     return [w.detach().requires_grad_() for w in weights]
 
 
+def by_layer(weights):
+    """The same, three by three."""
+    return list(zip(*[iter(weights)] * 3, strict=True))
+
+
 def layers_of_torch(x, weights, stride, pool):
     """The blocks as PyTorch has them, of each task [T, B, C, H, W] in turn."""
     maps = []
     for task, image in enumerate(x):
         own = [w[task] if w.ndim in (2, 5) else w for w in weights]
-        for kernel, gamma, beta in zip(*[iter(own)] * 3, strict=True):
+        for kernel, gamma, beta in by_layer(own):
             image = F.conv2d(image, kernel, None, stride, 1)
             image = F.relu(F.batch_norm(image, None, None, gamma, beta, training=True))
             image = F.max_pool2d(image, 2) if pool else image
@@ -118,11 +123,11 @@ def test_blocks_are_those_of_torch(sizes, tasks, shared, pool, twice):
     x, stride = random(tasks, 2, sizes[0], 10, 12), 1 if pool else 2
     weights = weights_of(tasks, shared, sizes)
     assert suits(x, weights[0]) == (sizes[0] == 1)
-    ours = blocks(x, list(zip(*[iter(weights)] * 3, strict=True)), stride, pool, 1e-5, twice)
+    ours = blocks(x, by_layer(weights), stride, pool, 1e-5, twice)
     theirs = layers_of_torch(x, weights, stride, pool)
     torch.testing.assert_close(ours, theirs)
     with torch.no_grad():
-        assert torch.equal(blocks(x, list(zip(*[iter(weights)] * 3, strict=True)), stride, pool, 1e-5, twice), ours)
+        assert torch.equal(blocks(x, by_layer(weights), stride, pool, 1e-5, twice), ours)
     grad = random(*ours.shape)
     given = grad.clone()
     a, b = (torch.autograd.grad(y, weights, grad, retain_graph=True) for y in (ours, theirs))
@@ -142,15 +147,24 @@ def test_blocks_are_those_of_torch(sizes, tasks, shared, pool, twice):
 @pytest.mark.parametrize("frozen", [(0,), (1,), (2,), (3,), (4,), (0, 1, 2), (3, 4, 5), (0, 3)])
 @pytest.mark.parametrize("sizes", [(1, 27, 3), (3, 4, 4)])
 def test_blocks_with_frozen_weights_or_images_that_need_a_gradient(sizes, frozen, pool):
-    x, weights = random(2, 2, sizes[0], 12, 12).requires_grad_(len(frozen) == 2), weights_of(2, "shared", sizes)
+    x, weights = random(2, 2, sizes[0], 12, 12), weights_of(2, "shared", sizes)
+    x.requires_grad_(frozen == (0, 3))
     asked = [w for i, w in enumerate(weights) if i not in frozen] + [x] * x.requires_grad
     for i in frozen:
         weights[i].requires_grad_(False)
-    layers = list(zip(*[iter(weights)] * 3, strict=True))
-    ours = [blocks(x, layers, 2 - pool, pool, 1e-5, twice) for twice in (False, True)]
+    ours = [blocks(x, by_layer(weights), 2 - pool, pool, 1e-5, twice) for twice in (False, True)]
     every = [torch.autograd.grad(y.square().sum(), asked) for y in (*ours, layers_of_torch(x, weights, 2 - pool, pool))]
     torch.testing.assert_close(every[0], every[2])
     torch.testing.assert_close(every[1], every[2])
+
+
+def usually(x, kernel, gamma, beta, stride=2):
+    return norm_relu(conv(stack(x), kernel, stride), gamma, beta, 1e-5)
+
+
+def by_patches(x, kernel, gamma, beta, stride=2):
+    p = patches(x, kernel.shape[-1], stride)
+    return block(p, as_matrix(p, kernel, gamma, beta, 1e-5))
 
 
 @pytest.mark.parametrize("shared", ["own", "shared"])
@@ -160,13 +174,9 @@ def test_the_first_block_and_its_derivatives(size, stride, shared):
     weights[0] = F.pad(weights[0], ((size - 3) // 2,) * 4, value=0.5).detach().requires_grad_()
 
     def ours(*weights):
-        p = patches(x, size, stride)
-        return block(p, as_matrix(p, *weights, 1e-5))
+        return by_patches(x, *weights, stride)
 
-    def theirs(kernel, gamma, beta):
-        return norm_relu(conv(stack(x), kernel, stride), gamma, beta, 1e-5)
-
-    torch.testing.assert_close(ours(*weights), theirs(*weights))
+    torch.testing.assert_close(ours(*weights), usually(x, *weights, stride))
     assert torch.autograd.gradcheck(ours, weights)
     assert torch.autograd.gradgradcheck(ours, weights)
 
@@ -184,21 +194,11 @@ def test_the_first_block_keeps_the_digits_of_single_precision(blur):
     assert (ours - exact).abs().mean() < 2 * (usual - exact).abs().mean() < 1e-6
 
 
-def usually(x, *weights):
-    return norm_relu(conv(stack(x), weights[0], 2), *weights[1:], 1e-5)
-
-
-def by_patches(x, *weights):
-    p = patches(x, 3, 2)
-    return block(p, as_matrix(p, *weights, 1e-5))
-
-
 def test_the_first_block_over_blank_images_is_beta():
-    x, (kernel, gamma, beta) = torch.zeros(2, 3, 1, 8, 8), (w.float() for w in weights_of(2, "shared", (1, 27)))
-    p = patches(x, 3, 2)
-    y = block(p, as_matrix(p, kernel, gamma, beta, 1e-5))
-    torch.testing.assert_close(y, beta.relu()[:, None, None, None].expand_as(y))
-    assert all(g.isfinite().all() for g in torch.autograd.grad(y.sum(), (kernel, gamma, beta)))
+    weights = [w.float() for w in weights_of(2, "shared", (1, 27))]
+    y = by_patches(torch.zeros(2, 3, 1, 8, 8), *weights)
+    torch.testing.assert_close(y, weights[2].relu()[:, None, None, None].expand_as(y))
+    assert all(g.isfinite().all() for g in torch.autograd.grad(y.sum(), weights))
 
 
 def test_who_goes_by_way_of_patches():
