@@ -23,13 +23,13 @@ class Comparison(Callback):
 
 def markdown(folder: Path) -> str:
     """The runs below a folder as a Markdown table: as a README shows them."""
-    from metalearn import report
+    from metalearn.recording import summary
 
     lines = ["| data | algorithm | test | validation | pixels | meta-steps | seconds | on |", "|---" * 8 + "|"]
     for run in sorted(_runs(folder), key=lambda r: (r["data"] != "omniglot", r["data"], -r.get("test_accuracy", 0))):
         near = run.get("pixel_nearest_neighbour")
         cells = [
-            run["data"], run["algo"], report.spelled(run, "test"), report.spelled(run, "val"),
+            run["data"], run["algo"], summary.spelled(run, "test"), summary.spelled(run, "val"),
             "" if near is None else f"{100 * near:.1f}%", str(run["steps"]), f"{run['train_seconds']:.0f}",
             run["device_name"],
         ]  # fmt: skip
@@ -51,7 +51,8 @@ def _runs(folder: Path) -> list[dict[str, Any]]:
 
 def compare(folder: Path) -> Path | None:
     """Write `comparison.csv` over every run below `folder` that has a result, print it, and return its path."""
-    from metalearn import console, report
+    from metalearn import console
+    from metalearn.recording import summary
 
     runs = _runs(folder)
     if not runs:
@@ -65,7 +66,7 @@ def compare(folder: Path) -> Path | None:
     shown = ("run", "algo", "data", "task", "seed", "validation", "test", "seconds")
     rows = [
         [run["run"], run["algo"], run["data"], f"{run['way']}-way {run['shot']}-shot", str(run["seed"]),
-         report.spelled(run, "val"), report.spelled(run, "test"), f"{run['train_seconds']:.0f}"]
+         summary.spelled(run, "val"), summary.spelled(run, "test"), f"{run['train_seconds']:.0f}"]
         for run in runs
     ]  # fmt: skip
     console.table(f"{len(runs)} runs: {path}", shown, rows)

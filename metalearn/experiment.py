@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from metalearn import controls, outcome, parallel, report, resume
+from metalearn import controls, outcome, parallel, resume
 from metalearn.algorithms.base import Algorithm, Meta, MetaStep
 from metalearn.build import build, call
 from metalearn.captured import Captured
@@ -16,11 +16,12 @@ from metalearn.data.splits import digest
 from metalearn.data.tasks import Source
 from metalearn.device import arithmetic, keep_memory, resolve
 from metalearn.errors import Unfinished, UserError
-from metalearn.evaluate import Score, evaluate
+from metalearn.evaluation import Score, evaluate
 from metalearn.iteration import Failed, Iteration
 from metalearn.outer import Outer
 from metalearn.profile import Profile
 from metalearn.record import Disk, Record, write_result
+from metalearn.recording import summary
 from metalearn.settings import Control, Evaluation, Settings
 from metalearn.signals import Signals, Stopped
 from metalearn.spec import algorithm_of, spec_of
@@ -217,13 +218,13 @@ class Experiment:
         begun, content, result, anew = resume.open_run(folder, now, self.device, self._accept)
         if result is not None:
             say(f"{folder}: this run is complete")
-            report.summary(result, folder)
+            summary.summary(result, folder)
             return float(result[f"val_{self.score}"])
         if anew:
             origin.describe()
         if self.dataset.notice:
             warn(self.dataset.notice)
-        say(f"{folder}: {report.headline(self.settings, self.phase.algorithm, self.dataset, self.device)}")
+        say(f"{folder}: {summary.headline(self.settings, self.phase.algorithm, self.dataset, self.device)}")
         say(f"engine: {self.engine['engine']}, {self.engine['tasks_at_once']} tasks at once"
             + (", inner steps recomputed" if self.phase.algorithm.recomputes else "")
             + (f", over {self.team.size} processes" if self.team else ""))  # fmt: skip
@@ -248,7 +249,7 @@ class Experiment:
             assert self.training is not None
             result = outcome.test(self, self.training, learned, check)
             check()
-            report.summary(result, folder)  # shown before it is written: a full disk must not lose it
+            summary.summary(result, folder)  # shown before it is written: a full disk must not lose it
             tracker.finish(result, outcome.pictures(self, self.training, learned, result, folder))
             disk.settle()
             write_result(folder, result)  # last of all: the mark of a run that is complete

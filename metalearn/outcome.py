@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from metalearn import report
 from metalearn.algorithms.base import RATE, trained
 from metalearn.console import say
 from metalearn.device import arithmetic
-from metalearn.evaluate import Score, evaluate, nearest_neighbour
+from metalearn.evaluation import Score, evaluate, nearest_neighbour
 from metalearn.record import git_commit
+from metalearn.recording import plots
 from metalearn.train import Training
 
 if TYPE_CHECKING:
@@ -88,14 +88,14 @@ def pictures(experiment: "Experiment", training: Training, learned: Mapping[str,
     """What was learned and how, to look at; arguments as for `test`."""
     assert training.best_meta is not None
     made = {
-        "curves": report.curves(learned["record"]["metrics"], result, folder / "curves.png"),
-        "layers": report.layers(learned["record"]["layers"], result, folder / "layers.png"),
-        "tasks": report.tasks(
+        "curves": plots.curves(learned["record"]["metrics"], result, folder / "curves.png"),
+        "layers": plots.layers(learned["record"]["layers"], result, folder / "layers.png"),
+        "tasks": plots.tasks(
             training.algorithm, training.best_meta, experiment.test, folder / "tasks.png", **experiment.tasks
         ),
     }
     if any(row["layer"].startswith(RATE) for row in learned["record"]["layers"]):
-        made["rates"] = report.rates(learned["record"]["layers"], result, folder / "rates.png")
+        made["rates"] = plots.rates(learned["record"]["layers"], result, folder / "rates.png")
     if "confusion" in result:
-        made["confusion"] = report.confusion(result, folder / "confusion.png")
+        made["confusion"] = plots.confusion(result, folder / "confusion.png")
     return made

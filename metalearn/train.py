@@ -14,7 +14,7 @@ from metalearn.algorithms.base import Algorithm, Meta, MetaStep
 from metalearn.checkpoint import pack
 from metalearn.console import Progress
 from metalearn.errors import UserError
-from metalearn.evaluate import Score, layer_means
+from metalearn.evaluation import Score, layer_means
 from metalearn.files import write_atomically
 from metalearn.outer import Outer
 from metalearn.record import Record

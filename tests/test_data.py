@@ -13,7 +13,7 @@ from PIL import Image
 from metalearn.data import auto, folder, glyphs, omniglot, omniglot_files, sinusoid, splits
 from metalearn.data.cache import read_cache, write_cache
 from metalearn.errors import NotFound, UserError
-from metalearn.evaluate import nearest_neighbour
+from metalearn.evaluation import nearest_neighbour
 
 RANDOM_SPLIT = "21bf920fe611ea93c7e12ec46d387411af647e62c61c5f818dcb54341756910e"
 SETTINGS = {"split": "random", "split_seed": 0, "rotate_train": True, "rotate_test": True, "within_alphabet": False,

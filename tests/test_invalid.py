@@ -54,7 +54,7 @@ def test_a_nan_before_any_measurement_is_one_line(run):
 
 def test_an_infinite_measurement_stops_and_is_never_the_best(tmp_path, monkeypatch, no_pictures):
     from metalearn import experiment
-    from metalearn.evaluate import Score
+    from metalearn.evaluation import Score
 
     scores = iter([4.0, math.inf, 3.0, 2.0])
     before = experiment.Experiment._evaluate

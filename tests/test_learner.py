@@ -9,9 +9,9 @@ from PIL import Image
 
 import metalearn
 from metalearn import checkpoint
+from metalearn.config.compose import CONF
 from metalearn.errors import UserError
 from metalearn.experiment import run_experiment
-from metalearn.run import CONF
 
 
 def config(*overrides: str) -> dict:

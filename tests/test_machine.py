@@ -11,7 +11,7 @@ import torch
 
 from metalearn.device import arithmetic
 from metalearn.errors import UserError
-from metalearn.evaluate import evaluate
+from metalearn.evaluation import evaluate
 from metalearn.outer import Outer
 from tests.conftest import QUICK, ROOT, algorithm, batch_of, meta_of
 from tests.test_gradients import close

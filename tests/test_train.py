@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from metalearn.evaluate import evaluate
+from metalearn.evaluation import evaluate
 from metalearn.experiment import run_experiment
 from metalearn.outer import Outer
 from tests.conftest import algorithm
@@ -53,7 +53,7 @@ def test_main_returns_the_best_validation_score(tmp_path):
 @pytest.mark.parametrize(("regression", "best"), [(False, 4), (True, 2)])
 def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
     from metalearn.controls import make_all
-    from metalearn.evaluate import Score
+    from metalearn.evaluation import Score
     from metalearn.iteration import Iteration
     from metalearn.record import Disk, Record
     from metalearn.trackers.base import Tracker

@@ -122,9 +122,9 @@ def end_to_end(device: str, steps: int) -> dict[str, float]:
     """The share of a training's time that is neither meta-gradient nor outer step: drawing tasks, and logging."""
     import tempfile
 
+    from metalearn.config.compose import CONF
     from metalearn.experiment import Experiment
     from metalearn.record import Disk, Record
-    from metalearn.run import CONF
     from metalearn.trackers.base import Tracker
 
     from hydra import compose, initialize_config_dir  # isort: skip

@@ -1,4 +1,4 @@
-"""What a run shows at its end: a table, the curves, and test tasks as pictures."""
+"""The pictures of a run: curves, layers, test tasks."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,63 +7,11 @@ from typing import Any
 
 import torch
 
-from metalearn import console
 from metalearn.algorithms.base import RATE, Algorithm, Meta, nth
-from metalearn.data import Dataset
 from metalearn.data.tasks import Source
-from metalearn.settings import Settings
+from metalearn.recording.summary import norm_words, score_of, spelled
 
 RIGHT, WRONG, PLAIN = "#2a9d4a", "#d1362f", "#888888"
-
-
-def headline(settings: Settings, algorithm: Algorithm, dataset: Dataset, device: str) -> str:
-    """The run in one line."""
-    what = f"{settings.shot}-shot regression" if dataset.regression else f"{settings.way}-way {settings.shot}-shot"
-    return (
-        f"{type(algorithm).__name__} on {dataset.name} (split: {dataset.split}), {what}, {settings.steps} meta-steps "
-        f"of {algorithm.meta_batch} on {device}, {_norm(algorithm.norm_mode)}, seed {settings.seed}"
-    )
-
-
-def _norm(mode: str) -> str:
-    return f"{'no' if mode == 'none' else mode} batch norm"
-
-
-def score_of(result: Mapping[str, Any]) -> str:
-    """The name of what was measured: accuracy or mse."""
-    return "mse" if "test_mse" in result else "accuracy"
-
-
-def spelled(result: Mapping[str, Any], part: str) -> str:
-    """The validation or test score with its interval."""
-    name = score_of(result)
-    spell = console.percent if name == "accuracy" else console.decimal
-    return spell(result[f"{part}_{name}"], result[f"{part}_ci95"])
-
-
-def summary(result: Mapping[str, Any], folder: Path) -> None:
-    """The short table at the end of a run."""
-    curve = result["adaptation_curve"]
-    shown = curve if len(curve) <= 6 else [*curve[:4], curve[-1]]
-    steps = [*range(4), len(curve) - 1] if len(curve) > 6 else range(len(curve))
-    value = "{:.1%}" if score_of(result) == "accuracy" else "{:.3f}"
-    rows = [
-        [f"test {score_of(result)} ({result['test_tasks']} tasks, 95%)", spelled(result, "test")],
-        [f"validation ({result['val_tasks']} tasks, step {result['best_step']})", spelled(result, "val")],
-        ["test after inner steps " + ", ".join(map(str, steps)), "  ".join(value.format(v) for v in shown)],
-    ]
-    if "pixel_nearest_neighbour" in result:
-        rows.append(["nearest neighbour on pixels, same tasks", f"{result['pixel_nearest_neighbour']:.1%}"])
-    if result["retrained"]:
-        rows.append(["tested after retraining on training and validation classes", f"{result['best_step']} steps"])
-    if result["stopped_by"] != "steps":
-        rows.append([f"stopped at step {result['steps_taken']} by {result['stopped_by']}", result["stop_reason"]])
-    rows += [
-        ["batch norm", result["norm_mode"]],
-        ["training", f"{result['train_seconds']:.0f} s, {result['tasks_per_second']:.0f} tasks/s, {result['device']}"],
-        ["record", str(folder)],
-    ]
-    console.table(f"{result['algo']} on {result['data']}", ["", ""], rows)
 
 
 def curves(rows: Sequence[Mapping[str, float]], result: Mapping[str, Any], path: Path) -> Path:
@@ -89,7 +37,7 @@ def curves(rows: Sequence[Mapping[str, float]], result: Mapping[str, Any], path:
     right.plot(range(len(curve)), curve, marker="o", color=RIGHT)
     right.set(title="adaptation on test tasks", xlabel="inner step", ylabel=name)
     right.xaxis.get_major_locator().set_params(integer=True)
-    figure.suptitle(f"{result['algo']} on {result['data']}, {_norm(result['norm_mode'])}, {result['steps']} steps")
+    figure.suptitle(f"{result['algo']} on {result['data']}, {norm_words(result['norm_mode'])}, {result['steps']} steps")
     return _saved(figure, path)
 
 

@@ -1,0 +1,94 @@
+"""Words of the command line: rewritten where a run is resumed."""
+
+import os
+import sys
+from pathlib import Path
+
+from metalearn.config.compose import CONF, plain
+from metalearn.errors import UserError
+
+
+def resumed_words(words: list[str]) -> list[str]:
+    """The words of the command line, and where a run is resumed, those with which it was begun and its folder."""
+    asked = [word for word in words if sets(word, "resume")]
+    value = value_of(asked[-1]) if asked else ""
+    if value in ("", "null") or {"--help", "-h"} & set(words):
+        return words
+    from hydra._internal.utils import get_args_parser
+
+    from metalearn import resume
+
+    options = get_args_parser().parse_known_args(words)[0]
+    settings = [word for word in options.overrides if word not in asked]
+    flags = [word for word in words if word not in options.overrides]
+    placed = any(sets(word, "hydra.run.dir") for word in settings)
+    if options.multirun:
+        if value != "auto":
+            raise UserError(f"resume={value}: is for one run; for a sweep: hydra.sweep.dir={value} resume=auto")
+        if not any(sets(word, "hydra.sweep.dir") for word in settings):
+            raise UserError("resume=auto: which sweep? Say hydra.sweep.dir=DIR")
+        return words
+    if value != "auto":
+        if placed:
+            raise UserError(f"resume={value}: goes on in that folder; leave hydra.run.dir= out")
+        begun = resume.noted(Path(value))
+        if begun is None:
+            raise UserError(f"resume={value}: no run was begun there (it has no {resume.CONFIG})")
+        if begun.words is None and settings:
+            raise UserError(f"resume={value}: was begun from Python, and can be changed only there")
+        again = {word.partition("=")[0] for word in settings}  # what was added before cannot be added once more
+        before = [word for word in begun.words or () if word.partition("=")[0] not in again]
+        place = resume.hydra_quoted(value)
+        return [*flags, *before, *settings, f"resume={place}", f"hydra.run.dir={place}"]
+    if placed:
+        return words  # it is known where
+    if options.config_dir:
+        settings.append(f"hydra.searchpath=[{resume.hydra_quoted('file://' + os.path.abspath(options.config_dir))}]")
+    found = _unfinished(settings)
+    return words if found is None else [*flags, *options.overrides, f"hydra.run.dir={resume.hydra_quoted(str(found))}"]
+
+
+def value_of(word: str) -> str:
+    """What a word sets, without the quotes of Hydra's grammar."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    try:
+        value = OverridesParser.create().parse_overrides([word])[0].value()
+        return "" if value is None else str(value)
+    except OverrideParseException:  # an unquoted path with special characters
+        return word.partition("=")[2]
+
+
+def _unfinished(words: list[str]) -> Path | None:
+    """The unfinished run that these words began."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from metalearn import resume
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=words, return_hydra_config=True)
+    pattern = OmegaConf.to_container(config.hydra.run, resolve=False)
+    OmegaConf.set_struct(config, False)
+    config.pop("hydra")
+    assert isinstance(pattern, dict)
+    return resume.unfinished(str(pattern["dir"]), plain(config))
+
+
+def sweep_command() -> str:
+    """What to type to go on with the sweep that runs."""
+    import shlex
+
+    from hydra.core.hydra_config import HydraConfig
+
+    from metalearn import resume
+
+    words = [word for word in sys.argv[1:] if not sets(word, "resume", "hydra.sweep.dir")]
+    place = resume.quoted(Path(HydraConfig.get().sweep.dir))
+    return f"{resume.program()} {shlex.join(words)} hydra.sweep.dir={place} resume=auto"
+
+
+def sets(word: str, *names: str) -> bool:
+    """Whether a word of the command line sets one of these."""
+    return "=" in word and word.partition("=")[0].lstrip("+~") in names

@@ -1,0 +1,1 @@
+"""The configuration: where its files lie, and how it is composed."""

@@ -1,0 +1,35 @@
+"""Hydra's configuration, composed to plain values."""
+
+from pathlib import Path
+from typing import Any
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())  # wheel, clone
+
+
+def compose(*overrides: str) -> dict[str, Any]:
+    """Compose `conf/config.yaml` with overrides as on the command line.
+
+    Args:
+        overrides: such as `"algo=anil"`, `"way=20"`.
+
+    Returns:
+        The whole configuration as nested dicts, lists and plain values, with every reference resolved.
+    """
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return plain(compose("config", overrides=list(overrides)))
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Resolve a composed configuration to plain values.
+
+    Raises:
+        OmegaConfBaseException: a mandatory value is missing, or a reference cannot be resolved.
+    """
+    from omegaconf import OmegaConf
+
+    values = OmegaConf.to_container(OmegaConf.create(config), resolve=True, throw_on_missing=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}

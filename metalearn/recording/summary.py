@@ -1,0 +1,61 @@
+"""What a run says of itself in words: its first line and the table at its end."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from metalearn import console
+from metalearn.algorithms.base import Algorithm
+from metalearn.data import Dataset
+from metalearn.settings import Settings
+
+
+def headline(settings: Settings, algorithm: Algorithm, dataset: Dataset, device: str) -> str:
+    """The run in one line."""
+    what = f"{settings.shot}-shot regression" if dataset.regression else f"{settings.way}-way {settings.shot}-shot"
+    return (
+        f"{type(algorithm).__name__} on {dataset.name} (split: {dataset.split}), {what}, {settings.steps} meta-steps "
+        f"of {algorithm.meta_batch} on {device}, {norm_words(algorithm.norm_mode)}, seed {settings.seed}"
+    )
+
+
+def norm_words(mode: str) -> str:
+    """Name a batch-norm mode in words."""
+    return f"{'no' if mode == 'none' else mode} batch norm"
+
+
+def score_of(result: Mapping[str, Any]) -> str:
+    """The name of what was measured: accuracy or mse."""
+    return "mse" if "test_mse" in result else "accuracy"
+
+
+def spelled(result: Mapping[str, Any], part: str) -> str:
+    """The validation or test score with its interval."""
+    name = score_of(result)
+    spell = console.percent if name == "accuracy" else console.decimal
+    return spell(result[f"{part}_{name}"], result[f"{part}_ci95"])
+
+
+def summary(result: Mapping[str, Any], folder: Path) -> None:
+    """The short table at the end of a run."""
+    curve = result["adaptation_curve"]
+    shown = curve if len(curve) <= 6 else [*curve[:4], curve[-1]]
+    steps = [*range(4), len(curve) - 1] if len(curve) > 6 else range(len(curve))
+    value = "{:.1%}" if score_of(result) == "accuracy" else "{:.3f}"
+    rows = [
+        [f"test {score_of(result)} ({result['test_tasks']} tasks, 95%)", spelled(result, "test")],
+        [f"validation ({result['val_tasks']} tasks, step {result['best_step']})", spelled(result, "val")],
+        ["test after inner steps " + ", ".join(map(str, steps)), "  ".join(value.format(v) for v in shown)],
+    ]
+    if "pixel_nearest_neighbour" in result:
+        rows.append(["nearest neighbour on pixels, same tasks", f"{result['pixel_nearest_neighbour']:.1%}"])
+    if result["retrained"]:
+        rows.append(["tested after retraining on training and validation classes", f"{result['best_step']} steps"])
+    if result["stopped_by"] != "steps":
+        rows.append([f"stopped at step {result['steps_taken']} by {result['stopped_by']}", result["stop_reason"]])
+    rows += [
+        ["batch norm", result["norm_mode"]],
+        ["training", f"{result['train_seconds']:.0f} s, {result['tasks_per_second']:.0f} tasks/s, {result['device']}"],
+        ["record", str(folder)],
+    ]
+    console.table(f"{result['algo']} on {result['data']}", ["", ""], rows)
