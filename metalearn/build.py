@@ -8,35 +8,73 @@ import importlib
 import inspect
 import types
 from collections.abc import Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from metalearn import trust
 from metalearn.errors import UserError
 
+Made = TypeVar("Made")
 
-def locate(target: str, where: str) -> Any:
-    """The class or function that a dotted path names."""
+
+def locate(target: str, where: str, kind: type | None) -> Any:
+    """Import the class or function that a dotted path names.
+
+    Args:
+        target: the path, such as `metalearn.models.conv4.Conv4`.
+        where: the setting that names it, for messages (`algo._target_`, ...).
+        kind: the class of the objects that it must make: it is a subclass, or a function annotated to return one.
+            None: any callable.
+
+    Raises:
+        UserError: it is not trusted (see metalearn.trust; nothing is imported then), cannot be imported, or makes
+            something else (it is not called then).
+    """
+    trust.permit(target, where, made=kind is not None)
     module, _, name = target.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise UserError(f"{where}._target_={target}: cannot be imported ({error})") from error
+        raise UserError(f"{where}={target}: cannot be imported ({error})") from error
+    if not callable(found):
+        raise UserError(f"{where}={target}: is neither a class nor a function")
+    if kind is not None and not _makes(found, kind):
+        name = f"{kind.__module__}.{kind.__name__}"
+        say = "" if inspect.isclass(found) else f"; annotate what the function returns: -> {kind.__name__}"
+        raise UserError(f"{where}={target}: does not make a {name}{say}")
+    return found
 
 
-def build(node: Mapping[str, Any], where: str, **given: Any) -> Any:
+def _makes(found: Any, kind: type) -> bool:
+    """True if calling `found` gives an object of this class, as far as its declaration says."""
+    if not inspect.isclass(found):
+        try:
+            found = get_type_hints(found).get("return")
+        except (TypeError, ValueError, NameError, AttributeError):
+            return False
+    return inspect.isclass(found) and issubclass(found, kind)
+
+
+def build(node: Mapping[str, Any], where: str, kind: type[Made], **given: Any) -> Made:
     """Call `node["_target_"]` with the node's other entries and with `given`.
 
     Args:
         node: a plain mapping; entries must be keyword arguments of the target.
         where: the node's name in the config, for messages (`algo`, `data`, ...).
+        kind: the class of what is built; a target that makes something else is refused before it is called.
         given: arguments that do not come from the config (a model, a device); not type-checked.
 
     Raises:
-        UserError: unknown or missing entry, or a value of the wrong type or out of range, in one line.
+        UserError: unknown or missing entry, a value of the wrong type or out of range, or a target that is not trusted
+            or makes something else; in one line.
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise UserError(f"{where}={node}: choose one of the files in conf/{where}/ (see --help)")
-    target = locate(str(node["_target_"]), where)
-    return call(target, {k: v for k, v in node.items() if k != "_target_"}, where, **given)
+    target, values = str(node["_target_"]), {k: v for k, v in node.items() if k != "_target_"}
+    trust.permit_values(target, values, where)
+    made = call(locate(target, f"{where}._target_", kind), values, where, **given)
+    if not isinstance(made, kind):
+        raise UserError(f"{where}._target_={target}: does not make a {kind.__module__}.{kind.__name__}")
+    return made
 
 
 def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> Any:

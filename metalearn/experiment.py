@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from metalearn import controls, outcome, parallel, resume
+from metalearn import controls, outcome, parallel, resume, trust
 from metalearn.algorithms.base import Algorithm, Meta, MetaStep
 from metalearn.build import build, call
 from metalearn.captured import Captured
@@ -43,6 +43,11 @@ def run_experiment(config: Mapping[str, Any], folder: Path, origin: resume.Origi
         Unfinished: a signal or the machine stopped the run; it can be resumed.
     """
     origin = origin or resume.Origin()
+    with trust.observed():
+        return _run(config, folder, origin)
+
+
+def _run(config: Mapping[str, Any], folder: Path, origin: resume.Origin) -> float:
     experiment = Experiment(config, origin.name)
     folder.mkdir(parents=True, exist_ok=True)
     with resume.alone(folder), Signals() as signals:
@@ -94,11 +99,8 @@ class Experiment:
             raise UserError("cuda_graph=true: is for one process on a CUDA device")
         self.team = parallel.team()
         keep_memory()
-        self.tracker: Tracker = build(config["tracker"], "tracker")
-        self.dataset: Dataset = build(config["data"], "data")
-        for thing, where, kind in ((self.dataset, "data", Dataset), (self.tracker, "tracker", Tracker)):
-            if not isinstance(thing, kind):
-                raise UserError(f"{where}._target_={config[where]['_target_']}: does not make a {kind.__name__}")
+        self.tracker = build(config["tracker"], "tracker", Tracker)
+        self.dataset = build(config["data"], "data", Dataset)
         self.phase = self.prepare("train")
         self.validation, self.test = (self._source(part) for part in ("validation", "test"))
         for source in (self.validation, self.test):

@@ -1,9 +1,31 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and JSON files that are read with a limit on their size."""
 
+import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
+
+
+def read_json(path: Path, most: int = 2**26) -> Any:
+    """Read a JSON file, which may come from a stranger.
+
+    Args:
+        path: a regular file.
+        most: the largest size in bytes.
+
+    Raises:
+        OSError: no such file, or it cannot be read.
+        ValueError: not JSON, not a regular file, larger than `most`, or nested too deeply.
+    """
+    size = path.stat().st_size
+    if not path.is_file() or size > most:
+        raise ValueError(f"{path}: not a regular file of at most {most} bytes")
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError(f"{path}: nested too deeply") from error
 
 
 def write_atomically(path: Path, data: bytes, before: Path | None = None) -> None:

@@ -14,21 +14,25 @@ from metalearn.device import resolve
 from metalearn.errors import UserError
 from metalearn.models.norm import NormMode
 from metalearn.spec import algorithm_of
+from metalearn.trust import limit
 
 
-def load(path: str | Path, device: str = "cpu") -> "Learner":
-    """The learner in a checkpoint. Neither configuration nor data are needed.
+def load(path: str | Path, device: str = "cpu", trust: bool = False) -> "Learner":
+    """Load the learner in a checkpoint. Neither configuration nor data are needed.
 
     Args:
         path: a checkpoint, or a run's folder (its best learner is taken).
         device: where it computes.
+        trust: allow the checkpoint to name classes outside metalearn, as it does for an algorithm or a model of your
+            own. Importing them runs their code: do so only if you trust where the file comes from.
 
     Raises:
-        UserError: no such file, or not a checkpoint.
+        UserError: no such file, not a checkpoint, or one that needs `trust=True`.
     """
     path, device = Path(path), resolve(device)
     content = checkpoint.read(path / "checkpoints" / "best.pt" if path.is_dir() else path, device)
-    return Learner(algorithm_of(content["spec"]), content["meta"], content["spec"], device)
+    with limit(trusted=trust):
+        return Learner(algorithm_of(content["spec"]), content["meta"], content["spec"], device)
 
 
 class Learner:

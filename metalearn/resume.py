@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from metalearn import checkpoint, parallel
+from metalearn import checkpoint, parallel, trust
 from metalearn.console import say, warn
 from metalearn.errors import UserError
-from metalearn.files import write_atomically
+from metalearn.files import read_json, write_atomically
 from metalearn.train import BEFORE, LAST
 
 CONFIG = "config.json"  # in a run's folder: how it was begun
-OWN = ("resume", "allow_changes", "profile")  # settings that say how to go on, and are no part of what a run is
+OWN = ("resume", "allow_changes", "profile", "trust")  # settings of resuming, no part of the run itself
 
 
 class Origin(NamedTuple):
@@ -55,8 +55,11 @@ def noted(folder: Path) -> Note | None:
         UserError: the file is damaged.
     """
     try:
-        content = json.loads((folder / CONFIG).read_text())
-        if not isinstance(content["config"], dict) or not isinstance(content["words"], (list, type(None))):
+        content = read_json(folder / CONFIG)
+        words = content["words"]
+        if not isinstance(content["config"], dict) or not isinstance(words, (list, type(None))):
+            raise TypeError
+        if not all(isinstance(value, str) for value in (*(words or ()), content["data"], content["identity"])):
             raise TypeError
         return Note(**content)
     except (FileNotFoundError, NotADirectoryError):
@@ -129,7 +132,7 @@ def open_run(folder: Path, now: Note, device: str, accept: Callable[[dict[str, A
     changed = _compare(folder, begun, now)
     if result.exists() and not changed:
         try:
-            return Opened(begun, None, json.loads(result.read_text()), False)
+            return Opened(begun, None, read_json(result), False)
         except ValueError as error:
             raise UserError(f"{result}: damaged; remove it, and the resumed run will test once more") from error
     _clear(folder)
@@ -236,8 +239,10 @@ def _locked(folder: Path) -> bool:
 
 
 def command(folder: Path) -> str:
-    """What to type to go on with a run."""
-    return f"{program()} resume={quoted(folder)}"
+    """What to type to resume a run."""
+    begun = noted(folder)
+    trusted = " trust=true" if trust.needed(begun.words if begun else ()) else ""
+    return f"{program()} resume={quoted(folder)}{trusted}"
 
 
 def program() -> str:

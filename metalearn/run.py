@@ -3,12 +3,13 @@
 import errno
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from metalearn import parallel
+from metalearn import parallel, trust
 from metalearn.cli.messages import one_line
-from metalearn.cli.overrides import resumed_words, sets, sweep_command
+from metalearn.cli.overrides import resumed_words, resumes_folder, sets, sweep_command, trusted
 from metalearn.config.compose import CONF, compose, plain
 from metalearn.errors import Unfinished, UserError
 
@@ -41,12 +42,15 @@ def main(config: Any = None, folder: str | Path | None = None) -> float:
         describe=(lambda: _describe(config, hydra, place)) if hydra else lambda: None,
     )
     begun = resume.noted(place) if going_on else None
+    limit: AbstractContextManager[None] = nullcontext()
     if begun and begun.words is None and not origin.words:  # begun from Python: there were no words to compose it from
         values, origin = (
             begun.config | {name: values[name] for name in resume.OWN},
             origin._replace(name=begun.name, words=None),
         )
-    return run_experiment(values, place, origin)
+        limit = trust.limit(trusted=values["trust"] is True)
+    with limit:
+        return run_experiment(values, place, origin)
 
 
 def _describe(config: Any, hydra: Any, folder: Path) -> None:
@@ -106,7 +110,8 @@ def _cli() -> int:
     typed = sys.argv[1:]
     try:
         sys.argv[1:] = resumed_words(typed)
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+        with trust.limit(typed, trusted(typed)) if resumes_folder(typed) else nullcontext():
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
     except (HydraException, OmegaConfBaseException, OSError, ValueError, KeyError, UserError) as error:
         if started:  # not a matter of the configuration any more, but a defect: show where
             raise

@@ -45,6 +45,7 @@ class Settings:
     profile: bool
     resume: str | None
     allow_changes: bool
+    trust: bool
 
     def __post_init__(self) -> None:
         _at_least(self, way=1, shot=1, query=1, steps=0, seed=0, log_every=1)

@@ -8,7 +8,6 @@ import torch
 from metalearn.algorithms.base import Algorithm
 from metalearn.build import build, locate
 from metalearn.data import Dataset
-from metalearn.errors import UserError
 from metalearn.models.base import MetaModel
 from metalearn.settings import Settings
 
@@ -42,17 +41,8 @@ def spec_of(
 
 def algorithm_of(spec: Mapping[str, Any]) -> Algorithm:
     """The algorithm with its model, freshly initialised from the seed."""
-    _require(spec["model"], "model", MetaModel)
-    _require(spec["algo"], "algo", Algorithm)
+    locate(str(spec["algo"].get("_target_")), "algo._target_", Algorithm)  # before anything is built
     torch.manual_seed(spec["seed"])
-    model = build(spec["model"], "model", shape=tuple(spec["shape"]), outputs=spec["outputs"])
+    model = build(spec["model"], "model", MetaModel, shape=tuple(spec["shape"]), outputs=spec["outputs"])
     given = {name: spec[name] for name in ("regression", "way", "shot", "query", "norm", "labels")}
-    algorithm: Algorithm = build(spec["algo"], "algo", model=model, **given)
-    return algorithm
-
-
-def _require(node: Mapping[str, Any], where: str, kind: type) -> None:
-    """Refuse a target of another kind before it is called: a checkpoint names its own."""
-    target = locate(str(node.get("_target_")), where)
-    if not (isinstance(target, type) and issubclass(target, kind)):
-        raise UserError(f"{where}._target_={node.get('_target_')}: not a {kind.__module__}.{kind.__name__}")
+    return build(spec["algo"], "algo", Algorithm, model=model, **given)

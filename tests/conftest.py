@@ -12,6 +12,7 @@ from metalearn.algorithms.base import Algorithm
 from metalearn.build import build
 from metalearn.data import glyphs
 from metalearn.data.tasks import TaskBatch
+from metalearn.models.base import MetaModel
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["WANDB_MODE"] = "offline"
@@ -80,10 +81,10 @@ def algorithm(name: str, *, seed: int = 0, filters: int = 4, shape=(1, 12, 12), 
     torch.manual_seed(seed)
     conv4 = {"_target_": "metalearn.models.conv4.Conv4", "filters": filters, "halving": "stride", "readout": "flatten"}
     mlp = {"_target_": "metalearn.models.mlp.MLP", "hidden": [8, 8]}
-    model = build(mlp if regression else conv4, "model", shape=shape, outputs=1 if regression else way)
+    model = build(mlp if regression else conv4, "model", MetaModel, shape=shape, outputs=1 if regression else way)
     torch.nn.init.normal_(model.head.weight, std=0.3)  # at zero, second derivatives would vanish
     given = {"way": way, "shot": shot, "query": query, "norm": norm, "labels": labels, "regression": regression}
-    return build({**node, **settings}, "algo", model=model, **given)
+    return build({**node, **settings}, "algo", Algorithm, model=model, **given)
 
 
 def meta_of(algorithm: Algorithm, dtype=torch.float64):

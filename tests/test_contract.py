@@ -68,8 +68,8 @@ def test_an_unknown_engine_or_setting_is_refused(name):
 def test_it_names_its_paper(name):
     text = (ROOT / "conf" / "algo" / f"{name}.yaml").read_text()
     target = next(line.split()[-1] for line in text.splitlines() if "_target_" in line)
-    assert "arxiv.org" in text and "arxiv.org" in locate(target, "algo").__doc__
-    assert issubclass(locate(target, "algo"), Algorithm)
+    assert "arxiv.org" in text and "arxiv.org" in locate(target, "algo", Algorithm).__doc__
+    assert issubclass(locate(target, "algo", Algorithm), Algorithm)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from metalearn.data import Dataset
 from metalearn.evaluation import evaluate
 from metalearn.experiment import run_experiment
 from metalearn.outer import Outer
@@ -84,7 +85,7 @@ def test_the_test_score_is_that_of_the_best_checkpoint_on_test_classes(tmp_path)
 
     _, result = run(tmp_path, "algo=anil", "steps=9", "eval.every=3")
     learner = metalearn.load(tmp_path)
-    dataset = build(config(*SMALL)["data"], "data")
+    dataset = build(config(*SMALL)["data"], "data", Dataset)
     source = dataset.source("test", 0, "cpu")
     score = evaluate(learner.algorithm, learner.meta, source, tasks=20, way=5, shot=1, query=3, device="cpu")
     assert (score.mean, score.ci95) == (pytest.approx(result["test_accuracy"]), pytest.approx(result["test_ci95"]))

@@ -11,9 +11,11 @@ from typing import Any
 import peers
 import torch
 
+from metalearn.algorithms.base import Algorithm
 from metalearn.build import build
 from metalearn.data.tasks import TaskBatch
 from metalearn.device import arithmetic, keep_memory
+from metalearn.models.base import MetaModel
 
 OURS, PEERS = ("grouped", "vmap"), ("higher", "loop")
 LR = {"maml": 0.4, "fomaml": 0.03, "anil": 0.4, "reptile": 0.1}
@@ -55,7 +57,7 @@ def algorithm_of(algo: str, setting: Setting, engine: str) -> Any:
     """An algorithm of this project with the peers' network."""
     torch.manual_seed(0)
     model = build({"_target_": "metalearn.models.conv4.Conv4", "filters": 64, "halving": "stride",
-                   "readout": "flatten"}, "model", shape=(1, 28, 28), outputs=setting.way)  # fmt: skip
+                   "readout": "flatten"}, "model", MetaModel, shape=(1, 28, 28), outputs=setting.way)  # fmt: skip
     torch.nn.init.normal_(model.head.weight, std=0.05)
     names = {"maml": "maml.MAML", "fomaml": "fomaml.FOMAML", "anil": "anil.ANIL", "reptile": "reptile.Reptile"}
     own: dict[str, Any] = {"maml": {"adapt_norm": True}, "fomaml": {"adapt_norm": True}, "reptile": {
@@ -74,7 +76,7 @@ def algorithm_of(algo: str, setting: Setting, engine: str) -> Any:
     }
     given = {"way": setting.way, "shot": setting.shot, "query": setting.query, "norm": "transductive",
              "labels": None, "regression": False}  # fmt: skip
-    return build({**node, **own}, "algo", model=model, **given)
+    return build({**node, **own}, "algo", Algorithm, model=model, **given)
 
 
 def gradient_of(

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from metalearn import trust
 from metalearn.config.compose import CONF, plain
 from metalearn.errors import UserError
 
@@ -38,6 +39,8 @@ def resumed_words(words: list[str]) -> list[str]:
             raise UserError(f"resume={value}: was begun from Python, and can be changed only there")
         again = {word.partition("=")[0] for word in settings}  # what was added before cannot be added once more
         before = [word for word in begun.words or () if word.partition("=")[0] not in again]
+        if not trusted(words):
+            trust.permit_words(before, Path(value) / resume.CONFIG)
         place = resume.hydra_quoted(value)
         return [*flags, *before, *settings, f"resume={place}", f"hydra.run.dir={place}"]
     if placed:
@@ -46,6 +49,17 @@ def resumed_words(words: list[str]) -> list[str]:
         settings.append(f"hydra.searchpath=[{resume.hydra_quoted('file://' + os.path.abspath(options.config_dir))}]")
     found = _unfinished(settings)
     return words if found is None else [*flags, *options.overrides, f"hydra.run.dir={resume.hydra_quoted(str(found))}"]
+
+
+def resumes_folder(words: list[str]) -> bool:
+    """True for `resume=DIR`: the configuration is read from that folder."""
+    asked = [value_of(word) for word in words if sets(word, "resume")]
+    return bool(asked) and asked[-1] not in ("", "null", "auto")
+
+
+def trusted(words: list[str]) -> bool:
+    """True if the user types `trust=true`."""
+    return [value_of(word).lower() for word in words if sets(word, "trust")][-1:] == ["true"]
 
 
 def value_of(word: str) -> str:

@@ -38,10 +38,7 @@ def make(name: str, settings: Mapping[str, Any] | None, place: str = "control.cy
         raise UserError(f"{where}={settings}: is a group of settings, such as {{n: 5}}")
     if "_target_" not in settings and name not in ALL:
         raise UserError(f"{where}: no such control; there are {', '.join(ALL)}, or any class by its _target_")
-    control = build({"_target_": f"metalearn.controls.{name}", **settings}, where)
-    if not isinstance(control, Control):
-        raise UserError(f"{where}._target_={settings['_target_']}: does not make a metalearn.controls.Control")
-    return control
+    return build({"_target_": f"metalearn.controls.{name}", **settings}, where, Control)
 
 
 def make_all(cycle: Mapping[str, Any]) -> dict[str, Control]:

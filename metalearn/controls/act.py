@@ -213,7 +213,7 @@ def predicate(text: str) -> tuple[str | None, Callable[[Iteration], bool]]:
     if not found:
         if not re.fullmatch(r"\w+(\.\w+)+", text):
             raise ValueError(f"predicate={text}: must be a comparison such as 'grad_norm > 100', or package.function")
-        holds_for = function(text)
+        holds_for = function(text, "predicate")
         return None, lambda run: bool(holds_for(run))
     name, compare, number = found[1], _COMPARE[found[2]], float(found[3])
 
@@ -224,15 +224,13 @@ def predicate(text: str) -> tuple[str | None, Callable[[Iteration], bool]]:
     return name, holds
 
 
-def function(path: str) -> Callable[..., Any]:
-    """The function that a dotted path names."""
+def function(path: str, setting: str = "f") -> Callable[..., Any]:
+    """Import the function that a dotted path names."""
     try:
-        found = locate(path, "f")
+        found: Callable[..., Any] = locate(path, setting, None)
     except UserError as error:
-        raise ValueError(f"f={path}: cannot be imported") from error
-    if not callable(found):
-        raise ValueError(f"f={path}: is not a function")
-    return found  # type: ignore[no-any-return]
+        raise ValueError(str(error)) from error  # the caller knows the full name of the setting
+    return found
 
 
 def value_of(name: str, run: Iteration) -> float | None:

@@ -16,6 +16,6 @@ def load(*, glyphs: dict[str, Any], **settings: Any) -> Dataset:
         dataset: Dataset = call(omniglot.load, settings, "data")
         return dataset
     except NotFound as error:
-        return build(glyphs, "data.glyphs", notice=(
+        return build(glyphs, "data.glyphs", Dataset, notice=(
             f"these are generated GLYPHS, not Omniglot ({error}). Results do not compare with Omniglot's."
         ))  # fmt: skip
