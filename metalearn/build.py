@@ -36,7 +36,7 @@ def locate(target: str, where: str, kind: type | None) -> Any:
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UserError(f"{where}={target}: cannot be imported ({error})") from error
     if not callable(found):
-        raise UserError(f"{where}={target}: is neither a class nor a function")
+        raise UserError(f"{where}={target}: is not a class or a function")
     if kind is not None and not _makes(found, kind):
         name = f"{kind.__module__}.{kind.__name__}"
         say = "" if inspect.isclass(found) else f"; annotate what the function returns: -> {kind.__name__}"

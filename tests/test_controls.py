@@ -243,7 +243,7 @@ def test_information_is_shown(capsys):
     ("GL", {"alpha": -1}, "must be above 0"), ("PQ", {"alpha": 1, "k": 1}, "must be at least 2"),
     ("TimeLimit", {"hours": 0}, "must be above 0"), ("Save", {"file": "../x.pt"}, "plain name"),
     ("Save", {"file": "best.pt"}, "is written by itself"), ("Callback", {"f": "nowhere.at_all"}, "cannot be imported"),
-    ("Callback", {"f": "math.pi"}, "is not a function"), ("Warn", {"predicate": "loss is high"}, "must be a comparison"),
+    ("Callback", {"f": "math.pi"}, "is not a class or a function"), ("Warn", {"predicate": "loss is high"}, "must be a comparison"),
     ("WarmUp", {"n": 1, "control": {}}, "must be one control"), ("WarmUp", {"n": 1, "control": {"Pat": {}}}, "no such control"),
     ("mine", {"_target_": "builtins.dict"}, "cannot be built|does not make"),
 ])  # fmt: skip
