@@ -73,7 +73,10 @@ FUNCTIONS = ["subprocess.getoutput", "os.system", "builtins.eval", "pickle.loads
 @pytest.mark.parametrize("kind", [Dataset, Tracker, Control, MetaModel, torch.nn.Module])
 def test_no_function_is_called_for_an_object(target, kind, tmp_path):
     node = {"_target_": target, "cmd": f"touch {tmp_path}/executed"}
-    with trust.limit(), pytest.raises(UserError, match=r"comes from a file|does not make a|cannot be imported|is not a class"):
+    with (
+        trust.limit(),
+        pytest.raises(UserError, match=r"comes from a file|does not make a|cannot be imported|is not a class"),
+    ):
         build(node, "part", kind)
     with pytest.raises(
         UserError, match=r"does not make a|cannot be imported|is not a class"
