@@ -3,13 +3,16 @@
 import hashlib
 import io
 import pickle
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from metalearn.bounds import check_archive, check_content
 from metalearn.errors import UserError
 
 FORMAT = 2
@@ -28,29 +31,59 @@ def pack(content: dict[str, Any]) -> bytes:
 
 
 def read(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint. Only tensors and plain values are read; code in the file is never run.
+    """Read a checkpoint: tensors and plain values, whose size is that of the file; code in it is never run.
 
     Raises:
         UserError: no such file, or it cannot be read at this moment.
         Damaged: not a checkpoint, or one whose digest is not that of its content.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: not a file")
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint") from error
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from error
     try:
+        check_archive(data)
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        check_content(content, len(data))
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError, TypeError, IndexError,
-            AttributeError, UnicodeDecodeError, AssertionError, OverflowError) as error:  # fmt: skip
+            AttributeError, AssertionError, OverflowError, MemoryError, NotImplementedError,
+            zipfile.BadZipFile) as error:  # fmt: skip
         raise Damaged(f"{path}: damaged, or not a checkpoint of metalearn") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise Damaged(f"{path}: not a checkpoint of metalearn, or of another version")
     if content.pop("digest", None) != digest(content):
         raise Damaged(f"{path}: damaged: its content does not have the digest it was written with")
+    if not _sound(content):
+        raise Damaged(f"{path}: damaged: not the parts of a checkpoint")
     moved: dict[str, Any] = _to(content, device)
     return moved
+
+
+def _sound(content: Mapping[str, Any]) -> bool:
+    """True where the parts that every checkpoint has are there, each of its type."""
+    meta = content.get("meta")
+    if not isinstance(content.get("spec"), dict) or not isinstance(content.get("step"), int):
+        return False
+    if not isinstance(meta, dict) or not all(isinstance(value, Tensor) for value in meta.values()):
+        return False
+    return isinstance(content.get("state", {}), dict)
+
+
+@contextmanager
+def restoring(path: Path) -> Iterator[None]:
+    """Report what does not fit the run while its state is restored from a checkpoint.
+
+    Raises:
+        Damaged: an entry is missing, or has another type or shape.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+        raise Damaged(f"{path}: damaged, or of another run: {' '.join(str(error).split())[:200]}") from error
 
 
 def digest(content: Any) -> str:

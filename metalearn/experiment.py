@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from metalearn import controls, outcome, parallel, resume, trust
+from metalearn import checkpoint, controls, outcome, parallel, resume, trust
 from metalearn.algorithms.base import Algorithm, Meta, MetaStep
 from metalearn.build import build, call
 from metalearn.captured import Captured
@@ -268,7 +268,8 @@ class Experiment:
             if own:
                 raise UserError(f"{own[0]}: in its retraining a run can no longer be changed")
         elif {n: v.shape for n, v in content["meta"].items()} != {n: v.shape for n, v in self.phase.outer.meta.items()}:
-            raise UserError(f"{changed[0]}: the checkpoint's parameters have other names or shapes than this model's")
+            why = changed[0] if changed else "checkpoints"
+            raise UserError(f"{why}: the checkpoint's parameters have other names or shapes than this model's")
 
     def _learn(self, record: Record, check: Callable[[], None], content: Mapping[str, Any] | None,
                learned: Mapping[str, Any] | None = None) -> None:  # fmt: skip
@@ -277,9 +278,12 @@ class Experiment:
         iteration = Iteration(training, self._controls(retraining=learned is not None))
         training.extra["iteration"] = iteration.state
         if content is not None:
-            training.restore(content)
-            iteration.restore(content["state"]["iteration"])
-        record.start(content["state"]["record"] if content is not None else None)
+            with checkpoint.restoring(record.folder / "checkpoints"):
+                training.restore(content)
+                iteration.restore(content["state"]["iteration"])
+                record.start(content["state"]["record"])
+        else:
+            record.start()
         profile = Profile(record.folder, training.limit - training.step) if self.settings.profile else None
         training.stepped = profile.step if profile else training.stepped
         with Progress(training.limit) as training.progress:

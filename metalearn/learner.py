@@ -13,7 +13,7 @@ from metalearn.algorithms.base import Adapted, Algorithm, Meta, nth
 from metalearn.device import resolve
 from metalearn.errors import UserError
 from metalearn.models.norm import NormMode
-from metalearn.spec import algorithm_of
+from metalearn.spec import restored
 from metalearn.trust import limit
 
 
@@ -30,9 +30,10 @@ def load(path: str | Path, device: str = "cpu", trust: bool = False) -> "Learner
         UserError: no such file, not a checkpoint, or one that needs `trust=True`.
     """
     path, device = Path(path), resolve(device)
-    content = checkpoint.read(path / "checkpoints" / "best.pt" if path.is_dir() else path, device)
+    file = path / "checkpoints" / "best.pt" if path.is_dir() else path
+    content = checkpoint.read(file, device)
     with limit(trusted=trust):
-        return Learner(algorithm_of(content["spec"]), content["meta"], content["spec"], device)
+        return Learner(restored(content, file), content["meta"], content["spec"], device)
 
 
 class Learner:

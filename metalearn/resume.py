@@ -137,9 +137,10 @@ def open_run(folder: Path, now: Note, device: str, accept: Callable[[dict[str, A
             raise UserError(f"{result}: damaged; remove it, and the resumed run will test once more") from error
     _clear(folder)
     content = _last(checkpoints)
-    if changed:
-        if content:
+    if content:
+        with checkpoint.restoring(folder / "checkpoints"):
             accept(content, changed)
+    if changed:
         say(f"{folder}: going on with changes: {'; '.join(changed)}")
         if result.exists():
             result.replace(folder / "result.before_changes.json")
