@@ -53,7 +53,7 @@ HUGE = {
     "a tensor of stride 0": lambda: torch.zeros(1).expand(10**10),
     "a small tensor a million times": lambda: [torch.zeros(10**5)] * 10**4,
     "a tensor on no device": lambda: torch.empty(10**10, device="meta"),
-    "a sparse tensor": lambda: torch.sparse_coo_tensor([[0]], [1.0], (10**10,)),
+    "a sparse tensor": lambda: torch.sparse_coo_tensor([[0]], [1.0], (10**10,), check_invariants=False),
     "lists that share their parts": lambda: shared(60),
     "a list in itself": endless,
     "lists in lists": lambda: deep(300),
@@ -165,7 +165,7 @@ def test_every_algorithm_is_restored_on_no_device(tmp_path):
     """The shapes of a spec are found without memory, whatever the algorithm and the norm."""
     for algo in ("maml", "anil", "fomaml", "metasgd", "reptile", "pretrain"):
         for words in (["data=sinusoid"], ["model=conv4", "norm=per_step"], ["algo.engine=higher"]):
-            if algo == "pretrain" and "data=sinusoid" in words:
+            if (algo, words[0]) in (("pretrain", "data=sinusoid"), ("metasgd", "algo.engine=higher")):
                 continue
             values = config(f"algo={algo}", *words)
             sinusoid = "data=sinusoid" in words
