@@ -9,21 +9,23 @@ from metalearn.data import glyphs
 from metalearn.outer import Outer
 from tests.conftest import algorithm
 
+# Made anew when convolutions before batch norm lost their biases: without them, other initial weights are drawn from the
+# same seed. From the initial weights of before, all thirty losses were equal to five digits.
 GOLDEN = {
-    "metasgd": [1.73017, 1.61367, 1.73219, 1.55072, 1.74954],
-    "maml": [1.73017, 1.61311, 1.7392, 1.5558, 1.74776],
-    "fomaml": [1.85342, 1.78932, 1.91046, 1.76509, 1.85836],
-    "anil": [1.89699, 1.84487, 1.89928, 1.7675, 1.92621],
-    "reptile": [1.46943, 1.52041, 1.41076, 1.41149, 1.36286],
-    "pretrain": [4.87216, 4.85137, 4.85274, 4.87286, 4.86401],
+    "metasgd": [1.85004, 1.7425, 1.81232, 1.7196, 1.61991],
+    "maml": [1.85004, 1.74302, 1.79887, 1.7206, 1.60994],
+    "fomaml": [1.82351, 1.9006, 1.82551, 1.85723, 1.72476],
+    "anil": [1.84374, 1.85331, 1.943, 1.87247, 1.78315],
+    "reptile": [1.59321, 1.40421, 1.44063, 1.43781, 1.41447],
+    "pretrain": [4.79614, 4.77821, 4.91135, 4.86504, 4.89679],
 }
 
 
 WIDE = {  # without FOMAML, whose fourth loss already depends on the order of summation (1e-2, one task at a time)
-    "maml": [3.23002, 3.87913, 3.04837, 3.10474, 3.46791],
-    "anil": [2.53877, 2.79593, 2.70129, 2.56771, 2.62195],
-    "reptile": [1.22587, 1.07533, 0.94372, 0.83672, 0.88184],
-    "pretrain": [4.91219, 4.84489, 4.81338, 4.82847, 4.81515],
+    "maml": [3.76401, 3.66532, 3.74681, 3.20934, 3.64122],
+    "anil": [2.9682, 2.55256, 2.57445, 2.82245, 2.46746],
+    "reptile": [0.97693, 0.81009, 0.97365, 0.83667, 0.6879],
+    "pretrain": [4.86465, 4.87704, 4.86365, 4.82992, 4.7853],
 }
 
 

@@ -31,7 +31,7 @@ def test_recomputing_gives_the_gradient_of_keeping(optimizer, steps, adapt_norm,
 
 def test_long_inner_loops_recompute_by_themselves_where_they_can():
     assert not algorithm("maml", inner_steps=10).recomputes and algorithm("maml", inner_steps=11).recomputes
-    for name, settings in (("fomaml", {}), ("anil", {}), ("metasgd", {}), ("maml", {"norm": "per_step"})):
+    for name, settings in (("fomaml", {}), ("anil", {}), ("reptile", {}), ("maml", {"norm": "per_step"})):
         assert not algorithm(name, inner_steps=50, **settings).recomputes
     with pytest.raises(UserError, match="second order"):
         algorithm("maml", norm="per_step", recompute=True)

@@ -66,7 +66,7 @@ def test_per_step_keeps_running_statistics_of_every_inner_step():
     assert meta["running.0"].shape == (3, 2, 4)  # steps 0 and 1 on the support set, 2 on the query set
     after = algo.meta_gradient(meta, batch).averages
     x = torch.nn.functional.conv2d(
-        batch.support_x.flatten(0, 1), meta["convs.0.weight"], meta["convs.0.bias"], stride=2, padding=1
+        batch.support_x.flatten(0, 1), meta["convs.0.weight"], stride=2, padding=1
     ).unflatten(0, (3, -1))
     seen = torch.stack([x.mean((1, 3, 4)), x.var((1, 3, 4), correction=0)], 1).mean(0)  # mean over the tasks
     torch.testing.assert_close(after["running.0"][0], meta["running.0"][0] * (1 - MOMENTUM) + MOMENTUM * seen)
@@ -78,10 +78,26 @@ def test_per_step_statistics_are_those_of_the_step():
     algo, batch = algorithm("maml", norm="per_step", inner_steps=2), batch_of()
     meta = meta_of(algo)
     base = outputs(algo, meta, batch, steps=2)
-    for step, matters in ((2, True), (1, True), (0, True)):
+    for step, matters in ((2, True), (1, False), (0, False)):  # the support passes use their batch statistics
         other = dict(meta)
         other["running.3"] = meta["running.3"].clone()
         other["running.3"][step, 0] += 0.5
         assert ((outputs(algo, other, batch, steps=2) - base).abs().max() > 1e-9).item() is matters
     torch.testing.assert_close(outputs(algo, meta, batch, steps=0), outputs(algo, meta | {
         n: torch.cat([v[:1], v[1:] + 1]) for n, v in meta.items() if n.startswith("running.")}, batch, steps=0))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_per_step_runs_the_same_inner_loop_at_evaluation_as_in_training(name):
+    algo, batch = algorithm(name, norm="per_step", inner_steps=3), batch_of(shot=10 if name == "reptile" else 2)
+    if name == "reptile":
+        algo.inner_batch_test = algo.inner_batch
+    meta = meta_of(algo)
+    meta |= {n: v + 0.7 for n, v in meta.items() if n.startswith("running.")}  # statistics unlike the batch's
+    meta = {n: v if n.startswith("running.") else v.requires_grad_() for n, v in meta.items()}
+    trained, evaluated = (
+        nth(algo.adapt(meta, batch.support_x, batch.support_y, training=training), 3).weights
+        for training in (True, False)
+    )
+    for key, value in trained.items():
+        torch.testing.assert_close(evaluated[key], value, msg=key)

@@ -1,6 +1,6 @@
 """What every algorithm shares: the pieces of `outer_loss = loss(adapt(theta, support), query)`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
@@ -12,7 +12,7 @@ from torch import Tensor
 from metalearn.console import warn
 from metalearn.data.tasks import Source, TaskBatch
 from metalearn.errors import UserError
-from metalearn.inner import Batched, Loss, gradients, make_engine
+from metalearn.inner import Batched, Loss, Optimizer, gradients, make_engine, recomputed
 from metalearn.models.base import EngineName, Functional, MetaModel, Weights, linear
 from metalearn.models.norm import MOMENTUM, NormMode, Pass
 
@@ -113,9 +113,15 @@ class Algorithm:
         """The model's own parameters among the meta-parameters."""
         return trained(meta)
 
+    def stepper(self, meta: Meta, names: Sequence[str]) -> Optimizer:
+        """The inner optimizer of adapted weights with these names; it may depend on the meta-parameters."""
+        assert isinstance(self.inner, Batched)
+        return self.inner.optimizer
+
     def descend(self, meta: Meta, loss: Loss, start: Weights, second_order: bool) -> Iterator[Weights]:
-        """The inner loop's weights, for ever: see metalearn.inner.Batched.descend."""
-        return self.inner.descend(loss, start, second_order)
+        """Yield the weights after 0, 1, 2, ... inner steps; see metalearn.inner.Batched.descend."""
+        inner = Batched(self.stepper(meta, list(start))) if isinstance(self.inner, Batched) else self.inner
+        return inner.descend(loss, start, second_order)
 
     def adapts(self, name: str) -> bool:
         """Whether the inner loop adapts this parameter; the others are shared by all tasks."""
@@ -134,17 +140,16 @@ class Algorithm:
         seen: list[list[Tensor]] = []
 
         def loss_of_all(fast: Weights) -> Tensor:
-            norm = self.norm_pass(self.running(meta, len(seen), training), training)
+            norm = self.support_norm(training)
             outputs, statistics = self.net.outputs(shared | fast, support_x, norm, training and self.second_order)
             seen.append(statistics)
-            return self.inner_loss(outputs, support_y)
+            return self.inner_loss(meta, outputs, support_y)
 
         def loss_of_head(fast: Weights) -> Tensor:
-            return self.inner_loss(linear(fast, features), support_y)
+            return self.inner_loss(meta, linear(fast, features), support_y)
 
         if all(name.startswith("head.") for name in start):  # the body runs once, whatever the number of steps
-            norm = self.norm_pass(self.running(meta, 0, training), training)
-            features, statistics = self.net.features(parameters, support_x, norm)
+            features, statistics = self.net.features(parameters, support_x, self.support_norm(training))
             seen, loss = [statistics] * self.inner_steps, loss_of_head
         else:
             loss = loss_of_all
@@ -162,11 +167,11 @@ class Algorithm:
             return nth(self.adapt(meta, support_x, support_y, training=True), self.inner_steps)
         shared, start = self.divide(self.weights(meta), len(support_x))
 
-        def loss(weights: Weights, twice: bool) -> Tensor:
-            return self.inner_loss(self.net.outputs(weights, support_x, Pass(), twice)[0], support_y)
+        def loss(meta: Meta, fast: Weights, twice: bool) -> Tensor:
+            outputs, _ = self.net.outputs(self.weights(meta) | fast, support_x, Pass(), twice)
+            return self.inner_loss(meta, outputs, support_y)
 
-        assert isinstance(self.inner, Batched)
-        fast = self.inner.recomputed(loss, start, shared, self.inner_steps)
+        fast = recomputed(loss, lambda meta: self.stepper(meta, list(start)), start, trained(meta), self.inner_steps)
         return Adapted(shared | fast, support_x, self.inner_steps)
 
     @property
@@ -262,15 +267,19 @@ class Algorithm:
             both = torch.cat([adapted.support_x, query_x], dim=1)
             outputs, seen = self.net.outputs(adapted.weights, both, Pass(reference=shots), twice=False)
             return outputs[:, shots:], seen
-        return self.net.outputs(adapted.weights, query_x, self.norm_pass(adapted.running, training), twice=False)
+        return self.net.outputs(adapted.weights, query_x, self.query_norm(adapted.running, training), twice=False)
 
     @property
     def norm_mode(self) -> str:
         """How batch norm gets its statistics; `none` for a model without."""
         return self.norm if self.model.norm_channels() else "none"
 
-    def norm_pass(self, running: list[Tensor] | None, training: bool) -> Pass:
-        """What batch norm is told in a pass over images that are normalised together."""
+    def support_norm(self, training: bool) -> Pass:
+        """Batch norm's context in a pass over support images: their batch statistics, in every mode."""
+        return Pass(collect=training and self.norm == "per_step")
+
+    def query_norm(self, running: list[Tensor] | None, training: bool) -> Pass:
+        """Batch norm's context in a pass over query images that are normalized together."""
         return Pass(running=running, collect=training and self.norm == "per_step")
 
     def running(self, meta: Meta, step: int, training: bool) -> list[Tensor] | None:
@@ -284,8 +293,17 @@ class Algorithm:
         layers = zip(*seen, strict=True)
         return {f"{RUNNING}{i}": torch.stack([s.sum(0) for s in passes]) for i, passes in enumerate(layers)}
 
-    def inner_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """The support loss of each task [T], reduced as `reduction` says."""
+    def inner_loss(self, meta: Meta, outputs: Tensor, y: Tensor) -> Tensor:
+        """The support loss of each task, reduced as `reduction` says.
+
+        Args:
+            meta: the meta-parameters, for a loss that is learned; the meta-gradient reaches every entry used here.
+            outputs: [T, N*K, way], or [T, K, D] in regression.
+            y: [T, N*K] int64, or [T, K, D].
+
+        Returns:
+            [T].
+        """
         factor = {"mean": 1, "sum": y.shape[1], "shot_mean": 1 if self.regression else outputs.shape[-1]}
         return self.task_loss(outputs, y) * factor[self.reduction]
 

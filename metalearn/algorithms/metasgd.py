@@ -1,6 +1,6 @@
 """Meta-SGD: the inner learning rates are learned too."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from metalearn.algorithms.base import RATE, Meta, trained
 from metalearn.algorithms.maml import MAML
 from metalearn.errors import UserError
-from metalearn.inner import Batched, Loss
+from metalearn.inner import Optimizer
 from metalearn.models.base import Weights
 
 
@@ -29,11 +29,6 @@ class MetaSGD(MAML):
                 "algo=metasgd learns the rates of plain SGD without algo.engine=higher: nothing else goes with it"
             )
 
-    @property
-    def can_recompute(self) -> bool:
-        """The rates, too, are learned through the steps."""
-        return False
-
     def init(self) -> Meta:
         """The model's weights, and beside each adapted one its rates, of the same shape."""
         meta = super().init()
@@ -45,13 +40,13 @@ class MetaSGD(MAML):
         """Without the rates."""
         return {name: value for name, value in super().weights(meta).items() if not name.startswith(RATE)}
 
-    def descend(self, meta: Meta, loss: Loss, start: Weights, second_order: bool) -> Iterator[Weights]:
-        """Steps with the learned rates."""
-        return Batched(_Rated([meta[RATE + name] for name in start])).descend(loss, start, second_order)
+    def stepper(self, meta: Meta, names: Sequence[str]) -> Optimizer:
+        """Gradient descent with the learned rates."""
+        return PerWeightSGD([meta[RATE + name] for name in names])
 
 
-class _Rated:
-    """Gradient descent with a rate for every weight: an Optimizer of metalearn.inner."""
+class PerWeightSGD:
+    """Gradient descent with a learning rate for every weight: an Optimizer of metalearn.inner."""
 
     def __init__(self, rates: list[Tensor]):
         self.rates = rates

@@ -25,6 +25,8 @@ class Pretrain(Algorithm):
         finetune: `head` adapts the fresh head alone, `all` the whole network.
     """
 
+    second_order = False
+
     finetune: Literal["head", "all"]
 
     def init(self) -> Meta:
@@ -57,7 +59,7 @@ class Pretrain(Algorithm):
         """An ordinary classification (or regression) gradient."""
         parameters = {n: p.detach().requires_grad_() for n, p in trained(meta).items()}
         body = {n: p for n, p in parameters.items() if not n.startswith(CLASSIFIER)}
-        features, seen = self.net.features(body, batch.query_x, self.norm_pass(None, training=True))
+        features, seen = self.net.features(body, batch.query_x, self.query_norm(None, training=True))
         head = "head." if self.labels is None else CLASSIFIER
         outputs = F.linear(features, parameters[f"{head}weight"], parameters[f"{head}bias"])
         loss = self.task_loss(outputs, batch.query_y).sum()

@@ -29,6 +29,8 @@ class Reptile(Algorithm):
         inner_batch_test: the same at evaluation.
     """
 
+    second_order = False
+
     train_shot: int
     inner_batch: int
     inner_batch_test: int
@@ -54,13 +56,12 @@ class Reptile(Algorithm):
         def loss(fast: dict[str, Tensor]) -> Tensor:
             size = min(self.inner_batch if training else self.inner_batch_test, count)
             batch = (torch.arange(size, device=support_x.device) + len(seen) * size) % count
-            norm = self.norm_pass(self.running(meta, len(seen), training), training)
-            outputs, statistics = self.net.outputs(fast, ordered_x[:, batch], norm, twice=False)
+            outputs, statistics = self.net.outputs(fast, ordered_x[:, batch], self.support_norm(training), twice=False)
             seen.append(statistics)
-            return self.inner_loss(outputs, support_y[:, batch])
+            return self.inner_loss(meta, outputs, support_y[:, batch])
 
         start = self.net.expand(trained(meta), len(support_x))
-        for step, fast in enumerate(self.inner.descend(loss, start, second_order=False)):
+        for step, fast in enumerate(self.descend(meta, loss, start, second_order=False)):
             yield Adapted(fast, support_x, step, self.running(meta, step, training), tuple(seen))
 
     def check(self, source: Source) -> None:

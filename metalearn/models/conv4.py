@@ -46,9 +46,9 @@ class Conv4(MetaModel):
         self.convs = nn.ModuleList()
         self.norms = nn.ModuleList()
         for _ in range(4):
-            conv = nn.Conv2d(channels, filters, 3, stride, padding=1)
+            # No bias: batch norm subtracts it, so its gradient is rounding noise, which Adam would amplify
+            conv = nn.Conv2d(channels, filters, 3, stride, padding=1, bias=False)
             nn.init.kaiming_normal_(conv.weight)
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
             self.convs.append(conv)
             self.norms.append(BatchNorm(filters))
             channels = filters
@@ -75,10 +75,9 @@ class Conv4(MetaModel):
         if norm.plain:
             return self._read(blocks(x, layers, stride, pool, EPS, twice))
         x = stack(x)
-        for i, (kernel, *own) in enumerate(layers):
+        for kernel, *own in layers:
             x = as_groups(conv(x, kernel, stride))
-            gamma, beta, shift = (by_channel(v, tasks) for v in (*own, weights[f"convs.{i}.bias"]))
-            x = x if norm.centres else x + shift[:, None, None]
+            gamma, beta = (by_channel(v, tasks) for v in own)
             x = from_groups(F.relu(normalise(x, gamma, beta, norm, EPS)), tasks)
             x = pooled(x) if pool else x
         return self._read(x)

@@ -36,8 +36,11 @@ def from_groups(x: Tensor, tasks: int) -> Tensor:
 
 
 def by_channel(v: Tensor, tasks: int) -> Tensor:
-    """What each channel has, [T, C], or [C] where the tasks share it, as [T*C]."""
-    return v.repeat(tasks) if v.ndim == 1 else v.flatten()
+    """Values by channel, [T, C] or shared [C], as [T*C] in memory of their own.
+
+    ATen's kernels take the memory to be contiguous; with one channel, `flatten` of an expanded view has stride 0.
+    """
+    return v.repeat(tasks) if v.ndim == 1 else v.flatten().contiguous()
 
 
 def expand(weight: Tensor, tasks: int) -> Tensor:

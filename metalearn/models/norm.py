@@ -6,8 +6,10 @@ Three modes, the most confused setting of the field (Bronskill et al., "TaskNorm
   query images of a task are normalised together, so a prediction depends on its neighbours.
 - `support`: statistics of the task's support set, computed with the adapted weights. A query image is classified
   alone: the same answer in any company.
-- `per_step`: batch statistics while meta-training, of which a running average is kept for every inner step; the
-  running average at evaluation (Antoniou et al., "How to train your MAML", ICLR 2019, section 4).
+- `per_step`: support passes use their batch statistics, in meta-training and at evaluation, so that both run the same
+  inner loop. Meta-training keeps a running average for every inner step. Query images are normalized by their batch
+  statistics in meta-training, and by the running average of the step at evaluation, each image alone (after Antoniou
+  et al., "How to train your MAML", ICLR 2019, section 4).
 """
 
 from dataclasses import dataclass, field
@@ -36,11 +38,6 @@ class Pass:
     def plain(self) -> bool:
         """Whether the statistics are those of all rows, and nobody asks for them."""
         return self.running is None and self.reference is None and not self.collect
-
-    @property
-    def centres(self) -> bool:
-        """Whether a constant added to a channel before it goes away without a trace."""
-        return self.running is None and not self.collect
 
 
 class BatchNorm(nn.Module):
