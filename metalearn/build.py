@@ -105,7 +105,8 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
 def check(value: Any, hint: Any, where: str) -> None:
     """Raise UserError unless `value` is of the annotated type (int passes as float, bool never as int)."""
     if not _fits(value, hint):
-        raise UserError(f"{where}={value}: must be {_spell(hint)}")
+        name = f": {where}.name={value}" if where.endswith("optimizer") and isinstance(value, str) else ""
+        raise UserError(f"{where}={value}: must be {_spell(hint)}{name}")
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from metalearn import checkpoint, parallel, trust
+from metalearn.config.quoting import hydra_quoted
 from metalearn.console import say, warn
 from metalearn.errors import UserError
 from metalearn.files import read_json, write_atomically
@@ -258,11 +259,6 @@ def quoted(folder: Path) -> str:
     text = str(folder)
     plain = all(c.isalnum() or c in "/._-+%@" for c in text)
     return shlex.quote(text if plain else hydra_quoted(text))
-
-
-def hydra_quoted(text: str) -> str:
-    """A text as a value in Hydra's grammar."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def plain(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from metalearn import parallel, trust
+from metalearn.cli import choices
 from metalearn.cli.messages import one_line
 from metalearn.cli.overrides import resumed_words, resumes_folder, sets, sweep_command, trusted
 from metalearn.config.compose import CONF, compose, plain
+from metalearn.config.quoting import quoted_words
 from metalearn.errors import Unfinished, UserError
 
 
@@ -86,6 +88,16 @@ def cli() -> None:
 
 
 def _cli() -> int:
+    if {"--help", "-h"} & set(sys.argv):
+        try:
+            if chosen := choices.asked(sys.argv[1:]):
+                print("\n\n".join(choices.explain(*choice) for choice in chosen), flush=True)
+                return 0
+        except UserError as error:
+            _say(str(error))
+            return 2
+        except BrokenPipeError:
+            return _unread()
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -107,19 +119,27 @@ def _cli() -> int:
             _say(f"{error}; the whole sweep: {sweep_command()}" if _sweeping() else str(error))
             sys.exit(error.status)
 
-    typed = sys.argv[1:]
+    given, typed = sys.argv[1:], quoted_words(sys.argv[1:])
     try:
         sys.argv[1:] = resumed_words(typed)
         with trust.limit(typed, trusted(typed)) if resumes_folder(typed) else nullcontext():
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+    except BrokenPipeError:
+        return _unread()
     except (HydraException, OmegaConfBaseException, OSError, ValueError, KeyError, UserError) as error:
         if started:  # not a matter of the configuration any more, but a defect: show where
             raise
         failed.append(2)
         _say(one_line(error))
     finally:
-        sys.argv[1:] = typed
+        sys.argv[1:] = given
     return max(failed, default=0)
+
+
+def _unread() -> int:
+    """The exit status where the reader closed the pipe, as `--help | head` does: nothing is wrong."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _sweeping() -> bool:

@@ -1,27 +1,26 @@
 """Errors as one line that says what was wrong and what to do."""
 
-import difflib
 import re
-from typing import Any
 
+from metalearn.cli.names import for_choice, suggestion
 from metalearn.config.compose import CONF
 
 
 def one_line(error: Exception) -> str:
     """An error as one line that says what to do."""
-    from hydra.errors import MissingConfigException
+    from hydra.errors import MissingConfigException, OverrideParseException
 
     text = str(error)
     if isinstance(error, MissingConfigException):
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         files = (CONF / group).rglob("*.yaml")
         known = error.options or [file.relative_to(CONF / group).with_suffix("").as_posix() for file in files]
-        return f"{group}={choice}: no such choice; there are {', '.join(sorted(known))}"
+        return f"{group}={choice}: no such choice; there are {', '.join(sorted(known))}{for_choice(group, choice)}"
     if key := re.search(r"(?s)Could not override '([^']*)'(?:.*Key '([^']*)' is not in struct)?", text):
         name = f"{key[1]}.{key[2]}" if key[1] and key[2] else key[1] or key[2]
         if name.rpartition(".")[0] in ("algo.inner_optimizer", "outer.optimizer"):
             return f"{name}: not set so far: write +{name}= to hand it to the optimiser"
-        return f"{name}: no such setting{_nearest(name)}; --help explains them, --cfg job shows all"
+        return f"{name}: no such setting{suggestion(name)}; --help explains them, --cfg job shows all"
     if "missing EQUAL" in text:
         return f"{text.split(chr(39))[1]}: write settings as key=value; --help explains them"
     if key := re.search(r"node `([^`]*)` is not a container", text):
@@ -32,33 +31,9 @@ def one_line(error: Exception) -> str:
         return f"{getattr(error, 'full_key', None) or text.split()[-1]}: a value is needed, see --help"
     if "Config group override" in text:
         return "algo, data, model, outer, control and tracker need one of their choices, not null: --help lists them"
+    if isinstance(error, OverrideParseException):
+        name, _, value = str(error.override).partition("=")
+        return f"{name}={value}: brackets or quotes do not match; a text with such signs: {name}='\"...\"'"
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}"
     return " ".join(text.split("\n")[0].split())
-
-
-def _nearest(key: str) -> str:
-    """The setting that was probably meant."""
-    from omegaconf import OmegaConf
-
-    names = ["algo", "data", "model", "outer", "control", "tracker", "experiment"]
-    for file in CONF.rglob("*.yaml"):
-        group = file.parent.relative_to(CONF).as_posix()
-        if group.startswith(("hydra", "experiment")):
-            continue
-        content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-        assert isinstance(content, dict)
-        everywhere = group == "." or any(name in content for name in ("algo", "data"))  # a file of package _global_
-        names += _paths(content, "" if everywhere else f"{group}.")
-    close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _paths(content: dict[Any, Any], prefix: str) -> list[str]:
-    """The dotted names of all settings in a configuration file."""
-    found = []
-    for name, value in content.items():
-        if name not in ("defaults", "_target_", "hydra"):
-            found.append(f"{prefix}{name}")
-            found += _paths(value, f"{prefix}{name}.") if isinstance(value, dict) else []
-    return found

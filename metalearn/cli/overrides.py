@@ -6,11 +6,16 @@ from pathlib import Path
 
 from metalearn import trust
 from metalearn.config.compose import CONF, plain
+from metalearn.config.quoting import hydra_quoted
 from metalearn.errors import UserError
 
 
 def resumed_words(words: list[str]) -> list[str]:
     """The words of the command line, and where a run is resumed, those with which it was begun and its folder."""
+    for word in words:
+        if sets(word, "resume", "hydra.run.dir", "hydra.sweep.dir") and not word.partition("=")[2].strip("'\" "):
+            what = "resume=RUN_DIR, or resume=auto" if sets(word, "resume") else "name a folder for the record"
+            raise UserError(f"{word}: is empty: {what}")
     asked = [word for word in words if sets(word, "resume")]
     value = value_of(asked[-1]) if asked else ""
     if value in ("", "null") or {"--help", "-h"} & set(words):
@@ -41,14 +46,14 @@ def resumed_words(words: list[str]) -> list[str]:
         before = [word for word in begun.words or () if word.partition("=")[0] not in again]
         if not trusted(words):
             trust.permit_words(before, Path(value) / resume.CONFIG)
-        place = resume.hydra_quoted(value)
+        place = hydra_quoted(value)
         return [*flags, *before, *settings, f"resume={place}", f"hydra.run.dir={place}"]
     if placed:
         return words  # it is known where
     if options.config_dir:
-        settings.append(f"hydra.searchpath=[{resume.hydra_quoted('file://' + os.path.abspath(options.config_dir))}]")
+        settings.append(f"hydra.searchpath=[{hydra_quoted('file://' + os.path.abspath(options.config_dir))}]")
     found = _unfinished(settings)
-    return words if found is None else [*flags, *options.overrides, f"hydra.run.dir={resume.hydra_quoted(str(found))}"]
+    return words if found is None else [*flags, *options.overrides, f"hydra.run.dir={hydra_quoted(str(found))}"]
 
 
 def resumes_folder(words: list[str]) -> bool:

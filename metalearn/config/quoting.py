@@ -1,0 +1,41 @@
+"""Quote values of the command line that Hydra's grammar cannot read, such as paths with brackets or accents."""
+
+import os
+
+
+def quoted_words(words: list[str]) -> list[str]:
+    """Quote each value that Hydra's grammar rejects and that is not meant as a list, a mapping or a quoted text.
+
+    `data.root=~/naïve [1]` becomes `data.root='/home/me/naïve [1]'`. In a sweep, a value with commas stays as it is.
+    """
+    sweep = bool({"-m", "--multirun"} & set(words))
+    return [_quoted(word, sweep) for word in words]
+
+
+def _quoted(word: str, sweep: bool) -> str:
+    name, equal, value = word.partition("=")
+    if not equal or word.startswith("-") or value[:1] in ("", "[", "{", "'", '"') or (sweep and "," in value):
+        return word
+    if value.startswith("~/"):
+        value = os.path.expanduser(value)
+    elif _readable(word):
+        return word
+    mended = f"{name}={hydra_quoted(value)}"
+    return mended if _readable(mended) else word
+
+
+def _readable(word: str) -> bool:
+    """True if Hydra's grammar accepts the word."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        OverridesParser.create().parse_override(word)
+        return True
+    except HydraException:
+        return False
+
+
+def hydra_quoted(text: str) -> str:
+    """A text as a value in Hydra's grammar."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
