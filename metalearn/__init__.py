@@ -3,15 +3,27 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from metalearn.config.compose import compose as compose
+    from metalearn.errors import UserError as UserError
     from metalearn.learner import load as load
+    from metalearn.make import algorithm as algorithm
+    from metalearn.make import dataset as dataset
+    from metalearn.make import model as model
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+_HOMES = {"load": "learner", "dataset": "make", "model": "make", "algorithm": "make", "compose": "config.compose",
+          "UserError": "errors"}  # fmt: skip
+__all__ = ["UserError", "__version__", "algorithm", "compose", "dataset", "load", "model"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load":  # imported on demand: torch takes seconds, and `--help` should not wait for it
-        from metalearn.learner import load
+    """Import a public name on demand: torch takes seconds, and `--help` should not wait for it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'metalearn' has no attribute {name!r}")
+    import importlib
 
-        return load
-    raise AttributeError(f"module 'metalearn' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"metalearn.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -85,6 +85,10 @@ class Algorithm:
     recompute: bool | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, MetaModel):
+            raise UserError(
+                f"model={type(self.model).__name__}: must be a metalearn.models.base.MetaModel, with a head"
+            )
         for name, least in (("meta_batch", 1), ("inner_steps", 0), ("inner_steps_test", 0), ("chunk", 1)):
             value = getattr(self, name)
             if value is not None and value < least:

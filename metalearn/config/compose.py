@@ -22,6 +22,29 @@ def compose(*overrides: str) -> dict[str, Any]:
         return plain(compose("config", overrides=list(overrides)))
 
 
+def choice(group: str, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Compose `conf/config.yaml` with one choice of a group, and replace some of its values.
+
+    Args:
+        group: such as `data`.
+        name: of a file in the group's folder.
+        settings: values by name; dotted names are not divided.
+
+    Returns:
+        That group as plain values, and the top-level settings that are not groups.
+    """
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=[f"{group}={name}"])
+    OmegaConf.set_struct(config, False)
+    for key, value in settings.items():
+        config[group][key] = value
+    top = [str(key) for key, value in config.items_ex(resolve=False) if not OmegaConf.is_config(value)]
+    return {key: config[key] for key in top if not OmegaConf.is_missing(config, key)} | {group: plain(config[group])}
+
+
 def plain(config: Any) -> dict[str, Any]:
     """Resolve a composed configuration to plain values.
 
