@@ -117,3 +117,10 @@ def stopped(tmp_path, monkeypatch, no_pictures):
 
     stop(tmp_path / "run", monkeypatch)
     return tmp_path / "run"
+
+
+def refused(done, message, status=2):
+    """Check that a command ended in one line that says this, with this exit status."""
+    assert done.returncode == status, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("metalearn: ") and message in lines[0], done.stderr

@@ -141,6 +141,14 @@ def test_a_configuration_from_a_file_calls_nothing(where, attack, tmp_path, no_p
     assert not marker.exists() and name not in sys.modules
 
 
+def test_a_configuration_from_a_file_downloads_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("metalearn.data.omniglot.fetch", lambda folder: pytest.fail("downloads"))
+    node = config("data=omniglot")["data"] | {"root": str(tmp_path / "somewhere"), "download": True}
+    with trust.limit(), pytest.raises(UserError, match="Omniglot is not under"):
+        build(node, "data", Dataset)
+    assert not (tmp_path / "somewhere").exists()
+
+
 WORDS = [
     "data._target_=subprocess.getoutput",
     "hydra.callbacks.x._target_={}.Mine",
