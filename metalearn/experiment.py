@@ -1,12 +1,17 @@
 """One experiment from a resolved configuration: prepare, meta-train under control, test once, record."""
 
+import copy
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from metalearn import checkpoint, controls, outcome, parallel, resume, trust
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from metalearn import checkpoint, controls, memory, outcome, parallel, resume, trust
 from metalearn.algorithms.base import Algorithm, Meta, MetaStep
 from metalearn.build import build, call
 from metalearn.captured import Captured
@@ -24,7 +29,7 @@ from metalearn.record import Disk, Record, write_result
 from metalearn.recording import summary
 from metalearn.settings import Control, Evaluation, Settings
 from metalearn.signals import Signals, Stopped
-from metalearn.spec import algorithm_of, spec_of
+from metalearn.spec import algorithm_of, shapes, spec_of
 from metalearn.trackers.base import Identity, Shielded, Tracker
 from metalearn.train import LAST, Training
 
@@ -131,11 +136,25 @@ class Experiment:
         """The algorithm at its beginning, and the classes that it learns from."""
         source = self._source(part)
         spec = spec_of(self.config, self.settings, self.dataset, source.labels, self.name)
+        count = sum(math.prod(shape) for shape in (shapes(spec) or {}).values())
+        memory.require(16 * count, f"model: {count:,} parameters")  # weights, gradients, two moments
         algorithm = algorithm_of(spec)
         algorithm.check(source)
+        self._require_memory(algorithm, source)
         meta = {name: value.to(self.device) for name, value in algorithm.init().items()}
         outer = call(Outer, self.config["outer"], "outer", meta=meta, steps=self.settings.steps)
         return Phase(part, spec, algorithm, source, outer, Captured(algorithm) if self.settings.cuda_graph else None)
+
+    def _require_memory(self, algorithm: Algorithm, source: Source) -> None:
+        """Refuse tasks and meta-batches that memory cannot hold."""
+        settings = self.settings
+        task = 4 * settings.way * (settings.shot + settings.query) * math.prod(self.dataset.shape)
+        memory.require(task, f"way={settings.way} shot={settings.shot} query={settings.query}")
+        one = copy.copy(algorithm)
+        one.meta_batch = 1
+        parts = [part for part in tree_leaves(one.draw(source, 0, self.device)) if isinstance(part, Tensor)]
+        batch = algorithm.meta_batch * sum(part.numel() * part.element_size() for part in parts)
+        memory.require(batch, f"algo.meta_batch={algorithm.meta_batch}")
 
     def gradient(self, meta: Meta, step: int) -> MetaStep:
         """The meta-gradient of a meta-step of the present phase, all processes together."""

@@ -32,12 +32,17 @@ class Optimizer(Protocol):
         """New weights and new state; `state` is None at the first step."""
 
 
+def _check_rate(lr: float) -> None:
+    """Raise ValueError unless a learning rate is above 0 and a number in single precision."""
+    if not 0 < lr <= torch.finfo(torch.float32).max:
+        raise ValueError(f"lr={lr}: must be above 0, and a number in single precision")
+
+
 class SGD:
     """w - lr g, with optional momentum: v <- momentum v + g, w - lr v (as torch.optim.SGD)."""
 
     def __init__(self, *, lr: float, momentum: float = 0.0):
-        if lr <= 0:
-            raise ValueError(f"lr={lr}: must be above 0")
+        _check_rate(lr)
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum={momentum}: must be at least 0 and below 1")
         self.lr, self.momentum = lr, momentum
@@ -54,10 +59,11 @@ class Adam:
     """Adam (Kingma & Ba, ICLR 2015, algorithm 1); Reptile's inner optimiser with betas=[0, 0.999]."""
 
     def __init__(self, *, lr: float, betas: list[float] = [0.9, 0.999], eps: float = 1e-8):  # noqa: B006
-        if lr <= 0:
-            raise ValueError(f"lr={lr}: must be above 0")
+        _check_rate(lr)
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas={list(betas)}: must be two numbers, at least 0 and below 1")
+        if not 0 < eps < math.inf:  # at 0, a weight whose gradient is 0 would become NaN
+            raise ValueError(f"eps={eps}: must be above 0")
         self.lr, self.betas, self.eps = lr, betas, eps
 
     def update(self, weights: list[Tensor], grads: list[Tensor], state: Any) -> tuple[list[Tensor], Any]:

@@ -38,15 +38,15 @@ class Outer:
         self.parameters = {name: p.requires_grad_() for name, p in trained(meta).items()}
         settings = {key: value for key, value in optimizer.items() if key != "name"}
         kind = getattr(torch.optim, str(optimizer.get("name")), None)
-        if kind is None:
+        if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
             raise UserError(f"outer.optimizer.name={optimizer.get('name')}: not an optimiser of torch.optim")
         try:
             self.optimizer = kind(list(self.parameters.values()), **settings)
             trial = torch.zeros(2, 2, requires_grad=True)  # some need a closure, or sparse gradients
             trial.grad = torch.ones(2, 2)
             kind([trial], **settings).step()
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"outer.optimizer: {error}") from error
+        except (TypeError, ValueError, RuntimeError, AssertionError, OverflowError) as error:
+            raise UserError(f"outer.optimizer: {' '.join(str(error).split())}") from error
         self._base = float(self.optimizer.param_groups[0]["lr"])
         self._set_lr()
 

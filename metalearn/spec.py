@@ -114,7 +114,9 @@ def shapes(spec: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
     try:
         with torch.device("meta"):
             return {name: tuple(value.shape) for name, value in algorithm_of(spec).init().items()}
-    except (NotImplementedError, RuntimeError):
+    except (NotImplementedError, RuntimeError) as error:
+        if "overflow" in str(error).lower():
+            raise UserError("model: more parameters than any machine can hold") from error
         if trust.limited():
             raise
         return None

@@ -105,7 +105,7 @@ def safe_word(word: Any) -> bool:
     root = re.split(r"[./]", name)[0]
     if root in ("hydra", "trust"):
         return False
-    if "." not in name and ".." in value:  # the choice of a group: a path of a file
+    if "." not in name and (".." in value or "${" in value):  # the choice of a group: a path of a file
         return False
     return "${" not in re.sub(r"\$\{[\w.]+\}", "", value)
 

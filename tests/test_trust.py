@@ -159,6 +159,7 @@ WORDS = [
     "hydra.searchpath=[file://evil]",
     "hydra.job.env_set.LD_PRELOAD=evil.so",
     "model=../../evil",
+    "model=${{tracker.group}}",
     "+algo@hydra.callbacks=evil",
     "+model/../../evil=x",
     "--config-dir=evil",
@@ -191,7 +192,7 @@ def test_words_from_a_file_reach_hydra_only_as_settings(typed, attack, tmp_path)
 
 
 def test_ordinary_words_need_no_trust():
-    for word in ("way=5", "+control.cycle.Patience.n=5", "~tracker", "experiment=omniglot/maml_5w1s", "way=${shot}",
+    for word in ("way=5", "+control.cycle.Patience.n=5", "~tracker", "experiment=omniglot/maml_5w1s", "eval.query=${query}",
                  "data.root=../data", "algo.inner_optimizer={name: SGD, lr: 0.1}", "++outer.optimizer.weight-decay=1"):  # fmt: skip
         assert trust.safe_word(word), word
 

@@ -45,6 +45,8 @@ def load(
     for name, value, least in (("size", size, 1), ("fewest", fewest, 2)):
         if value < least:
             raise ValueError(f"{name}={value}: must be at least {least}")
+    if size > 2048:
+        raise ValueError(f"size={size}: must be at most 2048, the edge of an image in pixels")
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise NotFound(f"data.root={root}: no such folder; it must hold one folder of images for each class")
