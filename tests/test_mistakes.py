@@ -12,6 +12,7 @@ import pytest
 
 from metalearn import controls
 from tests.conftest import ROOT, refused
+from tests.made import picture
 from tests.test_cli import choices
 
 
@@ -129,6 +130,8 @@ MISTAKES = {
     "algo.inner_optimizer.name=Adam +algo.inner_optimizer.eps=-1": "eps=-1: must be above 0",
     "algo.inner_optimizer.name=Adam +algo.inner_optimizer.eps=0": "eps=0: must be above 0",
     "outer.optimizer.name=lr_scheduler": "not an optimiser of torch.optim",
+    "data=sinusoid way=5": "way=5: a regression task has no classes; set way=1",
+    "algo=pretrain algo.inner_steps=5": "inner_steps=5: must be 0",
     "trust=maybe": "must be true or false",
     "allow_changes=perhaps": "must be true or false",
 }
@@ -139,6 +142,15 @@ def test_a_wrong_command_line(words, typed, tmp_path):
     base = () if words.startswith("data=") else ("data=glyphs", "data.classes=[20,8,8]", "eval.test_tasks=2")
     refused(typed(*base, *words.split()), MISTAKES[words])
     assert not list(tmp_path.rglob("metrics.csv"))
+
+
+def test_batch_norm_over_a_single_value(typed, tmp_path):
+    for name in "abcdefgh":
+        for number in range(6):
+            picture(tmp_path / "images" / name / f"{number}.png")
+    done = typed("data=folder", "data.root=images", "data.size=16", "data.split=[0.4,0.3,0.3]", "way=2", "algo=reptile",
+                 "algo.inner_batch=1", "algo.train_shot=2", "eval.query=2", "algo.engine=vmap", "steps=1")  # fmt: skip
+    refused(done, "batch norm: one value in each of 64 channels has no variance")
 
 
 def test_a_wrong_folder_to_compare(tmp_path):

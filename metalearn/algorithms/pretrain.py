@@ -29,6 +29,13 @@ class Pretrain(Algorithm):
 
     finetune: Literal["head", "all"]
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.inner_steps:
+            raise ValueError(
+                f"inner_steps={self.inner_steps}: must be 0, training has no inner loop; see inner_steps_test"
+            )
+
     def init(self) -> Meta:
         """The model's weights; for classification with a head at zero and a classifier over all training classes."""
         meta = super().init()

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from metalearn.data import Dataset, Split, counter
 from metalearn.data.tasks import Examples, TaskBatch
+from metalearn.errors import UserError
 
 
 def load(*, amplitude: list[float], phase: list[float], domain: list[float]) -> Dataset:
@@ -33,7 +34,9 @@ class SinusoidTasks:
         self._amplitude, self._phase, self._domain = amplitude, phase, domain
 
     def check(self, way: int, shot: int, query: int) -> None:
-        """Any number of points can be had."""
+        """Raise UserError for more than one way; any number of points can be had."""
+        if way != 1:
+            raise UserError(f"way={way}: a regression task has no classes; set way=1")
 
     def tasks(self, ids: Tensor, way: int, shot: int, query: int) -> TaskBatch:
         """Sinusoids `ids` (int64 [T]): x float [T, K, 1] and [T, Q, 1], y likewise; there is no way."""

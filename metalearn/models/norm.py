@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metalearn.errors import UserError
+
 NormMode = Literal["transductive", "support", "per_step"]
 EPS = 1e-5  # added to variances, PyTorch's default
 MOMENTUM = 0.1  # of the running averages, PyTorch's default
@@ -57,6 +59,11 @@ class BatchNorm(nn.Module):
 def normalise(x: Tensor, weight: Tensor, bias: Tensor, norm: Pass, eps: float) -> Tensor:
     """Batch norm over x [B, C, H, W] as `norm` says; weight and bias [C]."""
     if norm.plain:
+        if x.numel() == x.shape[1]:
+            raise UserError(
+                f"batch norm: one value in each of {x.shape[1]} channels has no variance: raise shot=, query= or "
+                "algo.inner_batch=, or use larger images"
+            )
         return F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
     if norm.running is not None:
         mean, variance = norm.running[norm.layer]
