@@ -3,6 +3,7 @@
 import operator
 import re
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from metalearn.controls.base import Control
 from metalearn.controls.stop import at_least_one
 from metalearn.errors import UserError
 from metalearn.iteration import Failed, Iteration, Stop
+from metalearn.signals import Stopped
 
 
 @dataclass(kw_only=True)
@@ -98,7 +100,7 @@ class Info(Control):
 
     def apply(self, run: Iteration) -> None:
         """Once a cycle."""
-        value = self._value(run) if self._value else value_of(self.f, run)
+        value = call_own(self.f, self._value, run) if self._value else value_of(self.f, run)
         say(f"step {run.step}: {self.f} {value}" if self._value is None else f"step {run.step}: {value}")
 
 
@@ -156,7 +158,7 @@ class Callback(Control):
 
     def apply(self, run: Iteration) -> str | None:
         """Once a cycle."""
-        stop = self._function(self.argument(run))
+        stop = call_own(self.f, self._function, self.argument(run))
         return f"{self.f} returned True" if self.stop_if_true and stop is True else None
 
     def argument(self, run: Iteration) -> Any:
@@ -214,7 +216,7 @@ def predicate(text: str) -> tuple[str | None, Callable[[Iteration], bool]]:
         if not re.fullmatch(r"\w+(\.\w+)+", text):
             raise ValueError(f"predicate={text}: must be a comparison such as 'grad_norm > 100', or package.function")
         holds_for = function(text, "predicate")
-        return None, lambda run: bool(holds_for(run))
+        return None, lambda run: bool(call_own(text, holds_for, run))
     name, compare, number = found[1], _COMPARE[found[2]], float(found[3])
 
     def holds(run: Iteration) -> bool:
@@ -231,6 +233,22 @@ def function(path: str, setting: str = "f") -> Callable[..., Any]:
     except UserError as error:
         raise ValueError(str(error)) from error  # the caller knows the full name of the setting
     return found
+
+
+def call_own(path: str, f: Callable[..., Any], argument: Any) -> Any:
+    """Call a function of the user; where it raises, end the run with one line that names the place in its code.
+
+    Raises:
+        Failed: the function raised. The run is saved and can be resumed once the function is mended.
+    """
+    try:
+        return f(argument)
+    except (UserError, Failed, Stopped):
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        text = " ".join(str(error).split())
+        raise Failed(f"{path} raised {type(error).__name__}: {text} ({last.filename}:{last.lineno})") from error
 
 
 def value_of(name: str, run: Iteration) -> float | None:
