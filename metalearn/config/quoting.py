@@ -6,7 +6,7 @@ import os
 def quoted_words(words: list[str]) -> list[str]:
     """Quote each value that Hydra's grammar rejects and that is not meant as a list, a mapping or a quoted text.
 
-    `data.root=~/naïve [1]` becomes `data.root='/home/me/naïve [1]'`. In a sweep, a value with commas stays as it is.
+    `data.root=~/naïve [1]` becomes a quoted path below the home folder. In a sweep, a value with commas stays as it is.
     """
     sweep = bool({"-m", "--multirun"} & set(words))
     return [_quoted(word, sweep) for word in words]

@@ -1,0 +1,76 @@
+"""Values and functions that controls name: `grad_norm`, `grad_norm > 100`, `mypackage.function`."""
+
+import operator
+import re
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from metalearn.build import locate
+from metalearn.errors import UserError
+from metalearn.iteration import Failed, Iteration
+from metalearn.signals import Stopped
+
+_COMPARE = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+def predicate(text: str) -> tuple[str | None, Callable[[Iteration], bool]]:
+    """`NAME < NUMBER` as the name and a function of the iteration; or a dotted path, without a name."""
+    found = re.fullmatch(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*", text)
+    if not found:
+        if not re.fullmatch(r"\w+(\.\w+)+", text):
+            raise ValueError(f"predicate={text}: must be a comparison such as 'grad_norm > 100', or package.function")
+        holds_for = function(text, "predicate")
+        return None, lambda run: bool(call_own(text, holds_for, run))
+    name, compare, number = found[1], _COMPARE[found[2]], float(found[3])
+
+    def holds(run: Iteration) -> bool:
+        value = value_of(name, run)
+        return value is not None and bool(compare(value, number))
+
+    return name, holds
+
+
+def function(path: str, setting: str = "f") -> Callable[..., Any]:
+    """Import the function that a dotted path names."""
+    try:
+        found: Callable[..., Any] = locate(path, setting, None)
+    except UserError as error:
+        raise ValueError(str(error)) from error  # the caller knows the full name of the setting
+    return found
+
+
+def call_own(path: str, f: Callable[..., Any], argument: Any) -> Any:
+    """Call a function of the user; where it raises, end the run with one line that names the place in its code.
+
+    Raises:
+        Failed: the function raised. The run is saved and can be resumed once the function is mended.
+    """
+    try:
+        return f(argument)
+    except (UserError, Failed, Stopped):
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        text = " ".join(str(error).split())
+        raise Failed(f"{path} raised {type(error).__name__}: {text} ({last.filename}:{last.lineno})") from error
+
+
+def value_of(name: str, run: Iteration) -> float | None:
+    """A value by its name; None where it was not recorded at this step."""
+    own = {"step": run.step, "loss": run.loss, "seconds": run.seconds, "cycles": len(run.cycles)}
+    return own[name] if name in own else run.model.values.get(name)
+
+
+def known(name: str, run: Iteration, where: str) -> None:
+    """UserError where there will never be a value of this name."""
+    names = ["loss", "seconds", "cycles", *run.model.names]
+    if name not in names:
+        raise UserError(f"{where}: no value {name}; there are {', '.join(dict.fromkeys(names))}")
