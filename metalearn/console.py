@@ -1,11 +1,10 @@
-"""What a person sees in the terminal: plain lines, warnings, a progress bar, a table."""
+"""Lines, warnings and tables in the terminal."""
 
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,47 +50,18 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         type(console())(highlight=False, width=max(console().width, 200)).print(grid)
 
 
-class Progress:
-    """A progress bar with loss, score and tasks per second; in a log file, one line at each evaluation instead."""
-
-    def __init__(self, steps: int):
-        from rich import progress
-
-        self._steps = steps
-        self._bar = progress.Progress(
-            progress.BarColumn(bar_width=12),  # with the values beside it, all fits into 80 columns
-            progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[shown]}"),
-            progress.TimeRemainingColumn(),
-            console=console(),
-            transient=True,
-            disable=not console().is_terminal,
-        )
-        self._task = self._bar.add_task("", total=steps, shown="")
-
-    def __enter__(self) -> "Progress":
-        self._bar.start()
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bar.stop()
-
-    def update(self, step: int, row: dict[str, float]) -> None:
-        """Show the values of a log row."""
-        with contextlib.suppress(OSError):
-            self._bar.update(self._task, completed=step, shown=_spell(row))
-
-    def evaluated(self, step: int, row: dict[str, float]) -> None:
-        """Leave a line behind with the validation score."""
-        say(f"step {step}/{self._steps}  {_spell(row)}  validation {_score(row)}")
-
-
-def _spell(row: dict[str, float]) -> str:
+def values_in_words(row: Mapping[str, float]) -> str:
+    """The last training values: loss, accuracy and rate."""
     score = f"  accuracy {row['train_accuracy']:.1%}" if "train_accuracy" in row else ""
     return f"loss {row['train_loss']:.4f}{score}  {row['tasks_per_second']:.0f} tasks/s"
 
 
-def _score(row: dict[str, float]) -> str:
+def evaluated(step: int, steps: int, row: Mapping[str, float]) -> None:
+    """Print the training values and the validation score of a meta-step."""
+    say(f"step {step}/{steps}  {values_in_words(row)}  validation {_score(row)}")
+
+
+def _score(row: Mapping[str, float]) -> str:
     name, spell = ("accuracy", percent) if "val_accuracy" in row else ("mse", decimal)
     return f"{name} {spell(row[f'val_{name}'], row['val_ci95'])}"
 

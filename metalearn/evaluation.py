@@ -9,11 +9,12 @@ from torch import Tensor
 
 from metalearn.algorithms.base import Adapted, Algorithm, Meta
 from metalearn.data.tasks import Source, TaskBatch
+from metalearn.intervals import interval
 
 
 @dataclass(frozen=True)
 class Score:
-    """Mean over tasks with its 95% confidence interval (normal approximation, half-width)."""
+    """Mean over tasks with its 95% confidence interval (Student's t, half-width)."""
 
     mean: float
     ci95: float
@@ -22,25 +23,44 @@ class Score:
     loss: float = math.nan  # mean query loss
     changes: dict[str, float] = field(default_factory=dict)  # how far the inner loop moves each layer: RMS over weights
     confusion: list[list[int]] = field(default_factory=list)  # query images of class (row) taken for class (column)
+    scores: list[float] = field(default_factory=list)  # of each task, by task id
+    nonfinite: int = 0  # tasks with outputs that are not finite
+    curve_ci95: list[float] = field(default_factory=list)  # of each entry of `curve`
+    support: list[float] = field(default_factory=list)  # of each task, with support statistics, where asked for
 
 
-def evaluate(algorithm: Algorithm, meta: Meta, source: Source, *, tasks: int, way: int, shot: int, query: int,
-             device: str, curve: bool = False, between: Callable[[], None] = lambda: None) -> Score:  # fmt: skip
+def evaluate(
+    algorithm: Algorithm,
+    meta: Meta,
+    source: Source,
+    *,
+    tasks: int,
+    way: int,
+    shot: int,
+    query: int,
+    device: str,
+    curve: bool = False,
+    support: bool = False,
+    watch: Callable[[int], None] = lambda done: None,
+) -> Score:
     """Adapt to `tasks` tasks and score their query sets: accuracy, or mean squared error.
+
+    A task whose outputs are not finite has accuracy 0, and counts as one of `nonfinite`.
 
     Args:
         tasks: how many; always tasks 0 .. tasks-1 of the source, so that two learners are compared on the same.
         curve: score after every inner step as well.
-        between: called between two batches of tasks; what it raises ends the evaluation.
+        support: score with batch norm's support statistics as well, as a loaded learner predicts.
+        watch: called before each batch of tasks with the number of tasks done; what it raises ends the evaluation.
     """
     meta = {name: value.detach() for name, value in meta.items()}
-    pieces, losses = [], []  # [T, steps scored], [T]
+    pieces, losses, others, finite = [], [], [], []  # [T, steps scored], then [T] each
     squares: dict[str, list[Tensor]] = {}  # of each layer, by parameter: [T] squared distances from the start
     confusion = torch.zeros(way * way, dtype=torch.int64, device=device)
     probe = source.tasks(torch.zeros(1, dtype=torch.int64, device=device), way, shot, query)
     start = 0
     while start < tasks:
-        between()
+        watch(start)
         size = min(algorithm.tasks_at_once(probe.support_x, probe.query_x), tasks - start)
         try:
             batch = source.tasks(torch.arange(start, start + size, device=device), way, shot, query)
@@ -53,23 +73,34 @@ def evaluate(algorithm: Algorithm, meta: Meta, source: Source, *, tasks: int, wa
         start += size
         with torch.no_grad():
             losses.append(algorithm.task_loss(outputs, batch.query_y))
+            finite.append(outputs.flatten(1).isfinite().all(1))
+            if support:
+                alone = algorithm.predict(adapted, batch.query_x, "support")
+                others.append(algorithm.scores(alone, batch.query_y))
             for name, moved in _distances(adapted, meta).items():
                 squares.setdefault(name, []).append(moved)
             if not algorithm.regression:
                 confusion += torch.bincount((batch.query_y * way + outputs.argmax(-1)).flatten(), minlength=way * way)
         pieces.append(torch.stack(scores, 1))
-    table = torch.cat(pieces).double()
-    spread = table[:, -1].std().item() if tasks > 1 else math.nan
+    table, bounded = torch.cat(pieces).double(), not algorithm.regression
+    intervals = [interval(column, bounded) for column in table.T.tolist()]
     return Score(
-        table[:, -1].mean().item(), 1.96 * spread / math.sqrt(tasks), tasks, table.mean(0).tolist(),
+        table[:, -1].mean().item(),
+        intervals[-1],
+        tasks,
+        table.mean(0).tolist(),
         torch.cat(losses).double().mean().item(),
         {name: torch.cat(moved).double().mean().sqrt().item() for name, moved in squares.items()},
         [] if algorithm.regression else confusion.view(way, way).tolist(),
-    )  # fmt: skip
+        table[:, -1].tolist(),
+        int((~torch.cat(finite)).sum()),
+        intervals,
+        torch.cat(others).double().tolist() if support else [],
+    )
 
 
 def _adapt(algorithm: Algorithm, meta: Meta, batch: TaskBatch, curve: bool) -> tuple[list[Tensor], Tensor, Adapted]:
-    """The scores [T] after each inner step (or the last alone), and outputs and weights after the last."""
+    """Score each task [T] after each inner step (or the last alone); also outputs and weights after the last."""
     last, scores = algorithm.inner_steps_test, []
     for adapted in algorithm.adapt(meta, batch.support_x, batch.support_y):
         if curve or adapted.step == last:
@@ -109,11 +140,11 @@ def _distances(adapted: Adapted, meta: Meta) -> dict[str, Tensor]:
 
 
 def nearest_neighbour(source: Source, *, tasks: int, way: int, shot: int, query: int, device: str,
-                      between: Callable[[], None] = lambda: None) -> float:  # fmt: skip
+                      watch: Callable[[int], None] = lambda done: None) -> float:  # fmt: skip
     """Accuracy of the nearest support image in pixel space (Euclidean) on the same tasks: what learning must beat."""
     right: list[Tensor] = []
     for start in range(0, tasks, 50):
-        between()
+        watch(start)
         ids = torch.arange(start, min(start + 50, tasks), device=device)
         batch: TaskBatch = source.tasks(ids, way, shot, query)
         nearest = torch.cdist(batch.query_x.flatten(2), batch.support_x.flatten(2)).argmin(-1)

@@ -15,7 +15,7 @@ from metalearn import checkpoint, controls, memory, outcome, parallel, resume, t
 from metalearn.algorithms.base import Algorithm, Meta, MetaStep
 from metalearn.build import build, call
 from metalearn.captured import Captured
-from metalearn.console import Progress, say, warn
+from metalearn.console import say, warn
 from metalearn.data import Dataset, Split
 from metalearn.data.splits import digest
 from metalearn.data.tasks import Source
@@ -25,6 +25,7 @@ from metalearn.evaluation import Score, evaluate
 from metalearn.iteration import Failed, Iteration
 from metalearn.outer import Outer
 from metalearn.profile import Profile
+from metalearn.progress import Progress
 from metalearn.record import Disk, Record, write_result
 from metalearn.recording import summary
 from metalearn.settings import Control, Evaluation, Settings
@@ -107,10 +108,12 @@ class Experiment:
         self.tracker = build(config["tracker"], "tracker", Tracker)
         self.dataset = build(config["data"], "data", Dataset)
         self.phase = self.prepare("train")
-        self.validation, self.test = (self._source(part) for part in ("validation", "test"))
-        for source in (self.validation, self.test):
+        self.validation = self._source("validation")
+        self.test = self._source("test") if self.settings.test else None
+        for source in filter(None, (self.validation, self.test)):
             source.check(self.settings.way, self.settings.shot, self.measure.query)
         self.score = "mse" if self.dataset.regression else "accuracy"
+        self.progress = Progress()
         self.training: Training | None = None
         trial = self._training(Record(Path(), Tracker(), self.score, Disk()), lambda: None)
         for retraining in {False, self.control.retrain}:
@@ -191,10 +194,10 @@ class Experiment:
         return {name: control for name, control in made.items() if control.retrains or not retraining}
 
     def _evaluate(self, meta: Meta, check: Callable[[], None]) -> Score:
-        with arithmetic(self.settings.precision, self.device):
-            return evaluate(
-                self.phase.algorithm, meta, self.validation, tasks=self.measure.tasks, between=check, **self.tasks
-            )
+        count = self.measure.tasks
+        with self.progress.counting("validation", count, check) as watch:
+            with arithmetic(self.settings.precision, self.device):
+                return evaluate(self.phase.algorithm, meta, self.validation, tasks=count, watch=watch, **self.tasks)
 
     @property
     def tasks(self) -> dict[str, Any]:
@@ -268,7 +271,7 @@ class Experiment:
                 self.phase = self.prepare("train+validation")
                 self._learn(Record(folder, Tracker(), self.score, disk, "retrain_"), check, content, learned)
             assert self.training is not None
-            result = outcome.test(self, self.training, learned, check)
+            result = outcome.outcome(self, self.training, learned, check)
             check()
             summary.summary(result, folder)  # shown before it is written: a full disk must not lose it
             tracker.finish(result, outcome.pictures(self, self.training, learned, result, folder))
@@ -305,7 +308,8 @@ class Experiment:
             record.start()
         profile = Profile(record.folder, training.limit - training.step) if self.settings.profile else None
         training.stepped = profile.step if profile else training.stepped
-        with Progress(training.limit) as training.progress:
+        training.progress = self.progress
+        with self.progress.training(training.limit, training.step):
             stop = iteration.run()
         if profile:
             profile.close()

@@ -37,7 +37,7 @@ class Iterated(Protocol):
         """The names that `values` may have."""
 
     def train(self, until: int) -> None:
-        """At least one iteration, at most up to `until`; returns as soon as there are new values."""
+        """Take one iteration, or a few, but none beyond `until`: controls look in after each call (`tick`)."""
 
     def measure(self) -> float:
         """The out-of-sample loss at this moment; lower is better."""
@@ -120,7 +120,7 @@ class Iteration:
     # -- what controls use ------------------------------------------------------------------------------------
 
     def train(self, until: int) -> Stop | None:
-        """Train up to an iteration. Between rows of values, controls may look in (`tick`) and stop it."""
+        """Train up to an iteration. After each call of the model's `train`, controls may stop it (`tick`)."""
         until = min(until, self.model.limit)
         while True:
             for name, control in self.controls.items():

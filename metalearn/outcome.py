@@ -1,15 +1,17 @@
-"""What a run ends in: one test, all that result.json says, and the pictures."""
+"""The end of a run: its final test, the content of result.json, and its pictures."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from metalearn.algorithms.base import RATE, trained
-from metalearn.console import say
+from metalearn.algorithms.base import RATE
+from metalearn.console import say, warn
 from metalearn.device import arithmetic
 from metalearn.evaluation import Score, evaluate, nearest_neighbour
+from metalearn.intervals import interval
 from metalearn.record import git_commit
 from metalearn.recording import plots
 from metalearn.train import Training
@@ -18,28 +20,20 @@ if TYPE_CHECKING:
     from metalearn.experiment import Experiment
 
 
-def test(
-    experiment: "Experiment", training: Training, learned: Mapping[str, Any], check: Callable[[], None]
-) -> dict[str, Any]:
-    """Test the learner that was best, or was retrained, once; returns all that result.json says.
+def outcome(experiment: "Experiment", training: Training, learned: Mapping[str, Any],
+            check: Callable[[], None]) -> dict[str, Any]:  # fmt: skip
+    """Test the best learner once, unless `test=false`, and collect the content of result.json.
 
     Args:
         training: the last one.
-        learned: what the first one found.
+        learned: the findings of the first one.
         check: called between batches of tasks.
     """
     settings, measure, dataset = experiment.settings, experiment.measure, experiment.dataset
     algorithm, name, retrained = training.algorithm, experiment.score, experiment.control.retrain
-    assert training.best_meta is not None
     best = Score(**learned["best"])
-    say(f"testing the learner of step {training.best_step} on {measure.test_tasks} tasks")
-    common = {"tasks": measure.test_tasks, "between": check, **experiment.tasks}
-    with arithmetic(settings.precision, experiment.device):
-        test = evaluate(algorithm, training.best_meta, experiment.test, curve=True, **common)
     seconds = learned["seconds"] + (training.trained_seconds if retrained else 0.0)
     steps = learned["steps"] + (training.step if retrained else 0)
-    threads = torch.get_num_threads()
-    cpu = f"CPU, {threads} thread" + "s" * (threads > 1)
     result = {
         "algo": training.spec["name"],
         "data": dataset.name,
@@ -62,19 +56,14 @@ def test(
         "precision": settings.precision,
         "processes": experiment.team.size if experiment.team else 1,
         "device": experiment.device,
-        "device_name": cpu if experiment.device == "cpu" else torch.cuda.get_device_name(experiment.device),
-        "params": sum(p.numel() for p in trained(training.meta).values()),
+        "device_name": device_name(experiment.device),
+        "params": sum(p.numel() for p in algorithm.model.parameters()),
         f"val_{name}": best.mean,
         "val_ci95": best.ci95,
         "val_tasks": best.tasks,
-        f"test_{name}": test.mean,
-        "test_ci95": test.ci95,
-        "test_tasks": test.tasks,
-        "adaptation_curve": test.curve,
     }
-    if not dataset.regression:
-        result["pixel_nearest_neighbour"] = nearest_neighbour(experiment.test, **common)
-        result["confusion"] = test.confusion
+    if settings.test:
+        result |= _tested(experiment, training, check)
     return result | {
         "train_seconds": round(seconds, 1),
         "tasks_per_second": round(steps * algorithm.meta_batch / seconds, 1) if seconds else 0.0,
@@ -83,19 +72,72 @@ def test(
     }
 
 
+def _tested(experiment: "Experiment", training: Training, check: Callable[[], None]) -> dict[str, Any]:
+    """Test the best learner, in the batch-norm mode of training and with support statistics."""
+    algorithm, name, tasks = training.algorithm, experiment.score, experiment.measure.test_tasks
+    source, both = experiment.test, algorithm.norm_mode not in ("none", "support")
+    assert training.best_meta is not None and source is not None
+    say(f"testing the learner of step {training.best_step} on {tasks} tasks")
+    with arithmetic(experiment.settings.precision, experiment.device):
+        with experiment.progress.counting("test", tasks, check) as watch:
+            score = evaluate(algorithm, training.best_meta, source, tasks=tasks, curve=True, support=both, watch=watch,
+                             **experiment.tasks)  # fmt: skip
+    if score.nonfinite:
+        warn(f"{score.nonfinite} of {tasks} test tasks have non-finite outputs")
+    found = score_entries(score, name) | {"adaptation_curve": score.curve, "adaptation_ci95": score.curve_ci95}
+    if name == "accuracy":
+        with experiment.progress.counting("nearest neighbour", tasks, check) as watch:
+            found["pixel_nearest_neighbour"] = nearest_neighbour(source, tasks=tasks, watch=watch, **experiment.tasks)
+        found["confusion"] = score.confusion
+    return found
+
+
+def score_entries(score: Score, name: str) -> dict[str, Any]:
+    """A test score as entries of result.json, in the mode of training and with support statistics.
+
+    Without batch norm, or trained with support statistics, both are the same.
+    """
+    support = score.support or score.scores
+    return {
+        f"test_{name}": score.mean,
+        "test_ci95": score.ci95,
+        f"test_{name}_support": fmean(support),
+        "test_ci95_support": interval(support, bounded=name == "accuracy"),
+        "test_loss": score.loss,
+        "test_tasks": score.tasks,
+        "test_nonfinite_tasks": score.nonfinite,
+        "test_scores": score.scores,
+        "test_scores_support": support,
+    }
+
+
+def device_name(device: str) -> str:
+    """The device as a table shows it."""
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread" + "s" * (threads > 1)
+
+
 def pictures(experiment: "Experiment", training: Training, learned: Mapping[str, Any], result: Mapping[str, Any],
              folder: Path) -> dict[str, Path]:  # fmt: skip
-    """What was learned and how, to look at; arguments as for `test`."""
+    """Draw what was learned; arguments as for `outcome`."""
     assert training.best_meta is not None
-    made = {
-        "curves": plots.curves(learned["record"]["metrics"], result, folder / "curves.png"),
-        "layers": plots.layers(learned["record"]["layers"], result, folder / "layers.png"),
-        "tasks": plots.tasks(
-            training.algorithm, training.best_meta, experiment.test, folder / "tasks.png", **experiment.tasks
-        ),
+    rows, layers = learned["record"]["metrics"], learned["record"]["layers"]
+    draw: dict[str, Callable[[Path], Path]] = {
+        "curves": lambda path: plots.curves(rows, result, path),
+        "layers": lambda path: plots.layers(layers, result, path),
     }
-    if any(row["layer"].startswith(RATE) for row in learned["record"]["layers"]):
-        made["rates"] = plots.rates(learned["record"]["layers"], result, folder / "rates.png")
+    if experiment.test is not None:
+        algorithm, meta, source = training.algorithm, training.best_meta, experiment.test
+        draw["tasks"] = lambda path: plots.tasks(algorithm, meta, source, path, **experiment.tasks)
+    if any(row["layer"].startswith(RATE) for row in layers):
+        draw["rates"] = lambda path: plots.rates(layers, result, path)
     if "confusion" in result:
-        made["confusion"] = plots.confusion(result, folder / "confusion.png")
+        draw["confusion"] = lambda path: plots.confusion(result, path)
+    with experiment.progress.counting("pictures", len(draw)) as report:
+        made: dict[str, Path] = {}
+        for name, picture in draw.items():
+            report(len(made))
+            made[name] = picture(folder / f"{name}.png")
     return made

@@ -42,6 +42,7 @@ class Settings:
     precision: Precision
     cuda_graph: bool
     log_every: int
+    test: bool  # False leaves the test classes alone
     profile: bool
     resume: str | None
     allow_changes: bool

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from metalearn.algorithms.base import Algorithm, Meta, MetaStep
 from metalearn.checkpoint import pack
-from metalearn.console import Progress
+from metalearn.console import evaluated, warn
 from metalearn.errors import UserError
 from metalearn.evaluation import Score, layer_means
 from metalearn.files import write_atomically
 from metalearn.outer import Outer
+from metalearn.progress import Progress
 from metalearn.record import Record
 
 LAST, BEFORE, BEST = "last.pt", "previous.pt", "best.pt"
@@ -64,6 +65,7 @@ class Training:
         self.progress: Progress | None = None
         self._since: list[dict[str, Tensor]] = []  # metrics of the steps since the last row, still on the device
         self._row_seconds = 0.0  # that they took
+        self._lr = self.outer.lr  # of the last step
         self._spent, self._session = 0.0, time.monotonic()
 
     # -- the model that controls see (metalearn.iteration.Iterated) -------------------------------------------
@@ -88,23 +90,24 @@ class Training:
         return [row["train_loss"] for row in self.record.rows if row["step"] > after and "train_loss" in row]
 
     def train(self, until: int) -> None:
-        """Train up to the next row: at a multiple of log_every, or at `until`."""
-        until = min(until, self.limit, (self.step // self.log_every + 1) * self.log_every)
+        """Take one meta-step. Record a row at multiples of log_every, and at `until`."""
+        self.check()
         started = time.perf_counter()
-        try:
-            while self.step < until:
-                self.check()
-                result = self.gradient(self.meta, self.step)
-                norms = self.outer.step(result)
-                self.step += 1
-                self.stepped()
-                self._since.append({**result.metrics, **norms})
-        finally:
-            if self.device != "cpu":  # once a row: what has been asked of the device is part of the time
-                torch.cuda.synchronize(self.device)
-            self.trained_seconds += (elapsed := time.perf_counter() - started)
-            self._row_seconds += elapsed
-        self._log()
+        self._lr = self.outer.lr
+        result = self.gradient(self.meta, self.step)
+        norms = self.outer.step(result)
+        self.step += 1
+        self.stepped()
+        self._since.append({**result.metrics, **norms})
+        row = self.step == min(until, self.limit) or self.step % self.log_every == 0
+        if row and self.device != "cpu":  # wait once a row: what was queued on the device is part of its time
+            torch.cuda.synchronize(self.device)
+        self.trained_seconds += (elapsed := time.perf_counter() - started)
+        self._row_seconds += elapsed
+        if row:
+            self._log()
+        if self.progress:
+            self.progress.step(self.step)
 
     def measure(self) -> float:
         """The validation loss that controls go by: 1 - accuracy, or the mean squared error."""
@@ -112,18 +115,22 @@ class Training:
         if self.measured == self.step:  # again, after a resumption with other controls
             return self._loss
         score = self.validate(self.meta)
-        self.measured, self._loss = self.step, score.mean if self.algorithm.regression else 1 - score.mean
+        loss = score.mean if self.algorithm.regression else 1 - score.mean
+        # Outputs that are not finite have a score of 0, but a loss that no control may take for a number
+        self.measured, self._loss = self.step, loss if math.isfinite(score.loss) else math.nan
+        if score.nonfinite:
+            warn(f"step {self.step}: {score.nonfinite} of {score.tasks} validation tasks have non-finite outputs")
         values = {f"val_{self.score_name}": score.mean, "val_ci95": score.ci95, "val_loss": score.loss}
         self.record.log(self.step, values)
         self.record.log_layers(self.step, layer_means(self.meta), score.changes)
         sign = -1 if self.algorithm.regression else 1
         better = self.best_step < 0 or sign * score.mean > sign * self.best.mean
-        if better and math.isfinite(score.mean) and not self.invalid:
+        if better and math.isfinite(self._loss) and not self.invalid:
             self.best, self.best_step = score, self.step
             self.best_meta = self._copy()
             self.save(BEST)
         if self.progress and "train_loss" in self.values:
-            self.progress.evaluated(self.step, dict(self.values))
+            evaluated(self.step, self.limit, self.values)
         return self._loss
 
     def learner(self) -> Any:
@@ -173,6 +180,7 @@ class Training:
             "since": self._stacked(),
             "record": self.record.state(),
             "row_seconds": self._row_seconds,
+            "lr": self._lr,
             "trained_seconds": self.trained_seconds,
             "seconds": self.seconds,
             "random": _random_state(self.device),
@@ -193,7 +201,7 @@ class Training:
         self.trained_seconds, self._spent, self._row_seconds = (
             state[name] for name in ("trained_seconds", "seconds", "row_seconds")
         )
-        self._session = time.monotonic()
+        self._session, self._lr = time.monotonic(), state["lr"]
         if self.best_meta is not None:
             self.save(BEST)  # it may be of a later step, which is still to come
         _set_random_state(state["random"], self.device)
@@ -204,13 +212,13 @@ class Training:
         self._find_invalid(stacked)
         row = {f"train_{n}": v.mean().item() for n, v in stacked.items() if not n.endswith("_norm")}
         row["grad_norm"] = stacked["grad_norm"].mean().item()
-        row["lr"] = self.outer.lr
+        row["lr"] = self._lr
         row["tasks_per_second"] = len(self._since) * self.algorithm.meta_batch / self._row_seconds
         row["train_seconds"] = self.trained_seconds
         self._since, self._row_seconds = [], 0.0
         self.record.log(self.step, row)
         if self.progress:
-            self.progress.update(self.step, row)
+            self.progress.values(row)
 
     def _stacked(self) -> dict[str, Tensor]:
         """The metrics of the steps since the last row, each [steps]."""
@@ -230,7 +238,9 @@ class Training:
             self.invalid = f"{kinds[name]} of meta-step {first + at} is {'NaN' if math.isnan(value) else 'infinite'}"
 
     def close(self) -> None:
-        """After the last step: measure a learner that was not, and save everything."""
+        """After the last step: record what is left, measure a learner that was not, and save everything."""
+        if self._since:  # a control stopped between two rows
+            self._log()
         if self.validate is None and not self.invalid:
             self.best_step = self.step
             self.best_meta = self._copy()

@@ -319,8 +319,10 @@ class Algorithm:
         return each.view(y.shape).mean(1)
 
     def scores(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """What is reported for each task [T]: accuracy, or mean squared error."""
-        return self.task_loss(outputs, y) if self.regression else (outputs.argmax(-1) == y).float().mean(1)
+        """The reported score of each task [T]: mean squared error, or accuracy, 0 where an output is not finite."""
+        if self.regression:
+            return self.task_loss(outputs, y)
+        return (outputs.argmax(-1) == y).float().mean(1) * outputs.flatten(1).isfinite().all(1)
 
     def metrics(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Query loss and score, summed over tasks."""

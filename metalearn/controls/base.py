@@ -23,7 +23,7 @@ class Control:
         return None
 
     def tick(self, run: Iteration) -> str | None:
-        """Now and then in a long `Step`, at every new row of values: for what must not wait for the cycle's end."""
+        """Look in after each iteration of a `Step`, for what must not wait for the cycle's end; keep it cheap."""
         return None
 
     def check(self, run: Iteration, name: str) -> None:

@@ -30,10 +30,11 @@ def curves(rows: Sequence[Mapping[str, float]], result: Mapping[str, Any], path:
         middle.plot(steps, [row[f"train_{name}"] for row in rows], label="training classes", **grey)
     bars = {"yerr": [row["val_ci95"] for row in held], "marker": "o", "capsize": 3}
     middle.errorbar([row["step"] for row in held], [row[f"val_{name}"] for row in held], label="validation", **bars)
-    middle.axhline(result[f"test_{name}"], color=RIGHT, linestyle="--", label=f"test {spelled(result, 'test')}")
+    if f"test_{name}" in result:
+        middle.axhline(result[f"test_{name}"], color=RIGHT, linestyle="--", label=f"test {spelled(result, 'test')}")
     middle.set(title=f"{name} after adaptation", xlabel="meta-step", ylabel=name)
     middle.legend()
-    curve = result["adaptation_curve"]
+    curve = result.get("adaptation_curve", [])
     right.plot(range(len(curve)), curve, marker="o", color=RIGHT)
     right.set(title="adaptation on test tasks", xlabel="inner step", ylabel=name)
     right.xaxis.get_major_locator().set_params(integer=True)

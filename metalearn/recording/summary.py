@@ -26,27 +26,25 @@ def norm_words(mode: str) -> str:
 
 def score_of(result: Mapping[str, Any]) -> str:
     """The name of what was measured: accuracy or mse."""
-    return "mse" if "test_mse" in result else "accuracy"
+    return "mse" if "val_mse" in result else "accuracy"
 
 
-def spelled(result: Mapping[str, Any], part: str) -> str:
-    """The validation or test score with its interval."""
+def spelled(result: Mapping[str, Any], part: str, mode: str = "") -> str:
+    """The validation or test score with its interval.
+
+    Args:
+        part: `val` or `test`.
+        mode: `_support` for the score with support statistics.
+    """
     name = score_of(result)
     spell = console.percent if name == "accuracy" else console.decimal
-    return spell(result[f"{part}_{name}"], result[f"{part}_ci95"])
+    return spell(result[f"{part}_{name}{mode}"], result[f"{part}_ci95{mode}"])
 
 
 def summary(result: Mapping[str, Any], folder: Path) -> None:
     """The short table at the end of a run."""
-    curve = result["adaptation_curve"]
-    shown = curve if len(curve) <= 6 else [*curve[:4], curve[-1]]
-    steps = [*range(4), len(curve) - 1] if len(curve) > 6 else range(len(curve))
-    value = "{:.1%}" if score_of(result) == "accuracy" else "{:.3f}"
-    rows = [
-        [f"test {score_of(result)} ({result['test_tasks']} tasks, 95%)", spelled(result, "test")],
-        [f"validation ({result['val_tasks']} tasks, step {result['best_step']})", spelled(result, "val")],
-        ["test after inner steps " + ", ".join(map(str, steps)), "  ".join(value.format(v) for v in shown)],
-    ]
+    rows = _tested(result) if "test_tasks" in result else [["test", "left out (test=false)"]]
+    rows.insert(0, [f"validation ({result['val_tasks']} tasks, step {result['best_step']})", spelled(result, "val")])
     if "pixel_nearest_neighbour" in result:
         rows.append(["nearest neighbour on pixels, same tasks", f"{result['pixel_nearest_neighbour']:.1%}"])
     if result["retrained"]:
@@ -59,3 +57,21 @@ def summary(result: Mapping[str, Any], folder: Path) -> None:
         ["record", str(folder)],
     ]
     console.table(f"{result['algo']} on {result['data']}", ["", ""], rows)
+
+
+def _tested(result: Mapping[str, Any]) -> list[list[str]]:
+    """The rows of the test."""
+    curve, name = result["adaptation_curve"], score_of(result)
+    shown = curve if len(curve) <= 6 else [*curve[:4], curve[-1]]
+    steps = [*range(4), len(curve) - 1] if len(curve) > 6 else range(len(curve))
+    value = "{:.1%}" if name == "accuracy" else "{:.3f}"
+    mode = "" if result["norm_mode"] == "none" else f", {result['norm_mode']}"
+    rows = [[f"test {name} ({result['test_tasks']} tasks, 95%{mode})", spelled(result, "test")]]
+    if result["norm_mode"] not in ("none", "support"):
+        rows.append(["the same tasks with support statistics", spelled(result, "test", "_support")])
+    if result["test_nonfinite_tasks"]:
+        rows.append(["test tasks with non-finite outputs", str(result["test_nonfinite_tasks"])])
+    return [
+        *rows,
+        ["test after inner steps " + ", ".join(map(str, steps)), "  ".join(value.format(v) for v in shown)],
+    ]

@@ -29,7 +29,7 @@ class TensorBoard(Tracker):
         import numpy as np
         from PIL import Image
 
-        for step, value in enumerate(result["adaptation_curve"]):
+        for step, value in enumerate(result.get("adaptation_curve", [])):
             self.writer.add_scalar("test/adaptation_curve", value, step)
         for name, path in pictures.items():
             self.writer.add_image(name, np.asarray(Image.open(path).convert("RGB")), dataformats="HWC")

@@ -62,7 +62,9 @@ class WandB(Tracker):
 
     def finish(self, result: dict[str, Any], pictures: dict[str, Path]) -> None:
         """The adaptation curve as a line plot, the pictures, and result.json as the summary."""
-        curve = self.wandb.Table(["inner step", "test"], [[i, v] for i, v in enumerate(result["adaptation_curve"])])
+        curve = self.wandb.Table(
+            ["inner step", "test"], [[i, v] for i, v in enumerate(result.get("adaptation_curve", []))]
+        )
         plot = self.wandb.plot.line(curve, "inner step", "test", title="adaptation curve")
         images = {name: self.wandb.Image(str(path)) for name, path in pictures.items()}
         self.run.log({"adaptation_curve": plot, **images})
