@@ -72,7 +72,7 @@ def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
                   meta={"w": torch.zeros(1)}, steps=6)  # fmt: skip
     scores = iter([0.5, 0.9, 0.7])  # after steps 2, 4 and 6
     record = Record(tmp_path, Tracker(), "mse" if regression else "accuracy", Disk())
-    training = Training(algorithm=algo, outer=outer, gradient=algo.meta_gradient, validate=lambda meta: Score(next(scores), 0.0, 1, []),
+    training = Training(algorithm=algo, outer=outer, gradient=algo.meta_gradient, validate=lambda meta: Score(next(scores), 0.0, 1, [], 1.0),
                         record=record, spec={}, device="cpu", limit=6, log_every=1)  # fmt: skip
     Iteration(training, make_all({"Step": {"n": 2}, "Evaluate": {}, "Save": {}})).run()
     assert training.best_step == best and training.best.mean == (0.5 if regression else 0.9)
