@@ -11,13 +11,12 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from metalearn import checkpoint, controls, memory, outcome, parallel, resume, trust
+from metalearn import checkpoint, controls, lock, memory, outcome, parallel, resume, trust
 from metalearn.algorithms.base import Algorithm, Meta, MetaStep
 from metalearn.build import build, call
 from metalearn.captured import Captured
 from metalearn.console import say, warn
 from metalearn.data import Dataset, Split
-from metalearn.data.splits import digest
 from metalearn.data.tasks import Source
 from metalearn.device import arithmetic, keep_memory, resolve
 from metalearn.errors import Unfinished, UserError
@@ -55,8 +54,10 @@ def run_experiment(config: Mapping[str, Any], folder: Path, origin: resume.Origi
 
 def _run(config: Mapping[str, Any], folder: Path, origin: resume.Origin) -> float:
     experiment = Experiment(config, origin.name)
+    if origin.by_default:
+        folder = lock.new_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with resume.alone(folder), Signals() as signals:
+    with lock.hold(folder), Signals() as signals:
         try:
             score = experiment.run(folder, origin, signals.check)
             if origin.group is not None:
@@ -235,17 +236,16 @@ class Experiment:
         Args:
             check: called where the run can be stopped; what it raises stops it.
         """
-        classes = self.dataset.classes
-        data = f"{self.dataset.name}, {digest(classes)[:12]}" if classes else self.dataset.name
+        data = f"{self.dataset.name}, {self.dataset.fingerprint[:16]}"
         config = resume.plain(self.config)
         now = resume.Note(config, origin.words, origin.name, data, secrets.token_hex(4), origin.group)
-        begun, content, result, anew = resume.open_run(folder, now, self.device, self._accept)
+        begun, content, result, anew, changed = resume.open_run(folder, now, self.device, self._accept)
         if result is not None:
             say(f"{folder}: this run is complete")
             summary.summary(result, folder)
             return float(result[f"val_{self.score}"])
         if anew:
-            origin.describe()
+            origin.describe(folder)
         if self.dataset.notice:
             warn(self.dataset.notice)
         say(f"{folder}: {summary.headline(self.settings, self.phase.algorithm, self.dataset, self.device)}")
@@ -259,7 +259,7 @@ class Experiment:
             tracker.start({**self.config, "spec": self.phase.spec}, folder, identity)
             learned = content["state"]["first"] if content else None
             if learned is None:
-                self._learn(record, check, content)
+                self._learn(record, check, content, fresh_scores=resume.changes_scores(changed))
                 learned, content = self._learned(), None
             else:
                 record.start(learned["record"])
@@ -294,8 +294,12 @@ class Experiment:
             raise UserError(f"{why}: the checkpoint's parameters have other names or shapes than this model's")
 
     def _learn(self, record: Record, check: Callable[[], None], content: Mapping[str, Any] | None,
-               learned: Mapping[str, Any] | None = None) -> None:  # fmt: skip
-        """Train the present phase under its controls, from the beginning or from a checkpoint."""
+               learned: Mapping[str, Any] | None = None, fresh_scores: bool = False) -> None:  # fmt: skip
+        """Train the present phase under its controls, from the beginning or from a checkpoint.
+
+        Args:
+            fresh_scores: the validation scores in the checkpoint do not compare with those to come.
+        """
         self.training = training = self._training(record, check, learned)
         iteration = Iteration(training, self._controls(retraining=learned is not None))
         training.extra["iteration"] = iteration.state
@@ -304,6 +308,10 @@ class Experiment:
                 training.restore(content)
                 iteration.restore(content["state"]["iteration"])
                 record.start(content["state"]["record"])
+            if fresh_scores:
+                warn("validation scores from here on do not compare with those before: the best is chosen anew")
+                training.forget_scores()
+                iteration.forget_losses()
         else:
             record.start()
         profile = Profile(record.folder, training.limit - training.step) if self.settings.profile else None

@@ -186,6 +186,11 @@ class Iteration:
 
     # -- resuming ---------------------------------------------------------------------------------------------
 
+    def forget_losses(self) -> None:
+        """Let criteria begin anew: earlier losses are of other validation tasks."""
+        for cycle in self._cycles:
+            cycle.loss = None
+
     def state(self) -> dict[str, Any]:
         """All that `restore` needs, as plain values.
 

@@ -5,14 +5,13 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from metalearn import checkpoint, parallel, trust
+from metalearn import checkpoint, lock, parallel, trust
 from metalearn.config.quoting import hydra_quoted
 from metalearn.console import say, warn
 from metalearn.errors import UserError
@@ -29,7 +28,8 @@ class Origin(NamedTuple):
     name: str | None = None  # of the algorithm, as in algo=
     words: list[str] | None = None  # what was typed, without those of resuming; None from Python
     group: str | None = None  # the sweep that it is one of
-    describe: Callable[[], None] = lambda: None  # write down the configuration as composed
+    describe: Callable[[Path], None] = lambda folder: None  # write down the configuration as composed
+    by_default: bool = False  # the folder was not asked for by name: where a run has it, take another
 
 
 class Note(NamedTuple):
@@ -74,7 +74,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") ->
     found = []
     for name in dict.fromkeys([*old, *new]):
         a, b = old.get(name), new.get(name)
-        if not prefix and name in OWN:
+        if not prefix and name in (*OWN, "tracker"):  # a tracker only listens
             continue
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             found += changes(a, b, f"{prefix}{name}.")
@@ -84,6 +84,16 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") ->
     if prefix == "control.cycle." and not found and list(old) != list(new):
         found.append(f"control.cycle: {', '.join(old)} -> {', '.join(new)}")
     return found
+
+
+# Settings that validation scores do not depend on, or that lead to another learner scored on the same tasks
+_SAME_SCORES = ("steps", "control", "log_every", "eval.every", "eval.test_tasks", "test", "outer.", "cuda_graph",
+                "algo.meta_batch", "algo.chunk", "algo.recompute", "algo.engine")  # fmt: skip
+
+
+def changes_scores(changed: Sequence[str]) -> bool:
+    """True if scores measured before these changes do not compare with scores measured after them."""
+    return any(not change.startswith(_SAME_SCORES) for change in changed)
 
 
 def _compare(folder: Path, begun: Note, now: Note) -> list[str]:
@@ -108,6 +118,7 @@ class Opened(NamedTuple):
     content: dict[str, Any] | None  # of the checkpoint to go on from
     result: dict[str, Any] | None  # of a run that is complete
     anew: bool  # whether its configuration is new
+    changed: Sequence[str] = ()  # the settings in which it differs from how it was begun
 
 
 def open_run(folder: Path, now: Note, device: str, accept: Callable[[dict[str, Any], list[str]], None]) -> Opened:
@@ -131,7 +142,11 @@ def open_run(folder: Path, now: Note, device: str, accept: Callable[[dict[str, A
     if begun is None:
         raise UserError(f"resume={folder}: no run was begun there (it has no {CONFIG})")
     changed = _compare(folder, begun, now)
-    if result.exists() and not changed:
+    if result.exists():
+        if changed:
+            raise UserError(f"{folder}: this run is complete and is not changed any more ({changed[0]}). To test its "
+                            f"learner elsewhere: python -m metalearn.evaluate {quoted(folder)} ...; to train from its "
+                            f"weights: init={quoted(folder)}")  # fmt: skip
         try:
             return Opened(begun, None, read_json(result), False)
         except ValueError as error:
@@ -143,15 +158,13 @@ def open_run(folder: Path, now: Note, device: str, accept: Callable[[dict[str, A
             accept(content, changed)
     if changed:
         say(f"{folder}: going on with changes: {'; '.join(changed)}")
-        if result.exists():
-            result.replace(folder / "result.before_changes.json")
         begun = _note(folder, now._replace(identity=begun.identity, group=begun.group))
     say(f"{folder}: " + (f"going on from meta-step {content['step']}" if content else "no checkpoint yet: from step 0"))
     if content:
         for name, here in environment(device).items():
             if (before := content["state"].get(name, here)) != here:
                 warn(f"{name}: {before} -> {here}; the last digits may differ")
-    return Opened(begun, content, None, bool(changed))
+    return Opened(begun, content, None, bool(changed), changed)
 
 
 def _clear(folder: Path) -> None:
@@ -187,7 +200,9 @@ def environment(device: str) -> dict[str, str]:
 
 
 def unfinished(pattern: str, config: Mapping[str, Any]) -> Path | None:
-    """The last run with this very configuration that has no result and that no process is working on.
+    """Find the last unfinished run of this very configuration, and lock it for this process.
+
+    Runs that another process works on are passed over.
 
     Args:
         pattern: `hydra.run.dir` as configured: one folder, or one with `${...}` in its last part.
@@ -202,42 +217,13 @@ def unfinished(pattern: str, config: Mapping[str, Any]) -> Path | None:
             continue
         if run is None or changes(run.config, plain(config)):
             continue
-        if "${" in name and ((folder / "result.json").exists() or _locked(folder)):
+        if "${" in name and (folder / "result.json").exists():
             continue
         found.append(folder)
-    return max(found, key=lambda folder: (folder / CONFIG).stat().st_mtime_ns, default=None)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the run's folder for this process; the system lets go of it whatever becomes of the process.
-
-    Raises:
-        UserError: another process holds it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows: nothing is held
-        yield
-        return
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{folder}: another process is working on this run") from error
-        except OSError:  # a file system that knows no locks
-            pass
-        yield
-
-
-def _locked(folder: Path) -> bool:
-    try:
-        with alone(folder):
-            return False
-    except UserError:
-        return True
-    except OSError:
-        return False
+    if "${" not in name:
+        return found[0] if found else None
+    found.sort(key=lambda folder: (folder / CONFIG).stat().st_mtime_ns, reverse=True)
+    return next(filter(lock.claim, found), None)
 
 
 def command(folder: Path) -> str:

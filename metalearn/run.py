@@ -41,7 +41,8 @@ def main(config: Any = None, folder: str | Path | None = None) -> float:
         name=hydra.runtime.choices.get("algo") if hydra else None,
         words=None if words is None else [word for word in words if not sets(word, *resume.OWN)],
         group=Path(hydra.sweep.dir).name if hydra and _sweeping() else None,
-        describe=(lambda: _describe(config, hydra, place)) if hydra else lambda: None,
+        describe=(lambda folder: _describe(config, hydra, folder)) if hydra else lambda folder: None,
+        by_default=_by_default(hydra) if hydra else folder is None and going_on is None,
     )
     begun = resume.noted(place) if going_on else None
     limit: AbstractContextManager[None] = nullcontext()
@@ -53,6 +54,11 @@ def main(config: Any = None, folder: str | Path | None = None) -> float:
         limit = trust.limit(trusted=values["trust"] is True)
     with limit:
         return run_experiment(values, place, origin)
+
+
+def _by_default(hydra: Any) -> bool:
+    """True for a single new run whose folder the user did not name."""
+    return not _sweeping() and not any(sets(word, "hydra.run.dir") for word in hydra.overrides.hydra)
 
 
 def _describe(config: Any, hydra: Any, folder: Path) -> None:

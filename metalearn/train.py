@@ -206,6 +206,10 @@ class Training:
             self.save(BEST)  # it may be of a later step, which is still to come
         _set_random_state(state["random"], self.device)
 
+    def forget_scores(self) -> None:
+        """Choose the best learner anew: earlier scores are of other validation tasks."""
+        self.best, self.best_step, self.best_meta, self.measured = Score(math.nan, 0.0, 0, []), -1, None, -1
+
     def _log(self) -> None:
         """A row of means since the last one. Reading the values waits for the device, once a row."""
         stacked = self._stacked()

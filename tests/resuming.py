@@ -69,12 +69,12 @@ def resumed_at(folder, words, countdown):
         return True
 
 
-def stop(folder, monkeypatch):
-    """Begin a run, and stop it after 12 meta-steps."""
-    countdown = Countdown(17, Stopped(signal.SIGINT))
+def stop(folder, monkeypatch, words=SINUSOID, at=17):
+    """Begin a run, and stop it at a call of `check`: by default after 12 meta-steps."""
+    countdown = Countdown(at, Stopped(signal.SIGINT))
     with monkeypatch.context() as patch, pytest.raises(Unfinished):
         patch.setattr(Signals, "check", lambda self: countdown())
-        run_experiment(config(*SINUSOID), folder)
+        run_experiment(config(*words), folder)
 
 
 def begin(folder, *words):

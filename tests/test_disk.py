@@ -30,7 +30,7 @@ def test_a_folder_with_a_run_is_not_overwritten(typed, tmp_path):
         "holds a run already: go on with it (python -m metalearn.run resume=",
     )
     refused(typed("resume=out", "steps=4"), "its configuration has changed: steps: 3 -> 4")
-    refused(typed("resume=out", "model.filters=3", "allow_changes=true"), "other names or shapes")
+    refused(typed("resume=out", "model.filters=3", "allow_changes=true"), "this run is complete")
     refused(typed("resume=out", "hydra.run.dir=other"), "leave hydra.run.dir= out")
     assert content_of(tmp_path / "out") == before
     assert typed("resume=out").returncode == 0 and content_of(tmp_path / "out") == before
@@ -92,7 +92,9 @@ def test_read_only_data_and_run_folders(typed, tmp_path, disk):
     before = content_of(place)
     disk("ro")
     refused(typed(*QUICK, f"hydra.run.dir={place}/other"), "Read-only file system")
-    refused(typed(f"resume={place}/run", "steps=5", "allow_changes=true"), "Read-only file system")
+    refused(typed(f"resume={place}/run", "steps=5", "allow_changes=true"), "this run is complete")
+    shown = typed(f"resume={place}/run")
+    assert shown.returncode == 0 and "this run is complete" in shown.stdout, shown.stderr
     words = (
         "data=folder",
         f"data.root={place}/data",

@@ -9,11 +9,11 @@ import time
 import pytest
 import torch
 
-from metalearn import record, train
+from metalearn import checkpoint, lock, record, resume, train
 from metalearn.errors import Unfinished, UserError
 from metalearn.experiment import run_experiment
 from metalearn.signals import Signals, Stopped
-from tests.resuming import GLYPHS, SINUSOID, Countdown, Crash, begin, finished, resumed_at, same
+from tests.resuming import GLYPHS, SINUSOID, Countdown, Crash, begin, finished, resumed_at, same, stop
 from tests.test_learner import config
 
 
@@ -84,19 +84,69 @@ def test_a_changed_configuration_is_refused_and_named(stopped):
     assert json.loads((stopped / "config.json").read_text())["config"]["steps"] == 30
 
 
-def test_a_complete_run_can_be_made_longer_and_its_result_is_kept(stopped):
+@pytest.mark.parametrize(
+    "change", ["steps=25", "data.amplitude=[0.1,2]", "eval.test_tasks=9", "norm=support", "seed=3"]
+)
+def test_a_complete_run_is_never_rewritten(stopped, change):
     run_experiment(config(*SINUSOID, f"resume={stopped}"), stopped)
-    before = (stopped / "result.json").read_bytes()
+    before = {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file()}
     run_experiment(config(*SINUSOID, f"resume={stopped}"), stopped)  # there is nothing left to do
-    assert (stopped / "result.json").read_bytes() == before
-    run_experiment(config(*SINUSOID, "steps=25", f"resume={stopped}", "allow_changes=true"), stopped)
-    assert (stopped / "result.before_changes.json").read_bytes() == before
-    steps = [int(line.split(",")[0]) for line in (stopped / "metrics.csv").read_text().splitlines()[1:]]
-    assert steps == sorted(set(steps)) and steps[-1] == 25
+    with pytest.raises(UserError, match=r"this run is complete .*metalearn.evaluate.*init="):
+        run_experiment(config(*SINUSOID, change, f"resume={stopped}", "allow_changes=true"), stopped)
+    assert {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize(("change", "kept"), [
+    ("steps=30", True), ("outer.clip=1.0", True), ("shot=5", False), ("data.amplitude=[0.1,2]", False), ("seed=3", False),
+    ("eval.tasks=9", False), ("algo.inner_steps_test=3", False)])  # fmt: skip
+def test_the_best_is_not_kept_over_a_change_of_the_validation(stopped, change, kept, capfd):
+    path = stopped / "checkpoints" / "last.pt"
+    content = checkpoint.read(path)
+    content["state"]["best"]["score"]["mean"] = 0.0  # no later measurement is better
+    del content["format"]
+    path.write_bytes(checkpoint.pack(content))
+    run_experiment(config(*SINUSOID, change, f"resume={stopped}", "allow_changes=true"), stopped)
+    result = json.loads((stopped / "result.json").read_text())
+    assert (result["val_mse"] == 0.0) is kept
+    assert ("the best is chosen anew" in capfd.readouterr().out) is not kept
+
+
+def test_other_pixels_under_the_same_names_are_other_data(tmp_path, monkeypatch, no_pictures):
+    from dataclasses import replace
+
+    from metalearn.data import images
+
+    words = ("data=glyphs", "data.classes=[8,6,6]", "model.filters=2", "steps=6", "way=3", "eval.tasks=4",
+             "eval.test_tasks=4", "eval.query=2", "eval.every=3")  # fmt: skip
+    stop(tmp_path / "run", monkeypatch, words=words, at=4)
+    made = images.from_array
+    monkeypatch.setattr("metalearn.data.glyphs.from_array", lambda pixels, *names: replace(
+        made(pixels, *names), pixels=255 - made(pixels, *names).pixels))  # fmt: skip
+    with pytest.raises(UserError, match=r"the data set found: glyphs, .* -> glyphs, "):
+        run_experiment(config(*words, "resume=auto"), tmp_path / "run")
+
+
+def test_runs_started_in_the_same_second_have_folders_of_their_own(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: lock.new_folder(tmp_path / "run"), range(8)))
+    assert len(set(folders)) == 8 and {f.name for f in folders} == {"run", *(f"run_{n}" for n in range(2, 9))}
+
+
+def test_an_unfinished_run_is_claimed_by_one_process_alone(stopped):
+    pattern = f"{stopped.parent}/${{now}}"
+    node = config(*SINUSOID)
+    assert resume.unfinished(pattern, node) == stopped
+    assert resume.unfinished(pattern, node) is None  # it is locked now; the scan passes it over
+    with lock.hold(stopped):
+        assert not lock.claim(stopped)
+    assert lock.claim(stopped)
+    with lock.hold(stopped):
+        pass
 
 
 def test_changes_that_cannot_be_leave_a_run_as_it_was(stopped):
-    run_experiment(config(*SINUSOID, "resume=auto"), stopped)
     before = {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file() and file.name != ".lock"}
     with pytest.raises(UserError, match="other names or shapes"):
         run_experiment(config(*SINUSOID, "model.hidden=[9]", "resume=auto", "allow_changes=true"), stopped)
@@ -119,9 +169,8 @@ def test_words_are_added_in_order_and_quoted(tmp_path):
     finished(tmp_path, *words)
     process = begin(tmp_path, "resume='it\\'s'", "~control.cycle.Patience")
     assert "control.cycle.Patience" in process.communicate(timeout=60)[1] and process.returncode == 2
-    assert "going on with changes" in finished(
-        tmp_path, "resume='it\\'s'", "~control.cycle.Patience", "steps=25", "allow_changes=true"
-    )
+    process = begin(tmp_path, "resume='it\\'s'", "~control.cycle.Patience", "steps=25", "allow_changes=true")
+    assert "this run is complete" in process.communicate(timeout=60)[1] and process.returncode == 2
 
 
 def test_a_signal_whose_terminal_is_gone_tears_no_step_apart(monkeypatch):
@@ -137,11 +186,10 @@ def test_a_signal_whose_terminal_is_gone_tears_no_step_apart(monkeypatch):
 
 
 def test_other_controls_go_on_with_another_cycle(stopped):
-    run_experiment(config(*SINUSOID, "resume=auto"), stopped)
     words = ("steps=40", "allow_changes=true", "+control.cycle.NumberSinceBest.n=50", "resume=auto")
     run_experiment(config(*SINUSOID, *words), stopped)
     rows = [line.split(",") for line in (stopped / "metrics.csv").read_text().splitlines()[1:]]
-    assert [int(row[0]) for row in rows if row[3]] == [5, 10, 15, 20, 25, 30, 35, 40]  # measured as before
+    assert [int(row[0]) for row in rows if row[3]] == [5, 10, 19, 24, 29, 34, 39, 40]  # a new cycle begins at step 14
     layers = [tuple(line.split(",")[:2]) for line in (stopped / "layers.csv").read_text().splitlines()]
     assert len(layers) == len(set(layers))
 

@@ -1,5 +1,6 @@
 """Images resident on the device, and the N-way K-shot sampler over them."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -51,7 +52,16 @@ def image_dataset(
                           within_group=within_group)  # fmt: skip
 
     shape = tuple(images.pixels.shape[1:])
-    return Dataset(name, split, False, shape, None, source, dark_ink=dark_ink, notice=notice, classes=parts)
+    return Dataset(name, split, False, shape, None, source, dark_ink=dark_ink, notice=notice, classes=parts,
+                   fingerprint=fingerprint(images, parts))  # fmt: skip
+
+
+def fingerprint(images: ImageSet, parts: Mapping[str, Sequence[str]]) -> str:
+    """SHA-256 (hex) of the pixels, the number of images of each class, the class names and their split."""
+    state = hashlib.sha256(repr((tuple(images.pixels.shape), images.names, images.groups, dict(parts))).encode())
+    state.update(images.count.numpy().tobytes())
+    state.update(images.pixels.contiguous().numpy().data)
+    return state.hexdigest()
 
 
 class ImageTasks:

@@ -1,5 +1,7 @@
 """Sinusoid regression: MAML's toy problem."""
 
+import hashlib
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,8 @@ def load(*, amplitude: list[float], phase: list[float], domain: list[float]) -> 
     def source(part: Split, seed: int, device: str) -> SinusoidTasks:
         return SinusoidTasks(seed, part, amplitude, phase, domain)
 
-    return Dataset("sinusoid", "none", True, (1,), 1, source)
+    digest = hashlib.sha256(repr((list(amplitude), list(phase), list(domain))).encode()).hexdigest()
+    return Dataset("sinusoid", "none", True, (1,), 1, source, fingerprint=digest)
 
 
 class SinusoidTasks:
