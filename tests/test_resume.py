@@ -154,7 +154,7 @@ def test_changes_that_cannot_be_leave_a_run_as_it_was(stopped):
 
 
 def test_a_run_begun_from_python_goes_on_from_the_command_line(tmp_path):
-    node = config(*SINUSOID, "steps=30") | {"way": 2}  # a configuration that no words composed
+    node = config(*SINUSOID, "steps=30") | {"seed": 7}  # a configuration that no words composed
     run_experiment(node | {"steps": 20}, tmp_path / "run")
     done = begin(tmp_path, "resume=run")
     out, error = done.communicate(timeout=60)
