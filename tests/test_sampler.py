@@ -172,3 +172,11 @@ def test_the_same_tasks_on_every_device():
     a, b = (on[d].tasks(torch.arange(64, device=d), 5, 1, 3) for d in ("cpu", "cuda"))
     for x, y in zip(a, b, strict=True):
         assert torch.equal(x, y.cpu())
+
+
+def test_the_classes_of_a_task_are_named():
+    mine = source(classes=[3, 7, 11, 30, 31, 49], rotate=True)
+    ids = torch.arange(50)
+    drawn = mine.classes(ids, 4)
+    names = [[int(mine.class_names[i][1:]) for i in row] for row in drawn.tolist()]
+    assert names == identity(mine.tasks(ids, 4, 1, 1).support_x)[0].tolist()

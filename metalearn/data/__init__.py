@@ -25,3 +25,5 @@ class Dataset:
     notice: str | None = None  # what the user must not miss, shown before and after the run
     classes: dict[str, list[str]] = field(default_factory=dict)  # the class names of each split
     fingerprint: str = ""  # SHA-256 (hex) of all that tasks are made of: pixels, counts, class names, split
+    mean: tuple[float, ...] | None = None  # of the training images by channel, where inputs are normalized
+    deviation: tuple[float, ...] | None = None  # their standard deviation

@@ -40,7 +40,7 @@ def load(*, classes: list[int], split_seed: int, rotate_train: bool, rotate_test
     }
     images = from_array(draw(len(names), split_seed).numpy(), names, [""] * len(names))
     rotate = {"train": rotate_train, "validation": rotate_test, "test": rotate_test}
-    return image_dataset("glyphs", f"seed {split_seed}", images, parts, rotate=rotate, notice=notice)
+    return image_dataset("glyphs", f"seed {split_seed}", images, parts, rotate=rotate, negative=True, notice=notice)
 
 
 def draw(classes: int, seed: int) -> Tensor:

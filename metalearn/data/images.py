@@ -41,15 +41,25 @@ def image_dataset(
     rotate: Mapping[str, bool],
     within_group: bool = False,
     dark_ink: bool = False,
+    negative: bool = False,
     notice: str | None = None,
 ) -> Dataset:
-    """A Dataset over an ImageSet; `parts` names the classes of each split, `rotate` says which splits turn theirs."""
+    """A Dataset over an ImageSet.
+
+    Args:
+        parts: the class names of each split.
+        rotate: which splits turn their classes.
+        within_group: draw all classes of a task from one group.
+        dark_ink: the files show dark ink on light paper, and the pixels are their negative.
+        negative: show the pixels' negative in pictures, for images without files; `dark_ink` implies it.
+        notice: what the user must not miss.
+    """
     number = {class_name: i for i, class_name in enumerate(images.names)}
 
     def source(part: Split, seed: int, device: str) -> ImageTasks:
         classes = [number[name] for piece in part.split("+") for name in parts[piece]]
         return ImageTasks(images, classes, device=device, seed=seed, name=part, rotate=rotate[part.split("+")[0]],
-                          within_group=within_group)  # fmt: skip
+                          within_group=within_group, negative=negative or dark_ink)  # fmt: skip
 
     shape = tuple(images.pixels.shape[1:])
     return Dataset(name, split, False, shape, None, source, dark_ink=dark_ink, notice=notice, classes=parts,
@@ -74,7 +84,8 @@ class ImageTasks:
     """
 
     def __init__(self, images: ImageSet, classes: Sequence[int], *, device: str, seed: int, name: str, rotate: bool,
-                 within_group: bool):  # fmt: skip
+                 within_group: bool, negative: bool = False):  # fmt: skip
+        self._negative, self.class_names = negative, tuple(images.names[i] for i in classes)
         self.name, self.rotate, self.within_group = name, rotate, within_group
         self.shape = images.pixels.shape[1:]
         if rotate and self.shape[1] != self.shape[2]:
@@ -119,10 +130,7 @@ class ImageTasks:
 
     def tasks(self, ids: Tensor, way: int, shot: int, query: int) -> TaskBatch:
         """Tasks `ids` (int64 [T]): x float [T, N*K, C, H, W] and [T, N*Q, C, H, W], labels int64 [T, N*K], [T, N*Q]."""
-        keys = counter.bits(self._class_stream, ids, len(self.first))
-        if self.within_group:
-            keys = keys.masked_fill(self._group != self._draw_group(ids, way)[:, None], torch.iinfo(torch.int64).min)
-        chosen = keys.topk(way, dim=1).indices  # [T, N] distinct classes in random order
+        chosen = self.classes(ids, way)
         each = shot + query
         keys = counter.bits(self._image_stream, ids, way, self._most)
         if self._fewest < self._most:  # a class with fewer images must not be asked for those it lacks
@@ -138,6 +146,17 @@ class ImageTasks:
             x[:, :, shot:].reshape(tasks, way * query, *self.shape),
             labels.expand(way, query).flatten().expand(tasks, -1),
         )
+
+    def classes(self, ids: Tensor, way: int) -> Tensor:
+        """Draw the classes of tasks `ids` (int64 [T]): int64 [T, N], distinct and in random order."""
+        keys = counter.bits(self._class_stream, ids, len(self.first))
+        if self.within_group:
+            keys = keys.masked_fill(self._group != self._draw_group(ids, way)[:, None], torch.iinfo(torch.int64).min)
+        return keys.topk(way, dim=1).indices
+
+    def viewable(self, x: Tensor) -> Tensor:
+        """Turn inputs [..., C, H, W] back into pictures 0..1 as the files show them: ink black, paper white."""
+        return 1 - x if self._negative else x
 
     def examples(self, ids: Tensor) -> Examples:
         """Images `ids` (int64 [B]): x float [B, C, H, W]; y int64 [B], a rotated class being a class of its own."""

@@ -31,6 +31,7 @@ class SinusoidTasks:
     """Deals sinusoids; the splits differ in their stream of random numbers."""
 
     labels: int | None = None
+    class_names: tuple[str, ...] = ()
 
     def __init__(self, seed: int, name: str, amplitude: list[float], phase: list[float], domain: list[float]):
         self._stream = counter.stream(seed, name, "sinusoid")
@@ -53,6 +54,14 @@ class SinusoidTasks:
         draws = counter.uniform(self._stream, ids, 3)
         x = _scale(draws[:, 2:], self._domain)
         return Examples(x, self._y(draws, x))
+
+    def classes(self, ids: Tensor, way: int) -> Tensor:
+        """A regression task has no classes: int64 [T, 0]."""
+        return ids.new_zeros(len(ids), 0)
+
+    def viewable(self, x: Tensor) -> Tensor:
+        """Inputs are numbers, not pictures: unchanged."""
+        return x
 
     def _y(self, draws: Tensor, x: Tensor) -> Tensor:
         return _scale(draws[:, :1], self._amplitude) * torch.sin(x - _scale(draws[:, 1:2], self._phase))

@@ -37,6 +37,7 @@ class Source(Protocol):
     """
 
     labels: int | None  # distinct labels that `examples` deals; None for regression
+    class_names: tuple[str, ...]  # of this split; () for regression
 
     def check(self, way: int, shot: int, query: int) -> None:
         """Raise UserError, in one line, where such tasks cannot be dealt."""
@@ -46,3 +47,9 @@ class Source(Protocol):
 
     def examples(self, ids: Tensor) -> Examples:
         """The single examples with these numbers (int64 [B]), drawn uniformly with replacement."""
+
+    def classes(self, ids: Tensor, way: int) -> Tensor:
+        """Return the classes of these tasks (int64 [T]): int64 [T, N], indices into `class_names`."""
+
+    def viewable(self, x: Tensor) -> Tensor:
+        """Turn inputs [..., C, H, W] back into pictures 0..1 as the files show them."""
