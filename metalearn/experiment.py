@@ -252,6 +252,8 @@ class Experiment:
         say(f"engine: {self.engine['engine']}, {self.engine['tasks_at_once']} tasks at once"
             + (", inner steps recomputed" if self.phase.algorithm.recomputes else "")
             + (f", over {self.team.size} processes" if self.team else ""))  # fmt: skip
+        if self.phase.algorithm.notice:
+            warn(self.phase.algorithm.notice)
         tracker, disk = Shielded(self.tracker), Disk()
         record = Record(folder, tracker, self.score, disk)
         try:

@@ -12,9 +12,11 @@ from torch import Tensor
 from metalearn.console import warn
 from metalearn.data.tasks import Source, TaskBatch
 from metalearn.errors import UserError
-from metalearn.inner import Batched, Loss, Optimizer, gradients, make_engine, recomputed
+from metalearn.inner import Batched, Loss, gradients, make_engine
+from metalearn.inner_optimizers import Optimizer
 from metalearn.models.base import EngineName, Functional, MetaModel, Weights, linear
 from metalearn.models.norm import MOMENTUM, NormMode, Pass
+from metalearn.recompute import recomputed
 
 Meta = dict[str, Tensor]  # all that is learned over tasks: parameters by name, and running statistics
 RUNNING = "running."  # prefix of those entries of Meta that are averages, not parameters
@@ -57,7 +59,7 @@ class Algorithm:
         meta_batch: tasks (or single examples) in a meta-step.
         inner_steps: inner-loop steps in meta-training.
         inner_steps_test: inner-loop steps at evaluation.
-        inner_optimizer: {name: SGD or Adam (with engine=higher others of torch.optim), lr: ..., ...}.
+        inner_optimizer: {name: SGD or Adam, lr: ..., ...}; see metalearn.inner.make_engine for others.
         reduction: of the inner loss over a support set: `mean` over examples; `sum`; or `shot_mean`, the sum over
             classes of the mean over a class's shots, N times `mean`: the hidden factor of the original MAML code.
         engine: `grouped`, `vmap` or `higher`, see metalearn.inner; `auto` chooses by a rule (Functional.grouped).
@@ -101,6 +103,14 @@ class Algorithm:
             raise UserError("algo.recompute=true: is for second order, without algo.engine=higher and norm=per_step")
         self.net = Functional(self.model, "vmap" if self.engine == "higher" else self.engine)
         self.inner = make_engine(self.engine, self.inner_optimizer)
+
+    @property
+    def notice(self) -> str | None:
+        """A warning about this choice of settings, in one line; None where there is nothing to warn of."""
+        if self.engine == "higher" and self.inner_optimizer["name"] == "Adam" and self.second_order:
+            return ("algo.engine=higher: second derivatives of its Adam differ from torch's formula where inner "
+                    "gradients are near 0 (up to 31.6 times smaller); algo.engine=auto follows torch")  # fmt: skip
+        return None
 
     # -- the parts that differ between algorithms ------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from metalearn.algorithms.base import RATE, Meta, trained
 from metalearn.algorithms.maml import MAML
 from metalearn.errors import UserError
-from metalearn.inner import Optimizer
+from metalearn.inner_optimizers import Optimizer
 from metalearn.models.base import Weights
 
 
