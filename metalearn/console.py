@@ -1,14 +1,51 @@
 """Lines, warnings and tables in the terminal."""
 
 import contextlib
+import errno
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+def drop(stream: IO[str]) -> None:
+    """Send what is still written to this stream nowhere: nobody can read it any more."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+class _Output:
+    """A stream that is dropped when its terminal is closed, as a training must not end by a progress bar."""
+
+    def __init__(self, stream: IO[str]):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._guarded():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._guarded():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            drop(self._stream)
 
 
 @cache
@@ -19,7 +56,12 @@ def console() -> "Console":
     class Steady(Console):
         def on_broken_pipe(self) -> None:
             """Nobody reads any more (`| head`): that ends no training, as rich would have it."""
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            drop(sys.stdout)
+
+        @property
+        def file(self) -> IO[str]:  # type: ignore[misc]  # rich sets the private field
+            """Standard output, safe to write to after its terminal was closed."""
+            return cast(IO[str], _Output(super().file))
 
     return Steady(highlight=False, soft_wrap=True)
 

@@ -53,7 +53,7 @@ def run_experiment(config: Mapping[str, Any], folder: Path, origin: resume.Origi
 
 
 def _run(config: Mapping[str, Any], folder: Path, origin: resume.Origin) -> float:
-    experiment = Experiment(config, origin.name)
+    experiment = Experiment(config)
     if origin.by_default:
         folder = lock.new_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,11 +89,11 @@ class Phase:
 class Experiment:
     """Everything that a run needs, built and checked; nothing is written before `run`."""
 
-    def __init__(self, config: Mapping[str, Any], name: str | None = None):
+    def __init__(self, config: Mapping[str, Any]):
         for group in GROUPS:
             if not isinstance(config.get(group), Mapping):
                 raise UserError(f"{group}={config.get(group)}: is a group of settings and is needed; see --help")
-        self.config, self.name = config, name
+        self.config = config
         self.settings = call(Settings, {k: v for k, v in config.items() if k not in GROUPS}, "")
         self.measure = call(Evaluation, config["eval"], "eval")
         self.control = call(Control, config["control"], "control")
@@ -131,7 +131,7 @@ class Experiment:
                 "or leave torchrun out (algo=pretrain has no tasks to split)"
             )
         if team.rank == 0:
-            team.say("begin", resume.plain(self.config), self.name)
+            team.say("begin", resume.plain(self.config))
 
     def _source(self, part: Split) -> Source:
         return self.dataset.source(part, self.settings.seed, self.device)
@@ -139,7 +139,7 @@ class Experiment:
     def prepare(self, part: Split) -> Phase:
         """The algorithm at its beginning, and the classes that it learns from."""
         source = self._source(part)
-        spec = spec_of(self.config, self.settings, self.dataset, source.labels, self.name)
+        spec = spec_of(self.config, self.settings, self.dataset, source.labels)
         count = sum(math.prod(shape) for shape in (shapes(spec) or {}).values())
         memory.require(16 * count, f"model: {count:,} parameters")  # weights, gradients, two moments
         algorithm = algorithm_of(spec)
@@ -228,6 +228,7 @@ class Experiment:
             return 0
         if "iteration" in self.training.extra:  # it has trained: it was not made to be tested alone
             self.training.save(LAST)
+            self.training.record.flush()
         return self.training.step
 
     def run(self, folder: Path, origin: resume.Origin, check: Callable[[], None]) -> float:
@@ -238,7 +239,7 @@ class Experiment:
         """
         data = f"{self.dataset.name}, {self.dataset.fingerprint[:16]}"
         config = resume.plain(self.config)
-        now = resume.Note(config, origin.words, origin.name, data, secrets.token_hex(4), origin.group)
+        now = resume.Note(config, origin.words, data, secrets.token_hex(4), origin.group)
         begun, content, result, anew, changed = resume.open_run(folder, now, self.device, self._accept)
         if result is not None:
             say(f"{folder}: this run is complete")

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -146,18 +147,19 @@ def dismiss() -> None:
 
 def leave(status: int) -> NoReturn:
     """End this process at once: gloo's threads may abort one that tidies up while its peers disappear."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a closed terminal
+            stream.flush()
     os._exit(status)
 
 
 class _Share:
     """An experiment of which only meta-gradients are computed here."""
 
-    def __init__(self, here: Team, config: Mapping[str, Any], name: str | None):
+    def __init__(self, here: Team, config: Mapping[str, Any]):
         from metalearn.experiment import Experiment
 
-        self.here, self.experiment = here, Experiment(config, name)
+        self.here, self.experiment = here, Experiment(config)
 
     def gradient(self, part: "Split", step: int) -> None:
         if self.experiment.phase.part != part:

@@ -73,7 +73,7 @@ class Table:
         start = self._written
 
         def rewrite() -> None:
-            write_atomically(self.path, self._text(0, count))
+            write_atomically(self.path, self._text(0, count, header=True))
 
         def append() -> None:
             with open(self.path, "ab") as file:
@@ -88,10 +88,10 @@ class Table:
         self._written = None
         self.write(len(self.rows))
 
-    def _text(self, start: int, end: int) -> bytes:
+    def _text(self, start: int, end: int, header: bool = False) -> bytes:
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore", lineterminator="\n")
-        if start == 0:
+        if header:
             writer.writeheader()
         writer.writerows(self.rows[start:end])
         return text.getvalue().encode()
@@ -158,6 +158,11 @@ class Record:
             {"step": step, "layer": layer, "mean_weight": mean, "inner_change": changes.get(layer, "")}
             for layer, mean in means.items()
         ]
+
+    def flush(self) -> None:
+        """Write the last row as it stands. A resumed run writes the tables afresh and may add a measurement to it."""
+        self.metrics.write(len(self.rows))
+        self.timing.write(len(self.rows))
 
     def finish(self) -> None:
         """The last row is whole, and so are the files."""

@@ -25,7 +25,6 @@ OWN = ("resume", "allow_changes", "profile", "trust")  # settings of resuming, n
 class Origin(NamedTuple):
     """Where a run comes from: what the command line knows of it."""
 
-    name: str | None = None  # of the algorithm, as in algo=
     words: list[str] | None = None  # what was typed, without those of resuming; None from Python
     group: str | None = None  # the sweep that it is one of
     describe: Callable[[Path], None] = lambda folder: None  # write down the configuration as composed
@@ -37,7 +36,6 @@ class Note(NamedTuple):
 
     config: dict[str, Any]
     words: list[str] | None  # what was typed, without those of resuming; None for a run begun from Python
-    name: str | None  # of the algorithm, as in algo=
     data: str  # a fingerprint of the data set that was found
     identity: str  # the name that trackers know it by
     group: str | None  # the sweep that it is one of
@@ -227,10 +225,21 @@ def unfinished(pattern: str, config: Mapping[str, Any]) -> Path | None:
 
 
 def command(folder: Path) -> str:
-    """What to type to resume a run."""
+    """The command line that resumes a run, to be typed in the same folder."""
     begun = noted(folder)
     trusted = " trust=true" if trust.needed(begun.words if begun else ()) else ""
-    return f"{program()} resume={quoted(folder)}{trusted}"
+    return f"{program()}{_config_dir()} resume={quoted(folder)}{trusted}"
+
+
+def _config_dir() -> str:
+    """The option `--config-dir` as this process was given it: without it, the user's own choices would not be found."""
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():  # called from Python
+        return ""
+    given = get_args_parser().parse_known_args(sys.argv[1:])[0].config_dir
+    return f" --config-dir {shlex.quote(given)}" if given else ""
 
 
 def program() -> str:

@@ -3,7 +3,7 @@
 import errno
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from metalearn.cli.messages import one_line
 from metalearn.cli.overrides import resumed_words, resumes_folder, sets, sweep_command, trusted
 from metalearn.config.compose import CONF, compose, plain
 from metalearn.config.quoting import quoted_words
+from metalearn.console import drop
 from metalearn.errors import Unfinished, UserError
 
 
@@ -38,7 +39,6 @@ def main(config: Any = None, folder: str | Path | None = None) -> float:
     going_on = values.get("resume") if values.get("resume") != "auto" else None
     place = Path(folder or going_on or time.strftime("runs/%Y-%m-%d_%H-%M-%S"))
     origin = resume.Origin(
-        name=hydra.runtime.choices.get("algo") if hydra else None,
         words=None if words is None else [word for word in words if not sets(word, *resume.OWN)],
         group=Path(hydra.sweep.dir).name if hydra and _sweeping() else None,
         describe=(lambda folder: _describe(config, hydra, folder)) if hydra else lambda folder: None,
@@ -49,7 +49,7 @@ def main(config: Any = None, folder: str | Path | None = None) -> float:
     if begun and begun.words is None and not origin.words:  # begun from Python: there were no words to compose it from
         values, origin = (
             begun.config | {name: values[name] for name in resume.OWN},
-            origin._replace(name=begun.name, words=None),
+            origin._replace(words=None),
         )
         limit = trust.limit(trusted=values["trust"] is True)
     with limit:
@@ -90,6 +90,7 @@ def cli() -> None:
         parallel.leave(130)  # Python itself may end by the signal, where C code was interrupted
     if parallel.torchrun():
         parallel.leave(status)
+    _drop_unwritable_output()
     sys.exit(status)
 
 
@@ -144,7 +145,7 @@ def _cli() -> int:
 
 def _unread() -> int:
     """The exit status where the reader closed the pipe, as `--help | head` does: nothing is wrong."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    drop(sys.stdout)
     return 0
 
 
@@ -157,7 +158,17 @@ def _sweeping() -> bool:
 
 
 def _say(message: str) -> None:
-    print(f"metalearn: {message}", file=sys.stderr)
+    with suppress(OSError):  # the terminal was closed: the exit status still tells
+        print(f"metalearn: {message}", file=sys.stderr)
+
+
+def _drop_unwritable_output() -> None:
+    """Point streams that cannot be flushed (a closed terminal or pipe) to nowhere; else Python would exit with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            drop(stream)
 
 
 if __name__ == "__main__":

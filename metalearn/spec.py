@@ -35,17 +35,14 @@ TYPES: dict[str, Any] = {
 MOST_STEPS = 100_000  # inner steps: more would seem to hang
 
 
-def spec_of(
-    config: Mapping[str, Any], settings: Settings, dataset: Dataset, labels: int | None, name: str | None
-) -> dict[str, Any]:
+def spec_of(config: Mapping[str, Any], settings: Settings, dataset: Dataset, labels: int | None) -> dict[str, Any]:
     """Plain values, kept in every checkpoint.
 
     Args:
         labels: classes of the training source.
-        name: of the algorithm, the choice made by algo=; the name of its class where there was none.
     """
     return {
-        "name": name or str(config["algo"]["_target_"]).rpartition(".")[2].lower(),
+        "name": str(config["algo"]["_target_"]).rpartition(".")[2].lower(),  # of the class, whatever choice named it
         "algo": dict(config["algo"]),
         "model": dict(config["model"]),
         "data": dataset.name,
