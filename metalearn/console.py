@@ -58,8 +58,8 @@ def console() -> "Console":
             """Nobody reads any more (`| head`): that ends no training, as rich would have it."""
             drop(sys.stdout)
 
-        @property
-        def file(self) -> IO[str]:  # type: ignore[misc]  # rich sets the private field
+        @property  # type: ignore[misc]  # rich has a setter too, which is not used here
+        def file(self) -> IO[str]:
             """Standard output, safe to write to after its terminal was closed."""
             return cast(IO[str], _Output(super().file))
 
