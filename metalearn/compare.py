@@ -1,97 +1,160 @@
-"""What a sweep ends in: one table of its runs, printed and as comparison.csv.
+"""Compare runs: `python -m metalearn.compare FOLDER...`, and the end of every sweep."""
 
-`python -m metalearn.compare FOLDER` makes it of any folder of runs, and prints it as Markdown.
-"""
-
-import csv
-import json
+import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 
+from metalearn.cli.parser import Parser
+from metalearn.errors import UserError
+
+EXAMPLES = """\
+examples:
+  python -m metalearn.compare runs                        every run below a folder
+  python -m metalearn.compare runs/a runs/b --markdown    two sweeps together, as Markdown
+  python -m metalearn.compare runs --latex > table.tex    for a paper
+  python -m metalearn.compare runs --pivot way algo.inner_optimizer.lr
+  python -m metalearn.compare runs --figure curves.pdf
+
+Runs that differ by their seed alone are one row. Rows are sorted by validation score. Of one folder, comparison.csv
+(every run) and comparison.png (learning curves) are written into it.
+"""
+
 
 class Comparison(Callback):
-    """Called by Hydra when all runs of a sweep are done."""
+    """Hydra's callback: tell where a sweep is, and compare its runs at its end."""
+
+    def __init__(self) -> None:
+        self._sweep: Any = None
+
+    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+        """Count the runs."""
+        from metalearn.comparison.sweep import Sweep
+
+        self._sweep = Sweep(list(config.hydra.overrides.task), Path(config.hydra.sweep.dir))
+
+    def on_job_start(self, config: Any, **kwargs: Any) -> None:
+        """Say which run begins."""
+        if self._sweep is not None:
+            self._sweep.start(list(config.hydra.overrides.task))
+
+    def on_job_end(self, config: Any, job_return: Any, **kwargs: Any) -> None:
+        """Note how the run ended."""
+        if self._sweep is not None:
+            value = getattr(job_return, "_return_value", None)
+            self._sweep.end(str(config.hydra.sweep.subdir), list(config.hydra.overrides.task), value)
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         """Compare the runs in the sweep's folder."""
-        compare(Path(config.hydra.sweep.dir))
+        from metalearn.comparison.groups import varying
+        from metalearn.comparison.runs import read_runs
+
+        folder = Path(config.hydra.sweep.dir)
+        if self._sweep is not None:
+            self._sweep.close()
+        try:
+            runs = read_runs([folder])
+        except UserError:
+            return
+        show(runs, folder)
+        names = [name for name in varying([run for run in runs if run.result]) if name != "seed"]
+        if len(names) == 2:
+            show_pivot(runs, *names)
 
 
-def markdown(folder: Path) -> str:
-    """The runs below a folder as a Markdown table: as a README shows them."""
-    from metalearn.recording import summary
+def show(runs: Sequence[Any], folder: Path | None) -> None:
+    """Print the table; of a folder, write comparison.csv and comparison.png into it."""
+    from metalearn.comparison.figure import learning_curves
+    from metalearn.comparison.table import as_csv, compare_runs
+    from metalearn.console import say, warn
+    from metalearn.files import write_atomically
 
-    lines = ["| data | algorithm | test | validation | pixels | meta-steps | seconds | on |", "|---" * 8 + "|"]
-    for run in sorted(_runs(folder), key=lambda r: (r["data"] != "omniglot", r["data"], -r.get("test_accuracy", 0))):
-        near = run.get("pixel_nearest_neighbour")
-        cells = [
-            run["data"], run["algo"], summary.spelled(run, "test"), summary.spelled(run, "val"),
-            "" if near is None else f"{100 * near:.1f}%", str(run["steps"]), f"{run['train_seconds']:.0f}",
-            run["device_name"],
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _runs(folder: Path) -> list[dict[str, Any]]:
-    """The results below a folder, each with the name of its run and what was set on its command line."""
-    runs = []
-    for file in sorted(folder.rglob("result.json"), key=lambda f: (len(f.parent.name), f.parent.name)):
-        overrides = file.parent / ".hydra" / "overrides.yaml"
-        swept = " ".join(line[2:].strip() for line in overrides.read_text().splitlines()) if overrides.exists() else ""
-        runs.append(
-            {"run": file.parent.relative_to(folder).as_posix(), "overrides": swept, **json.loads(file.read_text())}
-        )
-    return runs
-
-
-def compare(folder: Path) -> Path | None:
-    """Write `comparison.csv` over every run below `folder` that has a result, print it, and return its path."""
-    from metalearn import console
-    from metalearn.recording import summary
-
-    runs = _runs(folder)
-    if not runs:
-        return None
-    path = folder / "comparison.csv"
-    columns = list(dict.fromkeys(key for run in runs for key, value in run.items() if not isinstance(value, list)))
-    with open(path, "w", newline="") as out:
-        writer = csv.DictWriter(out, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(runs)
-    shown = ("run", "algo", "data", "task", "seed", "validation", "test", "seconds")
-    rows = [
-        [run["run"], run["algo"], run["data"], f"{run['way']}-way {run['shot']}-shot", str(run["seed"]),
-         summary.spelled(run, "val"), summary.spelled(run, "test"), f"{run['train_seconds']:.0f}"]
-        for run in runs
-    ]  # fmt: skip
-    console.table(f"{len(runs)} runs: {path}", shown, rows)
-    return path
-
-
-def cli(words: list[str]) -> int:
-    """As the user types it; the exit status."""
-    if len(words) != 1:
-        print("metalearn: usage: python -m metalearn.compare FOLDER", file=sys.stderr)
-        return 2
-    folder = Path(words[0])
+    _print(compare_runs(runs))
+    if folder is None:
+        return
     try:
-        if compare(folder) is None:
-            why = "no run with a result.json below it" if folder.is_dir() else "no such folder"
-            print(f"metalearn: {folder}: {why}", file=sys.stderr)
-            return 2
-        print(markdown(folder), flush=True)
+        write_atomically(folder / "comparison.csv", as_csv(runs).encode())
+        figure = learning_curves(runs, folder / "comparison.png")
+        say(f"written: {folder / 'comparison.csv'}" + (f", {figure}" if figure else ""))
+    except OSError as error:
+        warn(f"{folder}: nothing is written there ({error.strerror or error})")
+
+
+def show_pivot(runs: Sequence[Any], row: str, column: str) -> None:
+    """Print the validation scores by two settings."""
+    from metalearn.comparison.table import pivot
+
+    _print(pivot(runs, row, column))
+
+
+def _print(table: Any) -> None:
+    from metalearn import console
+
+    console.table(table.title, table.columns, table.rows)
+    for note in table.notes:
+        console.say(note)
+
+
+def markdown(*folders: Path) -> str:
+    """The comparison of these folders as a Markdown table."""
+    from metalearn.comparison.runs import read_runs
+    from metalearn.comparison.table import as_markdown, compare_runs
+
+    return as_markdown(compare_runs(read_runs(folders)))
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = Parser("python -m metalearn.compare", description="Compare the runs below some folders.",
+                                     epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print every run as CSV")
+    form.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    form.add_argument("--latex", action="store_true", help="print a LaTeX table (booktabs)")
+    form.add_argument("--pivot", nargs=2, metavar=("ROW", "COLUMN"), help="validation scores by two settings")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw learning curves into a png, pdf or svg file")
+    parser.add_argument("--evaluations", action="store_true", help="include the records of metalearn.evaluate")
+    asked = parser.parse_args(words)
+    try:
+        _compare(asked)
+    except UserError as error:
+        print(f"metalearn: {error}", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # as by `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
     except OSError as error:
-        print(f"metalearn: {error.filename or folder}: {error.strerror}", file=sys.stderr)
+        print(f"metalearn: {error.filename or asked.folders[0]}: {error.strerror}", file=sys.stderr)
         return 2
     return 0
 
 
+def _compare(asked: argparse.Namespace) -> None:
+    from metalearn.comparison.figure import learning_curves
+    from metalearn.comparison.runs import read_runs
+    from metalearn.comparison.table import as_csv, as_latex, as_markdown, compare_runs
+
+    runs = read_runs(asked.folders, asked.evaluations)
+    if asked.figure:
+        if asked.figure.suffix not in (".png", ".pdf", ".svg"):
+            raise UserError(f"--figure {asked.figure}: must end in .png, .pdf or .svg")
+        if learning_curves(runs, asked.figure) is None:
+            raise UserError("--figure: no run was measured on its validation classes")
+    if asked.csv:
+        print(as_csv(runs), end="", flush=True)
+    elif asked.markdown:
+        print(as_markdown(compare_runs(runs)), flush=True)
+    elif asked.latex:
+        print(as_latex(compare_runs(runs)), flush=True)
+    elif asked.pivot:
+        show_pivot(runs, *asked.pivot)
+    else:
+        show(runs, asked.folders[0] if len(asked.folders) == 1 and not asked.figure else None)
+
+
 if __name__ == "__main__":
-    sys.exit(cli(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

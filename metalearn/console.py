@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -110,9 +111,13 @@ def _score(row: Mapping[str, float]) -> str:
 
 def percent(mean: float, ci95: float) -> str:
     """An accuracy with its interval, such as 96.12 ± 0.40%."""
+    if math.isnan(ci95):
+        return f"{100 * mean:.2f}%"
     return f"{100 * mean:.2f} ± {100 * ci95:.2f}%"
 
 
 def decimal(mean: float, ci95: float) -> str:
     """A mean squared error with its interval."""
+    if math.isnan(ci95):
+        return f"{mean:.4f}"
     return f"{mean:.4f} ± {ci95:.4f}"

@@ -11,6 +11,7 @@ from metalearn import parallel, trust
 from metalearn.cli import choices
 from metalearn.cli.messages import one_line
 from metalearn.cli.overrides import resumed_words, resumes_folder, sets, sweep_command, trusted
+from metalearn.comparison.sweep import reasons
 from metalearn.config.compose import CONF, compose, plain
 from metalearn.config.quoting import quoted_words
 from metalearn.console import drop
@@ -120,7 +121,8 @@ def _cli() -> int:
         except (UserError, OmegaConfBaseException, OSError) as error:
             # Other runs of a sweep go on. Were this error to reach Hydra, it would print a second line
             failed.append(1 if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else 2)
-            _say(one_line(error))
+            _say(message := one_line(error))
+            reasons.append(message)
             return float("nan")
         except Unfinished as error:  # a sweep stops as well
             _say(f"{error}; the whole sweep: {sweep_command()}" if _sweeping() else str(error))

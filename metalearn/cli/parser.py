@@ -1,0 +1,14 @@
+"""The parser of the commands beside the main one: a mistake is one line."""
+
+import argparse
+import sys
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, with exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what was wrong."""
+        print(f"metalearn: {message}; usage: {self.prog} --help", file=sys.stderr)
+        sys.exit(2)

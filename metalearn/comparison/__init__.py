@@ -1,0 +1,1 @@
+"""Comparison of runs: reading them, statistics over seeds and tasks, tables, and a picture of learning curves."""

@@ -1,0 +1,151 @@
+"""The runs below a folder: their settings, their results, and what became of them."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from metalearn.errors import UserError
+from metalearn.files import read_json
+
+FAILED = "failed.json"  # in a sweep's folder: the runs that ended before they had a record
+# Settings that say how a run is carried out or watched, not which experiment it is
+_IGNORED = ("resume", "allow_changes", "trust", "profile", "tracker", "hydra", "log_every", "cuda_graph", "device")
+_RECORDED = ("data", "split", "algo", "way", "shot", "query", "norm_mode", "seed", "steps", "inner_steps_train",
+             "inner_steps_test", "engine", "precision", "retrained", "init")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        name: its folder, seen from the folder that was asked for.
+        settings: by dotted name; `algo`, `data` and `model` are names rather than groups.
+        typed: the settings that its command line names.
+        result: the content of result.json; None where there is none.
+        status: empty for a finished run, else what became of it, in words.
+        curve: the measurements on the validation classes, as (meta-step, score).
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    typed: Sequence[str] = ()
+    result: Mapping[str, Any] | None = None
+    status: str = ""
+    curve: Sequence[tuple[int, float]] = field(default=())
+
+
+def read_runs(folders: Sequence[Path], evaluations: bool = False) -> list[Run]:
+    """Read every run below these folders.
+
+    Args:
+        evaluations: also read the records of `python -m metalearn.evaluate`.
+
+    Raises:
+        UserError: no such folder, or no run below it.
+    """
+    runs: list[Run] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
+        found = [*_below(folder, evaluations), *_failed(folder)]
+        if not found:
+            raise UserError(f"{folder}: no run with a result.json or a config.json below it")
+        prefix = f"{folder.name}/" if len(folders) > 1 else ""
+        runs += [Run(f"{prefix}{run.name}", *list(vars(run).values())[1:]) for run in found]
+    return runs
+
+
+def _below(folder: Path, evaluations: bool) -> Iterator[Run]:
+    places = {file.parent for name in ("result.json", "config.json") for file in folder.rglob(name)}
+    for place in sorted(places, key=lambda p: [(len(part), part) for part in p.relative_to(folder).parts]):
+        if place.parent.name == "evaluations" and not evaluations:
+            continue
+        yield read_run(place, place.relative_to(folder).as_posix() if place != folder else folder.name)
+
+
+def read_run(folder: Path, name: str) -> Run:
+    """Read the run in a folder; what is missing or damaged is in its status."""
+    config, result, status = {}, None, ""
+    try:
+        if (folder / "config.json").exists():
+            config = read_json(folder / "config.json")
+        if (folder / "result.json").exists():
+            result = read_json(folder / "result.json")
+            if not isinstance(result, dict) or not {"algo", "data", "val_tasks"} & set(result):
+                result, status = None, "result.json: damaged"
+    except (ValueError, OSError) as error:
+        status = f"damaged record ({' '.join(str(error).split())[:60]})"
+    rows, damaged = _rows(folder / "metrics.csv")
+    words = config.get("words") if isinstance(config, dict) else None
+    typed = [word.partition("=")[0].lstrip("+~") for word in words or () if isinstance(word, str)]
+    node = config.get("config") if isinstance(config, dict) else None
+    settings = _settings(node if isinstance(node, dict) else {}, config, result or {})
+    if result is None and not status:
+        last = rows[-1]["step"] if rows else "0"
+        status = f"unfinished: recorded up to meta-step {last} of {settings.get('steps', '?')}"
+    return Run(name, settings, typed, result, status or damaged, _curve(rows))
+
+
+def _settings(node: Mapping[str, Any], config: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """The flat settings: of the whole configuration where it is there, else those that the result repeats."""
+    if not node:
+        return {name: result[name] for name in _RECORDED if name in result}
+    flat = {n: v for n, v in _flat(node) if not n.startswith(_IGNORED) and not n.endswith("_target_")}
+    named = {
+        "algo": result.get("algo") or config.get("name") or _target(node, "algo"),
+        "data": result.get("data") or _target(node, "data"),
+        "model": _target(node, "model"),
+    }
+    return named | flat
+
+
+def _target(node: Mapping[str, Any], group: str) -> str:
+    target = str((node.get(group) or {}).get("_target_", "?"))
+    return target.split(".")[-2 if group == "data" and "." in target else -1].lower()
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _rows(path: Path) -> tuple[list[dict[str, str]], str]:
+    """The rows of a table, and a remark where it cannot be read."""
+    try:
+        with open(path, newline="") as file:
+            return [row for row in csv.DictReader(file) if row.get("step")], ""
+    except FileNotFoundError:
+        return [], ""
+    except (OSError, ValueError, csv.Error) as error:
+        return [], f"metrics.csv cannot be read ({error})"
+
+
+def _curve(rows: Sequence[Mapping[str, str]]) -> list[tuple[int, float]]:
+    found = []
+    for row in rows:
+        value = row.get("val_accuracy") or row.get("val_mse")
+        try:
+            found += [(int(row["step"]), float(value))] if value else []
+        except ValueError:
+            continue
+    return found
+
+
+def _failed(folder: Path) -> list[Run]:
+    """Runs of a sweep that were refused, from its failed.json."""
+    try:
+        entries = read_json(folder / FAILED)
+        pairs = [(str(entry["run"]), list(entry["words"]), str(entry["why"])) for entry in entries]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    runs = []
+    for name, words, why in pairs:
+        settings = {str(word).partition("=")[0].lstrip("+~"): str(word).partition("=")[2] for word in words}
+        runs.append(Run(name, settings, list(settings), None, f"failed: {why}"))
+    return runs
