@@ -158,7 +158,7 @@ def test_a_wrong_folder_to_compare(tmp_path):
         return subprocess.run([sys.executable, "-m", "metalearn.compare", *words], cwd=ROOT, text=True, **settings)
 
     for words, message in (((), "usage"), ((str(tmp_path / "none"),), "no such folder"),
-                           ((str(tmp_path),), "no run with a result.json below it")):  # fmt: skip
+                           ((str(tmp_path),), "no run with a result.json")):  # fmt: skip
         refused(compare(*words, capture_output=True), message)
     listener, closed = os.pipe()
     os.close(listener)  # as `| head` when it has seen enough
