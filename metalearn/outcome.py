@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from metalearn.algorithms.base import RATE
+from metalearn.algorithms.base import RATE, Algorithm, Meta
 from metalearn.console import say, warn
-from metalearn.device import arithmetic
+from metalearn.data.tasks import Source
+from metalearn.device import Precision, arithmetic
 from metalearn.evaluation import Score, evaluate, nearest_neighbour
 from metalearn.intervals import interval
+from metalearn.progress import Progress
 from metalearn.record import git_commit
 from metalearn.recording import plots
 from metalearn.train import Training
@@ -74,21 +76,34 @@ def outcome(experiment: "Experiment", training: Training, learned: Mapping[str, 
 
 def _tested(experiment: "Experiment", training: Training, check: Callable[[], None]) -> dict[str, Any]:
     """Test the best learner, in the batch-norm mode of training and with support statistics."""
-    algorithm, name, tasks = training.algorithm, experiment.score, experiment.measure.test_tasks
-    source, both = experiment.test, algorithm.norm_mode not in ("none", "support")
+    tasks, source = experiment.measure.test_tasks, experiment.test
     assert training.best_meta is not None and source is not None
     say(f"testing the learner of step {training.best_step} on {tasks} tasks")
-    with arithmetic(experiment.settings.precision, experiment.device):
-        with experiment.progress.counting("test", tasks, check) as watch:
-            score = evaluate(algorithm, training.best_meta, source, tasks=tasks, curve=True, support=both, watch=watch,
-                             **experiment.tasks)  # fmt: skip
+    return measured(training.algorithm, training.best_meta, source, tasks=tasks, progress=experiment.progress,
+                    check=check, precision=experiment.settings.precision, **experiment.tasks)  # fmt: skip
+
+
+def measured(algorithm: Algorithm, meta: Meta, source: Source, *, tasks: int, progress: Progress,
+             check: Callable[[], None], precision: Precision, device: str, **task: int) -> dict[str, Any]:  # fmt: skip
+    """Measure a learner on tasks of a source, as entries of result.json.
+
+    Args:
+        tasks: how many.
+        check: called between batches of tasks; what it raises ends the measurement.
+        task: `way`, `shot` and `query`, the query images a class.
+    """
+    both = algorithm.norm_mode not in ("none", "support")
+    with arithmetic(precision, device), progress.counting("test", tasks, check) as watch:
+        score = evaluate(algorithm, meta, source, tasks=tasks, curve=True, support=both, watch=watch, device=device,
+                         **task)  # fmt: skip
     if score.nonfinite:
         warn(f"{score.nonfinite} of {tasks} test tasks have non-finite outputs")
+    name = "mse" if algorithm.regression else "accuracy"
     found = score_entries(score, name) | {"adaptation_curve": score.curve, "adaptation_ci95": score.curve_ci95}
     if name == "accuracy":
-        with experiment.progress.counting("nearest neighbour", tasks, check) as watch:
-            found["pixel_nearest_neighbour"] = nearest_neighbour(source, tasks=tasks, watch=watch, **experiment.tasks)
-        found["confusion"] = score.confusion
+        with progress.counting("nearest neighbour", tasks, check) as watch:
+            near = nearest_neighbour(source, tasks=tasks, watch=watch, device=device, **task)
+        found |= {"pixel_nearest_neighbour": near, "confusion": score.confusion}
     return found
 
 

@@ -1,6 +1,7 @@
 """The facts about a run that its learner needs without the run's configuration and data."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,11 @@ def algorithm_of(spec: Mapping[str, Any]) -> Algorithm:
     return build(spec["algo"], "algo", Algorithm, model=model, **given)
 
 
+def own_random() -> AbstractContextManager[Any]:
+    """Leave torch's global random generators as they are: a learner that is loaded must not reseed them."""
+    return torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else [])
+
+
 def restored(content: Mapping[str, Any], file: Path) -> Algorithm:
     """Build the algorithm of a checkpoint, whose content may be damaged or come from a stranger.
 
@@ -97,9 +103,10 @@ def restored(content: Mapping[str, Any], file: Path) -> Algorithm:
         if len(str(spec["model"])) > 10_000 + 100 * len(content["meta"]):
             raise ValueError("a model of more layers than parameters")
         found = {name: tuple(value.shape) for name, value in content["meta"].items()}
-        if shapes(spec) not in (found, None):
-            raise ValueError("parameters of other names or shapes than its model's")
-        return algorithm_of(spec)
+        with own_random():
+            if shapes(spec) not in (found, None):
+                raise ValueError("parameters of other names or shapes than its model's")
+            return algorithm_of(spec)
     except UserError as error:
         raise type(error)(f"{file}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, MemoryError) as error:

@@ -1,7 +1,7 @@
 """Many command lines, one after the other, without waiting for the imports each time.
 
 A process that has imported what is heavy (and computed nothing) forks a child for each; the child runs
-`python -m metalearn.run` as typed, with its own folder, environment, output and exit status.
+`python -m metalearn.run` (or another module) as typed, with its own folder, environment, output and exit status.
 """
 
 import json
@@ -21,9 +21,12 @@ class Typist:
         self._process = subprocess.Popen([sys.executable, "-m", "tests.typed"], stdin=subprocess.PIPE, text=True,
                                          stdout=subprocess.PIPE)  # fmt: skip
 
-    def __call__(self, *words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    def __call__(
+        self, *words: str, cwd: Path, module: str = "metalearn.run", **environment: str
+    ) -> subprocess.CompletedProcess:
         out, error = self._folder / "out", self._folder / "error"
-        order = {"words": words, "cwd": str(cwd), "environment": environment, "out": str(out), "error": str(error)}
+        order = {"words": words, "cwd": str(cwd), "environment": environment, "out": str(out), "error": str(error),
+                 "module": module}  # fmt: skip
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         status = int(self._process.stdout.readline())
@@ -42,7 +45,7 @@ def child(order: dict) -> None:
     signal.alarm(120)
     sys.argv = ["metalearn", *order["words"]]
     try:
-        runpy.run_module("metalearn.run", run_name="__main__", alter_sys=True)
+        runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
         status = 0
     except SystemExit as end:
         status = end.code or 0

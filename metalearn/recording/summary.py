@@ -26,7 +26,7 @@ def norm_words(mode: str) -> str:
 
 def score_of(result: Mapping[str, Any]) -> str:
     """The name of what was measured: accuracy or mse."""
-    return "mse" if "val_mse" in result else "accuracy"
+    return "mse" if {"val_mse", "test_mse"} & result.keys() else "accuracy"
 
 
 def spelled(result: Mapping[str, Any], part: str, mode: str = "") -> str:
@@ -56,6 +56,21 @@ def summary(result: Mapping[str, Any], folder: Path) -> None:
         ["training", f"{result['train_seconds']:.0f} s, {result['tasks_per_second']:.0f} tasks/s, {result['device']}"],
         ["record", str(folder)],
     ]
+    console.table(f"{result['algo']} on {result['data']}", ["", ""], rows)
+
+
+def evaluation(result: Mapping[str, Any], folder: Path) -> None:
+    """The table of an evaluation by metalearn.evaluate."""
+    rows = _tested(result)
+    if "pixel_nearest_neighbour" in result:
+        rows.append(["nearest neighbour on pixels, same tasks", f"{result['pixel_nearest_neighbour']:.1%}"])
+    way = "" if score_of(result) == "mse" else f"{result['way']}-way "
+    rows += [
+        ["tasks", f"{way}{result['shot']}-shot of the {result['part']} split, seed {result['seed']}"],
+        ["learner", f"{result['run']}, {result['checkpoint']}, step {result['step']}"
+                    + (", with a new head" if result["new_head"] else "")],
+        ["record", str(folder)],
+    ]  # fmt: skip
     console.table(f"{result['algo']} on {result['data']}", ["", ""], rows)
 
 

@@ -1,0 +1,74 @@
+"""A learner adapted to one support set."""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metalearn.algorithms.base import Adapted, Algorithm
+from metalearn.errors import UserError
+from metalearn.models.norm import NormMode, Pass
+
+
+class Classifier:
+    """A learner adapted to one support set.
+
+    Batch norm uses the statistics of the support set (or the running ones of a `per_step` learner), so an image is
+    classified alone: the answer does not depend on what else is asked in the same call.
+
+    Attributes:
+        classes: the labels, in the order of the columns of predict_proba; empty in regression.
+    """
+
+    def __init__(
+        self, algorithm: Algorithm, adapted: Adapted, classes: list[Hashable], inputs: Callable[[Any], Tensor]
+    ):
+        self._algorithm, self._adapted, self._inputs = algorithm, adapted, inputs
+        self.classes = classes
+
+    def __repr__(self) -> str:
+        shots, step = self._adapted.support_x.shape[1], self._adapted.step
+        after = f"{shots} examples and {step} inner steps"
+        if self._algorithm.regression:
+            return f"<Classifier: regression after {after}>"
+        shown = ", ".join(map(repr, self.classes[:5])) + (", ..." if len(self.classes) > 5 else "")
+        return f"<Classifier: {len(self.classes)} classes ({shown}) after {after}>"
+
+    def predict(self, images: Any) -> list[Any]:
+        """The label of each image (of one image: a list of one). For regression the values, [B, D] as nested lists."""
+        if self._algorithm.regression:
+            values: list[Any] = self._outputs(images).tolist()
+            return values
+        return [self.classes[i] for i in self._outputs(images).argmax(1).tolist()]
+
+    def predict_proba(self, images: Any) -> np.ndarray:
+        """Class probabilities [B, classes], columns in the order of `classes`."""
+        if self._algorithm.regression:
+            raise UserError("a regression learner has no class probabilities: use predict")
+        return self._outputs(images).softmax(1).cpu().numpy()
+
+    def features(self, images: Any) -> np.ndarray:
+        """The adapted body's features of each image: float32 [B, D]."""
+        algorithm, adapted, x = self._algorithm, self._adapted, self._inputs(images)[None]
+        with torch.inference_mode(False), torch.no_grad():
+            if self._norm == "per_step":
+                found, _ = algorithm.net.features(adapted.weights, x, algorithm.query_norm(adapted.running, False))
+            else:
+                shots = adapted.support_x.shape[1]
+                both = torch.cat([adapted.support_x, x], 1)
+                found = algorithm.net.features(adapted.weights, both, Pass(reference=shots))[0][:, shots:]
+        return found[0].cpu().numpy()
+
+    @property
+    def _norm(self) -> NormMode:
+        return "per_step" if self._algorithm.norm == "per_step" else "support"
+
+    def _outputs(self, images: Any) -> Tensor:
+        with torch.inference_mode(False), torch.no_grad():
+            outputs = self._algorithm.predict(self._adapted, self._inputs(images)[None].clone(), self._norm)[0]
+        outputs = outputs[:, : len(self.classes)] if self.classes else outputs
+        if not outputs.isfinite().all():
+            raise UserError("the adapted learner's outputs are not finite: its inner loop diverged")
+        return outputs
