@@ -30,6 +30,27 @@ def pack(content: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+def find(path: Path) -> Path:
+    """Find the checkpoint of a trained learner.
+
+    Args:
+        path: a checkpoint, or a run's folder: its best learner; of a run not yet measured, its last.
+
+    Raises:
+        UserError: the folder is not that of a run, or has no checkpoint yet.
+    """
+    if not path.is_dir():
+        return path
+    for name in ("best.pt", "last.pt"):
+        if (file := path / "checkpoints" / name).exists():
+            return file
+    below = [file.parent for pattern in ("*", "*/*") for file in path.glob(f"{pattern}/checkpoints")]
+    if runs := sorted((run.relative_to(path).as_posix() for run in below), key=lambda name: (len(name), name)):
+        shown = ", ".join(runs[:10]) + (f" and {len(runs) - 10} more" if len(runs) > 10 else "")
+        raise UserError(f"{path}: holds {len(runs)} runs; choose one of its folders: {shown}")
+    raise UserError(f"{path}: no checkpoint there (checkpoints/best.pt or last.pt)")
+
+
 def read(path: Path, device: str = "cpu") -> dict[str, Any]:
     """Read a checkpoint: tensors and plain values, whose size is that of the file; code in it is never run.
 

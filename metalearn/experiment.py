@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from metalearn import checkpoint, controls, lock, memory, outcome, parallel, resume, trust
+from metalearn import checkpoint, controls, initial, lock, memory, outcome, parallel, resume, trust
 from metalearn.algorithms.base import Algorithm, Meta, MetaStep
 from metalearn.build import build, call
 from metalearn.captured import Captured
@@ -109,6 +109,10 @@ class Experiment:
         self.tracker = build(config["tracker"], "tracker", Tracker)
         self.dataset = build(config["data"], "data", Dataset)
         self.phase = self.prepare("train")
+        self.initial: initial.Initial | None = None
+        if self.settings.init and self.settings.resume is None:  # a resumed run has a copy of them
+            self.initial = initial.read(self.settings.init)
+            self.initial.fill(self.phase.outer.meta, self.phase.algorithm)
         self.validation = self._source("validation")
         self.test = self._source("test") if self.settings.test else None
         for source in filter(None, (self.validation, self.test)):
@@ -245,6 +249,8 @@ class Experiment:
             say(f"{folder}: this run is complete")
             summary.summary(result, folder)
             return float(result[f"val_{self.score}"])
+        if self.settings.init:
+            self.initial = initial.of_run(folder, self.settings.init, self.initial)
         if anew:
             origin.describe(folder)
         if self.dataset.notice:
@@ -288,6 +294,8 @@ class Experiment:
 
     def _accept(self, content: Mapping[str, Any], changed: Sequence[str]) -> None:
         """Raise UserError where a checkpoint cannot be gone on from with these changes."""
+        if begun_otherwise := [name for name in changed if name.startswith("init: ")]:
+            raise UserError(f"{begun_otherwise[0]}: a run that has begun can no longer start from other weights")
         own = [name for name in changed if not name.startswith(("tracker.", "control.retrain: true -> false"))]
         if content["state"]["first"] is not None:
             if own:
@@ -316,6 +324,8 @@ class Experiment:
                 training.forget_scores()
                 iteration.forget_losses()
         else:
+            if self.initial:
+                initial.start(self.initial, self.phase.outer.meta, self.phase.algorithm)
             record.start()
         profile = Profile(record.folder, training.limit - training.step) if self.settings.profile else None
         training.stepped = profile.step if profile else training.stepped

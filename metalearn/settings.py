@@ -44,12 +44,15 @@ class Settings:
     log_every: int
     test: bool  # False leaves the test classes alone
     profile: bool
+    init: str | None
     resume: str | None
     allow_changes: bool
     trust: bool
 
     def __post_init__(self) -> None:
         _at_least(self, way=1, shot=1, query=1, steps=0, seed=0, log_every=1)
+        if self.init is not None and not self.init.strip():
+            raise ValueError("init=: is empty: name a run's folder or a checkpoint")
         if self.seed >= 2**63:
             raise ValueError(f"seed={self.seed}: must be below 2**63")
 
