@@ -96,9 +96,8 @@ def of_run(folder: Path, place: str, known: Initial | None) -> Initial:
         content = checkpoint.read(kept)
         return Initial(str(content["source"]), content["meta"])
     initial = known or read(place)
-    write_atomically(
-        kept, checkpoint.pack({"spec": {}, "step": 0, "meta": dict(initial.meta), "source": initial.source})
-    )
+    content = {"spec": {}, "step": 0, "meta": dict(initial.meta), "source": initial.source}
+    write_atomically(kept, checkpoint.pack(content))
     return initial
 
 
