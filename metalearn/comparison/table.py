@@ -162,7 +162,8 @@ def _ordered(values: set[str]) -> list[str]:
 
 def as_csv(runs: Sequence[Run]) -> str:
     """Every run as a row: the settings that differ, all plain entries of its result, and what became of it."""
-    names = varying([run for run in runs if run.result is not None])
+    typed = [n for run in runs for n in run.typed if len({_value(r.settings.get(n)) for r in runs}) > 1]
+    names = [*varying([run for run in runs if run.result is not None]), *typed]
     rows: list[dict[str, Any]] = []
     for run in runs:
         result = {k: v for k, v in (run.result or {}).items() if not isinstance(v, (list, Mapping))}
