@@ -89,8 +89,9 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
     prefix = f"{where}." if where else ""
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # hands them on to another that checks
     for name, value in values.items():
-        if name not in parameters and not open_ended:
-            raise UserError(f"{prefix}{name}: {target.__name__} has no such setting; it has {', '.join(parameters)}")
+        if name in given or (name not in parameters and not open_ended):
+            own = ", ".join(parameter for parameter in parameters if parameter not in given)
+            raise UserError(f"{prefix}{name}: {target.__name__} has no such setting; it has {own}")
         check(value, hints.get(name, Any), prefix + name)
     for name, parameter in parameters.items():
         needed = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD

@@ -18,7 +18,7 @@ from metalearn.models.base import Weights
 
 
 def recomputed(
-    loss: Callable[[Weights, Weights, bool], Tensor],
+    loss: Callable[[int, Weights, Weights, bool], Tensor],
     optimizer: Callable[[Weights], Optimizer],
     start: Weights,
     held: Weights,
@@ -31,8 +31,8 @@ def recomputed(
     further forward passes (Griewank & Walther, "Evaluating derivatives", 2008, chapter 12).
 
     Args:
-        loss: of the meta-parameters, the adapted weights [T, ...], and of whether it will be differentiated twice; one
-            value for each task. It must not remember its calls.
+        loss: of the step, the meta-parameters, the adapted weights [T, ...], and of whether it will be differentiated
+            twice; one value for each task. It must not remember its calls.
         optimizer: the inner optimizer as a function of the meta-parameters.
         start: the weights [T, ...] before the first step.
         held: the meta-parameters. The gradient reaches those that `loss` and `optimizer` take from their argument.
@@ -55,7 +55,7 @@ def recomputed(
         weights = list(fast[:count]) if graph else leaves(fast[:count])
         state = _joined(fast[count:], forms[first])
         with torch.enable_grad():
-            value = loss(meta, dict(zip(start, weights, strict=True)), graph).sum()
+            value = loss(first, meta, dict(zip(start, weights, strict=True)), graph).sum()
             grads = gradients(value, weights, create_graph=graph)
         with torch.set_grad_enabled(graph):
             weights, state = optimizer(meta).update(weights, grads, state)

@@ -66,7 +66,7 @@ def algorithm_of(spec: Mapping[str, Any]) -> Algorithm:
     torch.manual_seed(spec["seed"])
     model = build(spec["model"], "model", MetaModel, shape=tuple(spec["shape"]), outputs=spec["outputs"])
     given = {name: spec[name] for name in ("regression", "way", "shot", "query", "norm", "labels")}
-    return build(spec["algo"], "algo", Algorithm, model=model, **given)
+    return build(spec["algo"], "algo", Algorithm, model=model, seed=spec["seed"], **given)
 
 
 def own_random() -> AbstractContextManager[Any]:

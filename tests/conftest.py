@@ -101,6 +101,7 @@ def batch_of(tasks=3, way=3, shot=2, query=2, shape=(1, 12, 12), seed=0, dtype=t
         labels.repeat_interleave(shot).expand(tasks, -1),
         torch.rand(tasks, way * query, *shape, generator=g, dtype=dtype),
         labels.repeat_interleave(query).expand(tasks, -1),
+        torch.arange(tasks),
     )
 
 

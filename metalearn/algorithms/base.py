@@ -1,7 +1,7 @@
 """What every algorithm shares: the pieces of `outer_loss = loss(adapt(theta, support), query)`."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -15,7 +15,9 @@ from metalearn.errors import UserError
 from metalearn.inner import Batched, Loss, gradients, make_engine
 from metalearn.inner_optimizers import Optimizer
 from metalearn.models.base import EngineName, Functional, MetaModel, Weights, linear
+from metalearn.models.masks import QUERY, Masks
 from metalearn.models.norm import MOMENTUM, NormMode, Pass
+from metalearn.models.torch_layers import pure
 from metalearn.recompute import recomputed
 
 Meta = dict[str, Tensor]  # all that is learned over tasks: parameters by name, and running statistics
@@ -39,6 +41,7 @@ class Adapted:
     weights: Weights  # [T, ...], or of the parameter's own shape where tasks share it
     support_x: Tensor  # [T, N*K, ...], for the batch-norm mode `support`
     step: int  # inner steps taken
+    ids: Tensor | None = None  # in meta-training: the tasks' numbers, int64 [T]
     running: list[Tensor] | None = None  # per_step, at evaluation: the statistics that hold after this step
     seen: tuple[list[Tensor], ...] = ()  # per_step, in meta-training: each support pass's batch statistics [T, 2, C]
 
@@ -66,6 +69,7 @@ class Algorithm:
         chunk: tasks handled at once; null leaves it to `tasks_at_once`.
         recompute: whether a second-order meta-gradient computes the inner steps again in place of keeping them all,
             for memory that hardly grows with their number; null: above 10 steps.
+        seed: of the random masks of dropout.
     """
 
     second_order: ClassVar[bool] = True  # whether the meta-gradient goes through the inner gradients
@@ -85,12 +89,14 @@ class Algorithm:
     engine: EngineName
     chunk: int | None
     recompute: bool | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, MetaModel):
             raise UserError(
                 f"model={type(self.model).__name__}: must be a metalearn.models.base.MetaModel, with a head"
             )
+        self.model = pure(self.model)
         for name, least in (("meta_batch", 1), ("inner_steps", 0), ("inner_steps_test", 0), ("chunk", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -141,21 +147,24 @@ class Algorithm:
         """Whether the inner loop adapts this parameter; the others are shared by all tasks."""
         return True
 
-    def adapt(self, meta: Meta, support_x: Tensor, support_y: Tensor, training: bool = False) -> Iterator[Adapted]:
+    def adapt(
+        self, meta: Meta, support_x: Tensor, support_y: Tensor, training: bool = False, ids: Tensor | None = None
+    ) -> Iterator[Adapted]:
         """Yield the model adapted by 0, 1, 2, ... gradient steps to each of T tasks, for ever.
 
         Args:
             meta: meta-parameters.
             support_x: [T, N*K, ...]; support_y: [T, N*K] int64, or real [T, K, D].
             training: keep what a meta-gradient needs. Without it nothing depends on other tasks or on history.
+            ids: in meta-training, the tasks' numbers, int64 [T], from which dropout draws its masks.
         """
         parameters = self.weights(meta)
         shared, start = self.divide(parameters, len(support_x))
         seen: list[list[Tensor]] = []
 
         def loss_of_all(fast: Weights) -> Tensor:
-            norm = self.support_norm(training)
-            outputs, statistics = self.net.outputs(shared | fast, support_x, norm, training and self.second_order)
+            present = self.support_pass(len(seen), training, ids)
+            outputs, statistics = self.net.outputs(shared | fast, support_x, present, training and self.second_order)
             seen.append(statistics)
             return self.inner_loss(meta, outputs, support_y)
 
@@ -163,30 +172,31 @@ class Algorithm:
             return self.inner_loss(meta, linear(fast, features), support_y)
 
         if all(name.startswith("head.") for name in start):  # the body runs once, whatever the number of steps
-            features, statistics = self.net.features(parameters, support_x, self.support_norm(training))
+            features, statistics = self.net.features(parameters, support_x, self.support_pass(0, training, ids))
             seen, loss = [statistics] * self.inner_steps, loss_of_head
         else:
             loss = loss_of_all
         for step, fast in enumerate(self.descend(meta, loss, start, training and self.second_order)):
-            yield Adapted(shared | fast, support_x, step, self.running(meta, step, training), tuple(seen))
+            yield Adapted(shared | fast, support_x, step, ids, self.running(meta, step, training), tuple(seen))
 
     def divide(self, parameters: Weights, tasks: int) -> tuple[Weights, Weights]:
         """The weights that all tasks share, and those that the inner loop adapts, as views [T, ...]."""
         shared = {name: w for name, w in parameters.items() if not self.adapts(name)}
         return shared, self.net.expand({name: w for name, w in parameters.items() if self.adapts(name)}, tasks)
 
-    def adapted(self, meta: Meta, support_x: Tensor, support_y: Tensor) -> Adapted:
+    def adapted(self, meta: Meta, support_x: Tensor, support_y: Tensor, ids: Tensor | None = None) -> Adapted:
         """The model after the inner loop of meta-training, with what a meta-gradient needs, or the means to find it."""
         if not self.recomputes:
-            return nth(self.adapt(meta, support_x, support_y, training=True), self.inner_steps)
+            return nth(self.adapt(meta, support_x, support_y, training=True, ids=ids), self.inner_steps)
         shared, start = self.divide(self.weights(meta), len(support_x))
 
-        def loss(meta: Meta, fast: Weights, twice: bool) -> Tensor:
-            outputs, _ = self.net.outputs(self.weights(meta) | fast, support_x, Pass(), twice)
+        def loss(step: int, meta: Meta, fast: Weights, twice: bool) -> Tensor:
+            present = self.support_pass(step, True, ids)
+            outputs, _ = self.net.outputs(self.weights(meta) | fast, support_x, present, twice)
             return self.inner_loss(meta, outputs, support_y)
 
         fast = recomputed(loss, lambda meta: self.stepper(meta, list(start)), start, trained(meta), self.inner_steps)
-        return Adapted(shared | fast, support_x, self.inner_steps)
+        return Adapted(shared | fast, support_x, self.inner_steps, ids)
 
     @property
     def recomputes(self) -> bool:
@@ -201,7 +211,7 @@ class Algorithm:
     def meta_sums(self, meta: Meta, batch: TaskBatch) -> MetaStep:
         """As `meta_gradient` for tasks that fit at once, each entry summed over them."""
         parameters = {n: p.detach().requires_grad_() for n, p in trained(meta).items()}
-        adapted = self.adapted(meta | parameters, batch.support_x, batch.support_y)
+        adapted = self.adapted(meta | parameters, batch.support_x, batch.support_y, batch.ids)
         outputs, seen = self.query_outputs(adapted, batch.query_x, training=True)
         loss = self.task_loss(outputs, batch.query_y).sum()
         gradients = self.differentiate(loss, parameters, adapted.weights)
@@ -276,25 +286,31 @@ class Algorithm:
         self, adapted: Adapted, query_x: Tensor, training: bool, norm: NormMode | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """As `predict`, and in training with `per_step` the pass's batch statistics."""
+        present = self.query_pass(adapted.running, training, adapted.ids)
         if (norm or self.norm) == "support":
             shots = adapted.support_x.shape[1]
             both = torch.cat([adapted.support_x, query_x], dim=1)
-            outputs, seen = self.net.outputs(adapted.weights, both, Pass(reference=shots), twice=False)
+            present = replace(present, reference=shots, running=None, collect=False)
+            outputs, seen = self.net.outputs(adapted.weights, both, present, twice=False)
             return outputs[:, shots:], seen
-        return self.net.outputs(adapted.weights, query_x, self.query_norm(adapted.running, training), twice=False)
+        return self.net.outputs(adapted.weights, query_x, present, twice=False)
 
     @property
     def norm_mode(self) -> str:
         """How batch norm gets its statistics; `none` for a model without."""
         return self.norm if self.model.norm_channels() else "none"
 
-    def support_norm(self, training: bool) -> Pass:
-        """Batch norm's context in a pass over support images: their batch statistics, in every mode."""
-        return Pass(collect=training and self.norm == "per_step")
+    def support_pass(self, step: int, training: bool, ids: Tensor | None) -> Pass:
+        """A pass over support images at an inner step, normalized by their batch statistics in every mode."""
+        return self._pass(step, None, training, ids)
 
-    def query_norm(self, running: list[Tensor] | None, training: bool) -> Pass:
-        """Batch norm's context in a pass over query images that are normalized together."""
-        return Pass(running=running, collect=training and self.norm == "per_step")
+    def query_pass(self, running: list[Tensor] | None, training: bool, ids: Tensor | None) -> Pass:
+        """A pass over query images that are normalized together, or by running statistics."""
+        return self._pass(QUERY, running, training, ids)
+
+    def _pass(self, number: int, running: list[Tensor] | None, training: bool, ids: Tensor | None) -> Pass:
+        masks = Masks(self.seed, number, ids) if training and ids is not None else None
+        return Pass(running=running, collect=training and self.norm == "per_step", training=training, masks=masks)
 
     def running(self, meta: Meta, step: int, training: bool) -> list[Tensor] | None:
         """The running statistics of an inner step (the last one's beyond it); None where batch statistics serve."""

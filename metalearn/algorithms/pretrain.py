@@ -57,7 +57,7 @@ class Pretrain(Algorithm):
         """`meta_batch` single examples, as one task without a support set."""
         ids = torch.arange(step * self.meta_batch, (step + 1) * self.meta_batch, device=device)
         x, y = source.examples(ids)
-        return TaskBatch(x[None, :0], y[None, :0], x[None], y[None])
+        return TaskBatch(x[None, :0], y[None, :0], x[None], y[None], ids[:1])
 
     def check(self, source: Source) -> None:
         """Single examples can always be dealt."""
@@ -66,7 +66,7 @@ class Pretrain(Algorithm):
         """An ordinary classification (or regression) gradient."""
         parameters = {n: p.detach().requires_grad_() for n, p in trained(meta).items()}
         body = {n: p for n, p in parameters.items() if not n.startswith(CLASSIFIER)}
-        features, seen = self.net.features(body, batch.query_x, self.query_norm(None, training=True))
+        features, seen = self.net.features(body, batch.query_x, self.query_pass(None, True, batch.ids))
         head = "head." if self.labels is None else CLASSIFIER
         outputs = F.linear(features, parameters[f"{head}weight"], parameters[f"{head}bias"])
         loss = self.task_loss(outputs, batch.query_y).sum()

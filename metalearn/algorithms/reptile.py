@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.base import Adapted, Algorithm, Meta, MetaStep, nth, trained
+from metalearn.algorithms.base import Adapted, Algorithm, Meta, MetaStep, trained
 from metalearn.data.tasks import Source, TaskBatch
 from metalearn.errors import UserError
 from metalearn.models.base import total
@@ -42,7 +42,9 @@ class Reptile(Algorithm):
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
         self.shot = self.train_shot
 
-    def adapt(self, meta: Meta, support_x: Tensor, support_y: Tensor, training: bool = False) -> Iterator[Adapted]:
+    def adapt(
+        self, meta: Meta, support_x: Tensor, support_y: Tensor, training: bool = False, ids: Tensor | None = None
+    ) -> Iterator[Adapted]:
         """Steps of the inner optimiser on successive batches of the support set."""
         count = support_x.shape[1]
         seen: list[list[Tensor]] = []
@@ -56,13 +58,14 @@ class Reptile(Algorithm):
         def loss(fast: dict[str, Tensor]) -> Tensor:
             size = min(self.inner_batch if training else self.inner_batch_test, count)
             batch = (torch.arange(size, device=support_x.device) + len(seen) * size) % count
-            outputs, statistics = self.net.outputs(fast, ordered_x[:, batch], self.support_norm(training), twice=False)
+            present = self.support_pass(len(seen), training, ids)
+            outputs, statistics = self.net.outputs(fast, ordered_x[:, batch], present, twice=False)
             seen.append(statistics)
             return self.inner_loss(meta, outputs, support_y[:, batch])
 
         start = self.net.expand(trained(meta), len(support_x))
         for step, fast in enumerate(self.descend(meta, loss, start, second_order=False)):
-            yield Adapted(fast, support_x, step, self.running(meta, step, training), tuple(seen))
+            yield Adapted(fast, support_x, step, ids, self.running(meta, step, training), tuple(seen))
 
     def check(self, source: Source) -> None:
         """As for every algorithm, with the name of the setting that is to blame."""
@@ -73,7 +76,7 @@ class Reptile(Algorithm):
 
     def meta_sums(self, meta: Meta, batch: TaskBatch) -> MetaStep:
         """theta - adapted, and the query loss beside it (measured, not learned from)."""
-        adapted = nth(self.adapt(meta, batch.support_x, batch.support_y, training=True), self.inner_steps)
+        adapted = self.adapted(meta, batch.support_x, batch.support_y, batch.ids)
         with torch.no_grad():
             outputs, seen = self.query_outputs(adapted, batch.query_x, training=True)
             gradients = {name: -total(w - meta[name]) for name, w in adapted.weights.items()}

@@ -145,6 +145,7 @@ class ImageTasks:
             labels.expand(way, shot).flatten().expand(tasks, -1),
             x[:, :, shot:].reshape(tasks, way * query, *self.shape),
             labels.expand(way, query).flatten().expand(tasks, -1),
+            ids,
         )
 
     def classes(self, ids: Tensor, way: int) -> Tensor:

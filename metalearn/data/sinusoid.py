@@ -47,7 +47,7 @@ class SinusoidTasks:
         draws = counter.uniform(self._stream, ids, 2 + shot + query)
         x = _scale(draws[:, 2:], self._domain)[..., None]
         y = self._y(draws, x[..., 0])[..., None]
-        return TaskBatch(x[:, :shot], y[:, :shot], x[:, shot:], y[:, shot:])
+        return TaskBatch(x[:, :shot], y[:, :shot], x[:, shot:], y[:, shot:], ids)
 
     def examples(self, ids: Tensor) -> Examples:
         """Points `ids` (int64 [B]), each of a sinusoid of its own: x, y float [B, 1]."""

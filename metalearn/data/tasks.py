@@ -16,6 +16,7 @@ class TaskBatch(NamedTuple):
     support_y: Tensor  # [T, N*K] int64, or [T, K, D] float for regression
     query_x: Tensor  # [T, N*Q, ...]
     query_y: Tensor  # [T, N*Q] int64, or [T, Q, D] float
+    ids: Tensor  # [T] int64: the tasks' numbers, from which random masks are drawn
 
     def split(self, size: int) -> Iterator["TaskBatch"]:
         """The same tasks in pieces of at most `size`."""

@@ -1,14 +1,17 @@
 """What an algorithm needs of a model, and its application to one set of weights a task."""
 
 import copy
+from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from metalearn.models.failures import changed_buffer, explained
 from metalearn.models.grouped import expand
-from metalearn.models.norm import BatchNorm, Pass
+from metalearn.models.norm import BatchNorm, Pass, during
 
 EngineName = Literal["auto", "grouped", "vmap", "higher"]
 Weights = dict[str, Tensor]  # by parameter name; with a leading task dimension where they differ between tasks
@@ -51,7 +54,7 @@ class MetaModel(nn.Module):
 
     def norm_channels(self) -> list[int]:
         """Channels of every batch-norm layer, in the order in which a forward pass meets them."""
-        return [len(m.weight) for m in self.modules() if isinstance(m, BatchNorm)]
+        return [m.channels for m in self.modules() if isinstance(m, BatchNorm)]
 
     def norm_parameters(self) -> set[str]:
         """Names of batch norm's gamma and beta."""
@@ -82,7 +85,7 @@ class Functional:
 
     def __init__(self, model: MetaModel, engine: EngineName = "auto"):
         self.engine = engine
-        self.model = copy.deepcopy(model).to("meta")  # no weights are held here, and none can be used by mistake
+        self.model = _without_weights(copy.deepcopy(model))  # none can be used by mistake
         self._dims = {name: p.ndim for name, p in model.named_parameters()}
         self._features = _Features(self.model)
 
@@ -121,17 +124,44 @@ class Functional:
     def _stacked(self, weights: Weights, x: Tensor, norm: Pass, twice: bool) -> tuple[Tensor, list[Tensor]]:
         tasks = len(x)
         running = None if norm.running is None else [v.repeat(1, tasks) for v in norm.running]
-        every = Pass(norm.reference, running, norm.collect)
+        every = replace(norm, running=running, seen=[])
         features = self.model.stacked(weights, x, every, twice)
         return features, [v.unflatten(1, (tasks, -1)).movedim(1, 0) for v in every.seen]
 
     def _apply(self, module: nn.Module, weights: Weights, x: Tensor, norm: Pass) -> tuple[Tensor, list[Tensor]]:
-        def one_task(weights: Weights, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-            own = Pass(norm.reference, norm.running, norm.collect)
-            return functional_call(module, weights, (x, own)), own.seen
+        buffers = {name: buffer.to(x.device) for name, buffer in module.named_buffers()}
 
+        def one_task(weights: Weights, x: Tensor, task: Tensor) -> tuple[Tensor, list[Tensor]]:
+            own = replace(norm, seen=[], masks=norm.masks and norm.masks.of(task))
+            with during(own):
+                return functional_call(module, (weights, buffers), (x, own)), own.seen
+
+        if module.training != norm.training:
+            module.train(norm.training)
         dims = {n: 0 if w.ndim > self._dims[n.removeprefix("model.")] else None for n, w in weights.items()}
-        return vmap(one_task, in_dims=(dims, 0))(weights, x)
+        tasks = norm.masks.ids if norm.masks else torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        every = partial(vmap(one_task, in_dims=(dims, 0, 0)), weights, x, tasks)
+        versions = {name: buffer._version for name, buffer in buffers.items()}
+        try:
+            result = every()
+        except RuntimeError as error:
+            if (plain := explained(error, module, every)) is None:
+                raise
+            raise plain from error
+        for name, buffer in buffers.items():
+            if buffer._version != versions[name]:
+                raise changed_buffer(name.removeprefix("model."))
+        return result
+
+
+def _without_weights(model: MetaModel) -> MetaModel:
+    """The model with its parameters on the device `meta`, where they have shapes alone; buffers stay."""
+    empty: dict[int, nn.Parameter] = {}  # a parameter that has two names keeps both
+    for module in model.modules():
+        for name, p in module._parameters.items():
+            if p is not None:
+                module._parameters[name] = empty.setdefault(id(p), nn.Parameter(p.detach().to("meta")))
+    return model
 
 
 def total(x: Tensor) -> Tensor:

@@ -12,6 +12,9 @@ Three modes, the most confused setting of the field (Bronskill et al., "TaskNorm
   et al., "How to train your MAML", ICLR 2019, section 4).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metalearn.errors import UserError
+from metalearn.models.masks import Masks
 
 NormMode = Literal["transductive", "support", "per_step"]
 EPS = 1e-5  # added to variances, PyTorch's default
@@ -28,13 +32,15 @@ MOMENTUM = 0.1  # of the running averages, PyTorch's default
 
 @dataclass
 class Pass:
-    """One forward pass as its batch-norm layers see it, in their order."""
+    """One forward pass as its layers see it, in their order: the context of batch norm and of dropout."""
 
     reference: int | None = None  # statistics come from the first `reference` rows; None: from all rows
     running: list[Tensor] | None = None  # [2, C] (mean, variance) for each layer, used in place of batch statistics
     collect: bool = False
     seen: list[Tensor] = field(default_factory=list)  # with `collect`: each layer's batch statistics, [2, C]
     layer: int = 0
+    training: bool = False  # meta-training, not evaluation; `module.training` of every layer
+    masks: Masks | None = None  # of dropout; None: no dropout
 
     @property
     def plain(self) -> bool:
@@ -42,22 +48,42 @@ class Pass:
         return self.running is None and self.reference is None and not self.collect
 
 
+_present: ContextVar[Pass | None] = ContextVar("present", default=None)
+
+
+@contextmanager
+def during(norm: Pass) -> Iterator[None]:
+    """Make a pass the present one, which layers use that are given none."""
+    token = _present.set(norm)
+    try:
+        yield
+    finally:
+        _present.reset(token)
+
+
+def present() -> Pass:
+    """The pass that a model is in."""
+    return _present.get() or Pass()
+
+
 class BatchNorm(nn.Module):
-    """Batch norm over [B, C, H, W] with affine parameters and no state of its own; see Pass."""
+    """Batch norm over [B, C, ...] with affine parameters and no state of its own; see Pass."""
 
     def __init__(self, channels: int, eps: float = EPS):
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.eps = eps
+        self.channels, self.eps = channels, eps
+        self.weight: nn.Parameter | None = nn.Parameter(torch.ones(channels))
+        self.bias: nn.Parameter | None = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor, norm: Pass) -> Tensor:
-        """Normalise x [B, C, H, W] as `norm` says."""
-        return normalise(x, self.weight, self.bias, norm, self.eps)
+    def forward(self, x: Tensor, norm: Pass | None = None) -> Tensor:
+        """Normalize x [B, C, ...] as `norm` says, or else the present pass."""
+        weight = x.new_ones(self.channels) if self.weight is None else self.weight
+        bias = x.new_zeros(self.channels) if self.bias is None else self.bias
+        return normalise(x, weight, bias, norm or present(), self.eps)
 
 
 def normalise(x: Tensor, weight: Tensor, bias: Tensor, norm: Pass, eps: float) -> Tensor:
-    """Batch norm over x [B, C, H, W] as `norm` says; weight and bias [C]."""
+    """Batch norm over x [B, C, ...] as `norm` says; weight and bias [C]."""
     if norm.plain:
         if x.numel() == x.shape[1]:
             raise UserError(
@@ -70,9 +96,11 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, norm: Pass, eps: float) -
         norm.layer += 1
     else:
         reference = x if norm.reference is None else x[: norm.reference]
-        mean, variance = reference.mean((0, 2, 3)), reference.var((0, 2, 3), correction=0)
+        dims = [0, *range(2, x.ndim)]
+        mean, variance = reference.mean(dims), reference.var(dims, correction=0)
         if norm.collect:
             seen = torch.stack([mean, variance]).detach()
             norm.seen.append(seen.float() if seen.dtype == torch.bfloat16 else seen)
     scale = weight * torch.rsqrt(variance + eps)
-    return x * scale[:, None, None] + (bias - mean * scale)[:, None, None]
+    each = (-1, *[1] * (x.ndim - 2))
+    return x * scale.view(each) + (bias - mean * scale).view(each)
