@@ -54,7 +54,7 @@ class Classifier:
         algorithm, adapted, x = self._algorithm, self._adapted, self._inputs(images)[None]
         with torch.inference_mode(False), torch.no_grad():
             if self._norm == "per_step":
-                found, _ = algorithm.net.features(adapted.weights, x, algorithm.query_norm(adapted.running, False))
+                found, _ = algorithm.net.features(adapted.weights, x, algorithm.query_pass(adapted.running, False))
             else:
                 shots = adapted.support_x.shape[1]
                 both = torch.cat([adapted.support_x, x], 1)

@@ -125,7 +125,7 @@ class Learner:
         """
         algorithm = self.algorithm
         with torch.inference_mode(False), torch.no_grad():
-            norm = algorithm.query_norm(algorithm.running(self.meta, 0, training=False), training=False)
+            norm = algorithm.query_pass(algorithm.running(self.meta, 0, training=False), training=False)
             found, _ = algorithm.net.features(algorithm.weights(self.meta), self._inputs(images)[None], norm)
         return found[0].cpu().numpy()
 

@@ -304,7 +304,7 @@ class Algorithm:
         """A pass over support images at an inner step, normalized by their batch statistics in every mode."""
         return self._pass(step, None, training, ids)
 
-    def query_pass(self, running: list[Tensor] | None, training: bool, ids: Tensor | None) -> Pass:
+    def query_pass(self, running: list[Tensor] | None, training: bool, ids: Tensor | None = None) -> Pass:
         """A pass over query images that are normalized together, or by running statistics."""
         return self._pass(QUERY, running, training, ids)
 
