@@ -1,11 +1,15 @@
 """Files that are written whole or not at all, and JSON files that are read with a limit on their size."""
 
+import glob
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def read_json(path: Path, most: int = 2**26) -> Any:
@@ -29,27 +33,46 @@ def read_json(path: Path, most: int = 2**26) -> Any:
 
 
 def write_atomically(path: Path, data: bytes, before: Path | None = None) -> None:
-    """Fill a temporary file, and put it in the place of `path` once it lies on the disk whole.
+    """Replace a file by one with this content, or leave it as it was.
 
     Args:
-        before: under which name the file that it replaces is kept.
+        before: the name under which the replaced file is kept.
 
     Raises:
         OSError: the disk is full, the folder is gone or may not be written; the file is then the old one.
     """
+    with writing(path, before) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing(path: Path, before: Path | None = None) -> Iterator[BinaryIO]:
+    """Write a file piece by piece; it appears under its name when it lies on the disk whole, or not at all.
+
+    Its permissions obey the umask. Temporary files that a killed process left an hour ago or earlier are removed.
+
+    Args:
+        before: the name under which the replaced file is kept.
+
+    Raises:
+        OSError: as in write_atomically.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > 3600:
+                left.unlink()
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        os.chmod(temporary, 0o644)  # others who share the folder read it as well
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        with open(temporary, "xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if before is not None and path.exists():
             _keep(path, before)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

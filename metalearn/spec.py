@@ -24,6 +24,8 @@ TYPES: dict[str, Any] = {
     "data": str,
     "shape": list[int],
     "dark_ink": bool,
+    "mean": list[float] | None,
+    "deviation": list[float] | None,
     "regression": bool,
     "outputs": int,
     "labels": int | None,
@@ -49,6 +51,8 @@ def spec_of(config: Mapping[str, Any], settings: Settings, dataset: Dataset, lab
         "data": dataset.name,
         "shape": list(dataset.shape),
         "dark_ink": dataset.dark_ink,
+        "mean": None if dataset.mean is None else list(dataset.mean),
+        "deviation": None if dataset.deviation is None else list(dataset.deviation),
         "regression": dataset.regression,
         "outputs": dataset.outputs or settings.way,
         "labels": labels,
@@ -97,6 +101,11 @@ def restored(content: Mapping[str, Any], file: Path) -> Algorithm:
                 raise ValueError(f"{name}={spec[name]}: must be at least 1")
         if not spec["shape"] or min(spec["shape"]) < 1 or not 0 <= spec["seed"] < 2**63:
             raise ValueError("shape or seed")
+        for name in ("mean", "deviation"):
+            if spec[name] is not None and len(spec[name]) != spec["shape"][0]:
+                raise ValueError(f"{name}: needs a number for each channel")
+        if spec["deviation"] is not None and min(spec["deviation"]) <= 0:
+            raise ValueError("deviation: must be above 0")
         steps = [value for name, value in spec["algo"].items() if "steps" in name and isinstance(value, int)]
         if max(steps, default=0) > MOST_STEPS:
             raise ValueError(f"{max(steps)} inner steps")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metalearn.data import auto, folder, glyphs, omniglot, omniglot_files, sinusoid, splits
+from metalearn.data import auto, glyphs, omniglot, omniglot_files, sinusoid, splits
 from metalearn.data.cache import read_cache, write_cache
 from metalearn.errors import NotFound, UserError
 from metalearn.evaluation import nearest_neighbour
@@ -44,7 +44,8 @@ def tiny(monkeypatch, tmp_path):
 
 
 def pack(root):
-    return omniglot_files.packed(omniglot_files.find(root))
+    found = omniglot_files.packed(omniglot_files.find(root))
+    return found.pixels, found.facts["names"], found.facts["background"]
 
 
 def test_zips_folders_and_torchvisions_layout_give_the_same(tiny, tmp_path):
@@ -54,7 +55,7 @@ def test_zips_folders_and_torchvisions_layout_give_the_same(tiny, tmp_path):
     for name in omniglot_files.CHARACTERS:
         zipfile.ZipFile(tiny / f"{name}.zip").extractall(extracted)
     for place in ("omniglot", "omniglot-py"):
-        shutil.copytree(tiny, tmp_path / place / place, ignore=shutil.ignore_patterns("*.npz"))
+        shutil.copytree(tiny, tmp_path / place / place, ignore=shutil.ignore_patterns("omniglot-28x28-*"))
     for root in (extracted, tmp_path / "omniglot", tmp_path / "omniglot-py"):
         pixels, other, _ = pack(root)
         assert np.array_equal(pixels, expected) and other == names
@@ -67,14 +68,14 @@ def test_ink_is_1_and_paper_0(tiny):
 
 def test_the_cache_lies_beside_the_data_and_is_used(tiny, monkeypatch):
     expected = pack(tiny)[0]
-    assert len(list(tiny.glob("omniglot-28x28-*.npz"))) == 1
+    assert len(list(tiny.glob("omniglot-28x28-*.bin"))) == 1
     monkeypatch.setattr(omniglot_files, "_pack", None)
     assert np.array_equal(pack(tiny)[0], expected)
 
 
 def test_a_damaged_cache_is_made_again(tiny):
     expected = pack(tiny)[0]
-    (cache,) = tiny.glob("omniglot-28x28-*.npz")
+    (cache,) = tiny.glob("omniglot-28x28-*.bin")
     whole = cache.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]):
         cache.write_bytes(damaged)
@@ -87,7 +88,7 @@ def test_read_only_data_are_left_alone(tiny, tmp_path):
     tiny.chmod(mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
     try:
         pack(tiny)
-        assert not list(tiny.glob("*.npz")) and len(list((tmp_path / "cache" / "metalearn").glob("*.npz"))) == 1
+        assert not list(tiny.glob("*.bin")) and len(list((tmp_path / "cache" / "metalearn").glob("*.bin"))) == 1
     finally:
         tiny.chmod(mode)
 
@@ -97,14 +98,16 @@ def test_other_files_in_the_same_place_are_packed_anew(tiny):
     background = tiny / "images_background.zip"
     os.utime(background, (1, 1))
     pack(tiny)
-    assert len(list(tiny.glob("omniglot-28x28-*.npz"))) == 2
+    assert len(list(tiny.glob("omniglot-28x28-*.bin"))) == 2
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     (tmp_path / "file").write_text("in the way")
-    write_cache("x.npz", tmp_path / "file", {"a": np.zeros(1)})
-    assert "no cache written" in capsys.readouterr().out and read_cache("x.npz", tmp_path) is None
+    blocks = [np.zeros((2, 3), np.uint8), np.ones((1, 3), np.uint8)]
+    packed = write_cache("x", tmp_path / "file", lambda: iter(blocks), lambda: {"a": 1}, 9)
+    assert packed.pixels.tolist() == [[0] * 3, [0] * 3, [1] * 3] and packed.facts == {"a": 1}
+    assert "no cache written" in capsys.readouterr().out and read_cache("x", tmp_path) is None
 
 
 def damage(kind, root):
@@ -290,59 +293,3 @@ def test_sinusoids():
     basis = torch.cat([x.sin(), x.cos()], -1).double()  # A sin(x - phi) = a sin x + b cos x, the same in both sets
     fit = torch.linalg.lstsq(basis, y.double()).solution
     torch.testing.assert_close(basis @ fit, y.double(), rtol=1e-4, atol=1e-4)
-
-
-def images(root, counts, size=(40, 30), colour=False):
-    rng = np.random.default_rng(0)
-    for name, count in counts.items():
-        (root / name).mkdir(parents=True)
-        for i in range(count):
-            shape = (*size, 3) if colour else size
-            Image.fromarray(rng.integers(0, 255, shape, dtype=np.uint8)).save(root / name / f"{i}.png")
-
-
-def load_folder(root, **changes):
-    settings = {"size": 16, "colour": "auto", "split": [0.5, 0.25, 0.25], "split_seed": 0, "fewest": 6, "dark_ink": False,
-                "rotate_train": False, "rotate_test": False}  # fmt: skip
-    return folder.load(root=str(root), **{**settings, **changes})
-
-
-@pytest.mark.parametrize(("colour", "channels"), [(False, 1), (True, 3)])
-def test_a_folder_of_images(tmp_path, colour, channels):
-    images(tmp_path / "mine", {f"class{i}": 6 + i for i in range(8)}, colour=colour)
-    dataset = load_folder(tmp_path / "mine")
-    assert dataset.shape == (channels, 16, 16) and dataset.name == "folder:mine"
-    assert [len(names) for names in dataset.classes.values()] == [4, 2, 2]
-    batch = dataset.source("train", 0, "cpu").tasks(torch.arange(3), 3, 2, 4)
-    assert batch.query_x.shape == (3, 12, channels, 16, 16)
-
-
-def test_small_classes_and_unreadable_images_are_named_and_skipped(tmp_path, capsys):
-    images(tmp_path / "mine", {**{f"class{i}": 7 for i in range(4)}, "few": 2})
-    (tmp_path / "mine" / "class0" / "bad.png").write_bytes(b"not an image")
-    dataset = load_folder(tmp_path / "mine")
-    said = capsys.readouterr().out
-    assert "class0/bad.png" in said and "1 classes with fewer than 6 images" in said and "few" in said
-    assert not any("few" in names for names in dataset.classes.values())
-
-
-def test_pictures_as_people_have_them(tmp_path):
-    from metalearn.data.pictures import upright
-
-    ink = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
-    ink.paste((0, 0, 0, 255), (2, 2, 5, 5))
-    grey = np.asarray(upright(ink).convert("L"))
-    assert grey[0, 0] == 255 and grey[3, 3] == 0  # see-through is paper
-    ramp = Image.fromarray(np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8))
-    deep = np.asarray(upright(ramp).convert("L"))
-    assert deep.min() == 0 and deep.max() == 255 and len(np.unique(deep)) > 50
-
-
-@pytest.mark.parametrize("made", [None, {}, {"a": 7, "b": 7}])
-def test_folders_that_cannot_be_used(tmp_path, made):
-    root = tmp_path / "mine"
-    if made is not None:
-        root.mkdir()
-        images(root, made)
-    with pytest.raises(UserError, match=r"data\.root="):
-        load_folder(root)

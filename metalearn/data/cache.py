@@ -1,16 +1,141 @@
-"""Packed arrays kept beside the data, or in the user's cache folder where the data are read-only."""
+"""Packed images in a file beside the data, or in the user's cache folder where the data are read-only.
+
+A cache is two files: NAME.bin holds the pixels as they lie in memory, NAME.json their shape, their SHA-256, the size
+and the time of NAME.bin, and facts about them. The pixels are hashed when they are written; a start compares size and
+time, and hashes again only where those differ. Images that need more than a quarter of the memory are mapped.
+"""
 
 import hashlib
-import io
+import json
+import math
 import os
+import shutil
 import stat
-import zipfile
-import zlib
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from metalearn.files import write_atomically
+from metalearn import memory
+from metalearn.errors import UserError
+from metalearn.files import read_json, write_atomically, writing
+
+Blocks = Callable[[], Iterator[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Images, and facts about them as JSON values."""
+
+    pixels: np.ndarray  # uint8 [M, ...]; a read-only np.memmap where it is large
+    digest: str  # SHA-256 of the pixels, in hex
+    facts: dict[str, Any]
+
+
+def read_cache(name: str, beside: Path) -> Packed | None:
+    """Open cache `name`; None where there is none or it is damaged."""
+    for folder in (beside, _user_cache()):
+        pixels, entry = folder / f"{name}.bin", folder / f"{name}.json"
+        try:
+            stored = read_json(entry)
+            if stored["checksum"] != _checksum(stored) or pixels.stat().st_size != math.prod(stored["shape"]):
+                continue
+            opened = _open(pixels, stored["shape"])
+            if [*_stamp(pixels)] != stored["stamp"]:
+                if _sha256(opened) != stored["digest"]:
+                    continue
+                _stamped(entry, stored, pixels)
+            return Packed(opened, stored["digest"], stored["facts"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def write_cache(name: str, beside: Path, blocks: Blocks, facts: Callable[[], dict[str, Any]], size: int) -> Packed:
+    """Write images block by block, so that they never lie in memory all at once, and open them.
+
+    Without a place that may be written they are packed into a temporary file, and again at the next start.
+
+    Args:
+        blocks: make an iterator over arrays uint8 [m, ...], of one shape except for m.
+        facts: about the images, as JSON values; called after the last block.
+        size: the bytes that are needed, at most.
+
+    Raises:
+        UserError: no folder has enough room.
+    """
+    from metalearn.console import warn
+
+    folder = beside if _writable(beside) else _user_cache()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _require_room(folder, size)
+        pixels = folder / f"{name}.bin"
+        with writing(pixels) as file:
+            digest, shape = _fill(file, blocks())
+        stored: dict[str, Any] = {"shape": shape, "digest": digest, "facts": facts()}
+        _stamped(folder / f"{name}.json", stored, pixels)
+        return Packed(_open(pixels, shape), digest, stored["facts"])
+    except OSError as error:
+        warn(f"no cache written in {folder} ({error.strerror}): the images are packed again at the next start")
+    temporary = Path(tempfile.gettempdir())
+    try:
+        _require_room(temporary, size)
+        with tempfile.NamedTemporaryFile() as unnamed:  # its name goes away, the mapping stays
+            digest, shape = _fill(unnamed.file, blocks())
+            unnamed.flush()
+            return Packed(_open(Path(unnamed.name), shape), digest, facts())
+    except OSError as error:
+        raise UserError(f"{temporary}: {error.strerror}: no place to pack the images") from error
+
+
+def _fill(file: Any, blocks: Iterator[np.ndarray]) -> tuple[str, list[int]]:
+    """Write the blocks; return their digest and the shape of all of them."""
+    digest, count, rest = hashlib.sha256(), 0, [0]
+    for block in blocks:
+        data = np.ascontiguousarray(block, np.uint8)
+        digest.update(data.data)
+        file.write(data.data)
+        count, rest = count + len(data), list(data.shape[1:])
+    return digest.hexdigest(), [count, *rest]
+
+
+def _open(path: Path, shape: list[int]) -> np.ndarray:
+    if 4 * math.prod(shape) > memory.total():
+        return np.memmap(path, np.uint8, "r", shape=tuple(shape))
+    return np.fromfile(path, np.uint8).reshape(shape)
+
+
+def _sha256(pixels: np.ndarray) -> str:
+    digest, flat = hashlib.sha256(), pixels.reshape(-1)
+    for start in range(0, len(flat), 2**24):
+        digest.update(flat[start : start + 2**24].data)
+    return digest.hexdigest()
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _stamped(entry: Path, stored: dict[str, Any], pixels: Path) -> None:
+    """Write the entry with the present size and time of the pixels."""
+    stored = {**stored, "stamp": list(_stamp(pixels))}
+    write_atomically(entry, json.dumps({**stored, "checksum": _checksum(stored)}).encode())
+
+
+def _checksum(stored: dict[str, Any]) -> str:
+    values = {name: value for name, value in stored.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _require_room(folder: Path, size: int) -> None:
+    if size > (free := shutil.disk_usage(folder).free):
+        needed, left = f"{size / 2**30:,.1f} GB", f"{free / 2**30:,.1f}"
+        raise UserError(f"{folder}: {needed} are needed for the packed images, {left} are free")
 
 
 def _user_cache() -> Path:
@@ -21,37 +146,3 @@ def _writable(folder: Path) -> bool:
     # A folder marked read-only is left alone even by root, whom the system would let write
     marked = folder.is_dir() and bool(folder.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
     return marked and os.access(folder, os.W_OK)
-
-
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode() + str(arrays[name].dtype).encode() + str(arrays[name].shape).encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()
-
-
-def read_cache(name: str, beside: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of cache file `name`, or None where there is none or its checksum shows damage."""
-    for folder in (beside, _user_cache()):
-        try:
-            with np.load(folder / name, allow_pickle=False) as stored:
-                arrays = {key: stored[key] for key in stored.files}
-            if str(arrays.pop("checksum")) == _checksum(arrays):
-                return arrays
-        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile):
-            continue
-    return None
-
-
-def write_cache(name: str, beside: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write the arrays atomically; without a place to write they are simply packed again next time."""
-    folder = beside if _writable(beside) else _user_cache()
-    packed = io.BytesIO()
-    np.savez(packed, **{"checksum": np.array(_checksum(arrays)), **arrays})  # type: ignore[arg-type]
-    try:
-        write_atomically(folder / name, packed.getvalue())
-    except OSError as error:
-        from metalearn.console import warn
-
-        warn(f"no cache written in {folder} ({error.strerror}): the images are packed again at the next start")

@@ -1,111 +1,128 @@
-"""A user's own images: one folder a class."""
+"""Image files in folders: one for each class, with a split of your own or a published one."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import torch
 
 from metalearn.console import warn
 from metalearn.data import Dataset, splits
+from metalearn.data.augment import Augment
+from metalearn.data.cache import Packed
+from metalearn.data.decode import Colour, decoded, moments
 from metalearn.data.images import ImageSet, image_dataset
-from metalearn.data.pictures import upright
+from metalearn.data.listing import listed
 from metalearn.errors import NotFound, UserError
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 
 
 def load(
     *,
     root: str,
     size: int,
-    colour: Literal["auto", "grey", "rgb"],
-    split: list[float],
+    colour: Colour,
+    split: str | list[float],
     split_seed: int,
     fewest: int,
     dark_ink: bool,
+    normalize: bool,
+    crop: int,
+    flip: bool,
     rotate_train: bool,
     rotate_test: bool,
+    name: str | None = None,
+    classes: list[int] | None = None,
+    how: str | None = None,
 ) -> Dataset:
-    """Images of `root`/CLASS/..., resized to size x size and split by class.
+    """Images of `root`/CLASS/... or `root`/{train,val,test}/CLASS/..., resized to size x size; decoded once.
 
     Args:
-        root: a folder of folders; classes are the folders at its first level, images at any depth below.
+        root: a folder; images lie at any depth below the folder of their class.
         size: edge of the resized images, in pixels.
         colour: `grey` (one channel), `rgb` (three), or `auto`: rgb where any image has colour.
-        split: shares of the classes for training, validation and test.
-        split_seed: which permutation of the sorted class names is split.
+        split: shares of the classes for training, validation and test, where the root has no published split
+            (train/ val/ test/ folders, or train.csv val.csv test.csv); a CSV file with `image,class,split`; `published`
+            where the root must have the split; `alternating`: of the sorted classes 0, 2, 4, ... are for training,
+            1, 5, 9, ... for validation, 3, 7, 11, ... for test (Chen et al., ICLR 2019, for CUB).
+        split_seed: which permutation of the sorted class names is split by shares.
         fewest: classes with fewer images are named and skipped.
         dark_ink: turn grey values round, for dark strokes on light paper.
+        normalize: subtract the mean of the training images and divide by their standard deviation, by channel.
+        crop, flip: of training images, see metalearn.data.augment.
         rotate_train, rotate_test: turn each class of each task by its own multiple of 90 degrees.
+        name: of the data set; by default that of the folder.
+        classes: how many the published split has for training, validation and test; others are warned of.
+        how: how to get the data, for the message where the folder is missing.
 
     Raises:
-        UserError: no such folder, or too few classes with enough images.
+        UserError: no such folder, too few classes with enough images, or a split that does not fit.
     """
-    for name, value, least in (("size", size, 1), ("fewest", fewest, 2)):
+    for setting, value, least in (("size", size, 1), ("fewest", fewest, 2)):
         if value < least:
-            raise ValueError(f"{name}={value}: must be at least {least}")
+            raise ValueError(f"{setting}={value}: must be at least {least}")
     if size > 2048:
         raise ValueError(f"size={size}: must be at most 2048, the edge of an image in pixels")
+    augment = Augment(crop, flip)
     folder = Path(root).expanduser()
     if not folder.is_dir():
-        raise NotFound(f"data.root={root}: no such folder; it must hold one folder of images for each class")
-    images, unreadable = _read(folder, size, colour)
-    if unreadable:
-        warn(f"{len(unreadable)} unreadable images left out: {_some(unreadable)}")
-    small = [name for name, stack in images.items() if len(stack) < fewest]
+        raise NotFound(f"data.root={root}: no such folder; {how or 'it must hold one folder of images for each class'}")
+    try:
+        listing = listed(folder, split if isinstance(split, str) else None)
+        packed = decoded(listing, size, colour, dark_ink)
+    except OSError as error:
+        raise UserError(f"data.root={root}: {error.filename or ''}: {error.strerror or error}") from error
+    if listing.left_out:
+        warn(f"{len(listing.left_out)} links left out, to folders or out of data.root: {_some(listing.left_out)}")
+    if damaged := packed.facts["damaged"]:
+        warn(f"{len(damaged)} unreadable images left out: {_some(damaged)}")
+    counts = dict(zip(packed.facts["classes"], packed.facts["counts"], strict=True))
+    small = [c for c, count in counts.items() if count < fewest]
     if small:
         warn(f"{len(small)} classes with fewer than {fewest} images (data.fewest) left out: {_some(small)}")
-    names = sorted(set(images) - set(small))
+    names = sorted(set(counts) - set(small))
     if len(names) < 3:
         raise UserError(f"data.root={root}: {len(names)} classes with at least {fewest} images; 3 or more are needed")
-    counts = torch.tensor([len(images[name]) for name in names])
-    pixels = torch.from_numpy(np.concatenate([np.stack(images[name]) for name in names]))  # [M, H, W, C]
-    if dark_ink:
-        pixels = 255 - pixels
-    parts = splits.by_fraction(names, split, split_seed)
-    image_set = ImageSet(pixels.permute(0, 3, 1, 2).contiguous(), counts.cumsum(0) - counts, counts, tuple(names),
-                         ("",) * len(names))  # fmt: skip
+    if listing.parts is not None:
+        parts = {part: [c for c in found if c not in set(small)] for part, found in listing.parts.items()}
+        said = "published"
+    elif split == "alternating":
+        parts, said = splits.alternating(names), "alternating"
+    elif isinstance(split, str):
+        raise UserError(f"data.split={split}: names no split")
+    else:
+        parts = splits.by_fraction(names, split, split_seed)
+        said = f"{':'.join(f'{share:g}' for share in split)} seed {split_seed}"
+    _check(parts, root, classes)
+    mean, deviation = moments(packed, parts["train"]) if normalize else (None, None)
     return image_dataset(
-        f"folder:{folder.resolve().name}",
-        f"{':'.join(f'{share:g}' for share in split)} seed {split_seed}",
-        image_set,
+        name or f"folder:{folder.resolve().name}",
+        said,
+        image_set(packed, names),
         parts,
         rotate={"train": rotate_train, "validation": rotate_test, "test": rotate_test},
         dark_ink=dark_ink,
+        augment=augment,
+        mean=mean,
+        deviation=deviation,
     )
 
 
-def _read(folder: Path, size: int, colour: str) -> tuple[dict[str, list[np.ndarray]], list[str]]:
-    """Images uint8 [size, size, C] by class, and the names of files that are no readable images."""
-    from PIL import Image
-    from rich.progress import track
-
-    files = {c.name: sorted(f for f in c.rglob("*") if f.suffix.lower() in SUFFIXES)
-             for c in sorted(folder.iterdir()) if c.is_dir()}  # fmt: skip
-    images: dict[str, list[np.ndarray]] = {}
-    unreadable, coloured = [], colour == "rgb"
-    pairs = [(name, file) for name, found in files.items() for file in found]
-    images = {name: [] for name in files}
-    for name, file in track(pairs, description=f"reading {folder.name}", transient=True):
-        try:
-            with Image.open(file) as image:
-                small = upright(image).convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
-        except (OSError, ValueError, Image.DecompressionBombError):
-            unreadable.append(f"{name}/{file.name}")
-            continue
-        pixels = np.asarray(small)
-        coloured = coloured or (colour == "auto" and bool((pixels != pixels[..., :1]).any()))
-        images[name].append(pixels)
-    if not coloured:
-        images = {name: [_grey(pixels) for pixels in stack] for name, stack in images.items()}
-    return images, unreadable
+def image_set(packed: Packed, names: list[str]) -> ImageSet:
+    """The images of these classes."""
+    counts = torch.tensor(packed.facts["counts"], dtype=torch.int64)
+    first = counts.cumsum(0) - counts
+    number = {name: i for i, name in enumerate(packed.facts["classes"])}
+    chosen = torch.tensor([number[name] for name in names])
+    return ImageSet(packed.pixels, first[chosen], counts[chosen], tuple(names), ("",) * len(names), packed.digest)
 
 
-def _grey(pixels: np.ndarray) -> np.ndarray:
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+def _check(parts: Mapping[str, list[str]], root: str, expected: list[int] | None) -> None:
+    for part, found in parts.items():
+        if not found:
+            raise UserError(f"data.root={root}: the {part} split has no class with enough images")
+    counts = [len(found) for found in parts.values()]
+    if expected is not None and counts != expected:
+        warn(f"data.root={root}: {counts} classes for training, validation and test, where the published split has "
+             f"{expected}: results do not compare with published ones")  # fmt: skip
 
 
 def _some(names: list[str]) -> str:

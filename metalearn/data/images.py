@@ -1,14 +1,17 @@
-"""Images resident on the device, and the N-way K-shot sampler over them."""
+"""Images of many classes, and the N-way K-shot sampler over them."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from metalearn.data import Dataset, Split, counter
+from metalearn.data.augment import NONE, Augment
+from metalearn.data.store import store_of
 from metalearn.data.tasks import Examples, TaskBatch
 from metalearn.errors import UserError
 
@@ -17,19 +20,27 @@ from metalearn.errors import UserError
 class ImageSet:
     """Images of many classes. Values are stored 0..255 and dealt as float 0..1."""
 
-    pixels: Tensor  # uint8 [M, C, H, W], the images of a class side by side
+    pixels: Tensor | np.ndarray  # uint8 [M, C, H, W], the images of a class side by side; a memmap is not copied
     first: Tensor  # int64 [classes]: where in `pixels` a class begins
     count: Tensor  # int64 [classes]: how many images it has
     names: tuple[str, ...]  # of the classes
     groups: tuple[str, ...]  # of each class: its alphabet, or "" where there are none
+    digest: str = ""  # SHA-256 of the pixels, where it is known
 
 
-def from_array(pixels: np.ndarray, names: Sequence[str], groups: Sequence[str]) -> ImageSet:
-    """An ImageSet from uint8 [classes, images a class, H, W]."""
+def from_array(pixels: np.ndarray, names: Sequence[str], groups: Sequence[str], digest: str = "") -> ImageSet:
+    """An ImageSet from uint8 [classes, images a class, H, W], and their SHA-256 where it is known."""
     classes, each, height, width = pixels.shape
-    flat = torch.from_numpy(pixels).view(classes * each, 1, height, width)
+    flat = pixels.reshape(classes * each, 1, height, width)
     first = torch.arange(classes) * each
-    return ImageSet(flat, first, torch.full((classes,), each), tuple(names), tuple(groups))
+    return ImageSet(
+        flat if isinstance(flat, np.memmap) else torch.from_numpy(flat),
+        first,
+        torch.full((classes,), each),
+        tuple(names),
+        tuple(groups),
+        digest,
+    )
 
 
 def image_dataset(
@@ -42,6 +53,9 @@ def image_dataset(
     within_group: bool = False,
     dark_ink: bool = False,
     negative: bool = False,
+    augment: Augment = NONE,
+    mean: tuple[float, ...] | None = None,
+    deviation: tuple[float, ...] | None = None,
     notice: str | None = None,
 ) -> Dataset:
     """A Dataset over an ImageSet.
@@ -52,25 +66,33 @@ def image_dataset(
         within_group: draw all classes of a task from one group.
         dark_ink: the files show dark ink on light paper, and the pixels are their negative.
         negative: show the pixels' negative in pictures, for images without files; `dark_ink` implies it.
+        augment: random crops and flips, in training alone.
+        mean, deviation: subtract and divide by them, by channel (of values 0..1).
         notice: what the user must not miss.
     """
     number = {class_name: i for i, class_name in enumerate(images.names)}
 
+    common: dict[str, Any] = {"within_group": within_group, "negative": negative or dark_ink, "mean": mean,
+                              "deviation": deviation}  # fmt: skip
+
     def source(part: Split, seed: int, device: str) -> ImageTasks:
         classes = [number[name] for piece in part.split("+") for name in parts[piece]]
         return ImageTasks(images, classes, device=device, seed=seed, name=part, rotate=rotate[part.split("+")[0]],
-                          within_group=within_group, negative=negative or dark_ink)  # fmt: skip
+                          augment=augment if part.startswith("train") else NONE, **common)  # fmt: skip
 
     shape = tuple(images.pixels.shape[1:])
     return Dataset(name, split, False, shape, None, source, dark_ink=dark_ink, notice=notice, classes=parts,
-                   fingerprint=fingerprint(images, parts))  # fmt: skip
+                   fingerprint=fingerprint(images, parts), mean=mean, deviation=deviation)  # fmt: skip
 
 
 def fingerprint(images: ImageSet, parts: Mapping[str, Sequence[str]]) -> str:
     """SHA-256 (hex) of the pixels, the number of images of each class, the class names and their split."""
     state = hashlib.sha256(repr((tuple(images.pixels.shape), images.names, images.groups, dict(parts))).encode())
     state.update(images.count.numpy().tobytes())
-    state.update(images.pixels.contiguous().numpy().data)
+    if images.digest:
+        state.update(images.digest.encode())
+    else:
+        state.update(np.ascontiguousarray(images.pixels).data)
     return state.hexdigest()
 
 
@@ -80,26 +102,31 @@ class ImageTasks:
     Classes of a task are distinct; support and query of a class are distinct images; with `rotate`, each class of
     each task is turned by its own multiple of 90 degrees, support and query alike (MAML, Finn et al. 2017, 5.2).
     With `within_group`, all classes of a task come from one group (one alphabet).
-    All work is tensor indexing on the device of the images.
+    Training images may be augmented, each image of each task in its own way, support and query alike.
+    All work is tensor indexing on the device of the images; images of a mapped file are read for each batch.
     """
 
     def __init__(self, images: ImageSet, classes: Sequence[int], *, device: str, seed: int, name: str, rotate: bool,
-                 within_group: bool, negative: bool = False):  # fmt: skip
+                 within_group: bool, negative: bool = False, augment: Augment = NONE,
+                 mean: tuple[float, ...] | None = None, deviation: tuple[float, ...] | None = None):  # fmt: skip
+        self._augment = augment
+        self._mean, self._deviation = (
+            None if values is None else torch.tensor(values, device=device)[:, None, None]
+            for values in (mean, deviation)
+        )
         self._negative, self.class_names = negative, tuple(images.names[i] for i in classes)
         self.name, self.rotate, self.within_group = name, rotate, within_group
-        self.shape = images.pixels.shape[1:]
+        self.shape = tuple(images.pixels.shape[1:])
         if rotate and self.shape[1] != self.shape[2]:
             raise UserError("rotation needs square images: set data.rotate_train=false data.rotate_test=false")
         chosen = torch.tensor(classes, dtype=torch.int64)
         count = images.count[chosen]
         first = count.cumsum(0) - count
         label = torch.repeat_interleave(count)  # class of every image of this split
-        own = images.pixels[images.first[chosen][label] + torch.arange(len(label)) - first[label]].to(device)
-        turned = [torch.rot90(own, turn, (-2, -1)) for turn in range(4 if rotate else 1)]
-        # All four turns lie ready: looking one up is several times faster than turning it
-        self._rows = torch.stack(turned, 1).view(-1, self.shape.numel())  # [images * turns, C*H*W]
+        rows = images.first[chosen][label] + torch.arange(len(label)) - first[label]
+        self._store = store_of(images.pixels, rows, rotate, device)
         self.count, self.first, self._label = count.to(device), first.to(device), label.to(device)
-        self.labels: int | None = len(classes) * len(turned)
+        self.labels: int | None = len(classes) * (4 if rotate else 1)
         self._fewest, self._most = (int(self.count.min()), int(self.count.max())) if len(classes) else (0, 0)
         names = [images.groups[i] for i in classes]
         number = {group: i for i, group in enumerate(sorted(set(names)))}
@@ -110,6 +137,7 @@ class ImageTasks:
         self._class_stream = counter.stream(seed, name, "class")
         self._group_stream = counter.stream(seed, name, "group")
         self._image_stream = counter.stream(seed, name, "image")
+        self._augment_stream = counter.stream(seed, name, "augment")
         self._turn_stream = counter.stream(seed, name, "rotation")
 
     def check(self, way: int, shot: int, query: int) -> None:
@@ -138,7 +166,7 @@ class ImageTasks:
             keys = keys.masked_fill(absent, torch.iinfo(torch.int64).min)
         index = self.first[chosen][..., None] + keys.topk(each, dim=2).indices  # [T, N, K+Q]
         turn = counter.bits(self._turn_stream, ids, way) & 3 if self.rotate else None
-        x = self._images(index, None if turn is None else turn[..., None])
+        x = self._images(index, None if turn is None else turn[..., None].expand_as(index), ids)
         tasks, labels = len(ids), torch.arange(way, device=ids.device)[:, None]
         return TaskBatch(
             x[:, :, :shot].reshape(tasks, way * shot, *self.shape),
@@ -157,6 +185,8 @@ class ImageTasks:
 
     def viewable(self, x: Tensor) -> Tensor:
         """Turn inputs [..., C, H, W] back into pictures 0..1 as the files show them: ink black, paper white."""
+        if self._mean is not None and self._deviation is not None:
+            x = (x * self._deviation.to(x.device) + self._mean.to(x.device)).clamp(0, 1)
         return 1 - x if self._negative else x
 
     def examples(self, ids: Tensor) -> Examples:
@@ -164,16 +194,21 @@ class ImageTasks:
         index = (counter.bits(self._image_stream, ids, 1)[:, 0] & (2**62 - 1)) % len(self._label)
         label = self._label[index]
         if not self.rotate:
-            return Examples(self._images(index, None), label)
+            return Examples(self._images(index, None, ids), label)
         turn = counter.bits(self._turn_stream, ids, 1)[:, 0] & 3
-        return Examples(self._images(index, turn), label * 4 + turn)
+        return Examples(self._images(index, turn, ids), label * 4 + turn)
 
     def _draw_group(self, ids: Tensor, way: int) -> Tensor:
         """A group with enough classes for each task, all such groups alike probable."""
         keys = counter.bits(self._group_stream, ids, len(self._sizes))
         return keys.masked_fill(self._sizes < way, torch.iinfo(torch.int64).min).argmax(1)
 
-    def _images(self, index: Tensor, turn: Tensor | None) -> Tensor:
-        row = index if turn is None else index * 4 + turn
-        x = self._rows.index_select(0, row.flatten()).to(torch.float32).div_(255)
+    def _images(self, index: Tensor, turn: Tensor | None, ids: Tensor) -> Tensor:
+        """Images float [*index.shape, C, H, W] as the learner sees them; index[t] belongs to ids[t]."""
+        x = self._store(index.flatten(), None if turn is None else turn.flatten())
+        if self._augment:
+            x = self._augment(x, self._augment_stream, ids)
+        x = x.to(torch.float32).div_(255)
+        if self._mean is not None and self._deviation is not None:
+            x = x.sub_(self._mean).div_(self._deviation)
         return x.view(*index.shape, *self.shape)

@@ -53,9 +53,10 @@ def load(
         found = find(folder)
     if found is None:
         raise NotFound(f"Omniglot is not under data.root={root}; {HOW}")
-    pixels, names, background = packed(found)
+    pack = packed(found)
+    names, background = pack.facts["names"], pack.facts["background"]
     parts = _split(split, split_seed, names, background, folder)
-    images = from_array(pixels, names, [name.split("/")[0] for name in names])
+    images = from_array(pack.pixels, names, [name.split("/")[0] for name in names], pack.digest)
     return image_dataset(
         "omniglot", split, images, parts,
         rotate={"train": rotate_train, "validation": rotate_test, "test": rotate_test},

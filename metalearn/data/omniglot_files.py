@@ -7,10 +7,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from metalearn.data.cache import read_cache, write_cache
+from metalearn.data.cache import Packed, read_cache, write_cache
+from metalearn.data.pictures import DAMAGED
 from metalearn.errors import UserError
 
 CHARACTERS = {"images_background": 964, "images_evaluation": 659}
@@ -28,7 +30,8 @@ class Found:
     @property
     def fingerprint(self) -> str:
         """Changes when the files are replaced, so that a cache made from others is not used."""
-        facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.sets]
+        files = [file for path in self.sets for file in (_drawings(path) if path.is_dir() else [path])]
+        facts = [(file.parts[-4:], file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         return hashlib.sha256(repr((facts, SIZE)).encode()).hexdigest()[:16]
 
 
@@ -46,25 +49,30 @@ def find(root: Path) -> Found | None:
     return None
 
 
-def packed(found: Found) -> tuple[np.ndarray, list[str], int]:
-    """Images uint8 [1623, 20, 28, 28] (ink 255, paper 0), the characters' names, and how many are background.
+def packed(found: Found) -> Packed:
+    """Images uint8 [1623, 20, 28, 28] (ink 255, paper 0), with the facts `names` of the characters and `background`.
+
+    `background` is the number of background characters, which come first.
 
     Read from the cache beside the data (or, where that folder is read-only, in the user's cache folder), which is
     made on first use and made again when damaged.
     """
-    name = f"omniglot-{SIZE}x{SIZE}-{found.fingerprint}.npz"
-    arrays = read_cache(name, found.sets[0].parent)
-    if arrays is None:
-        arrays = _pack(found)
-        write_cache(name, found.sets[0].parent, arrays)
-    return arrays["pixels"], [str(n) for n in arrays["names"]], int(arrays["background"])
+    name, beside = f"omniglot-{SIZE}x{SIZE}-{found.fingerprint}", found.sets[0].parent
+    pack = read_cache(name, beside)
+    if pack is None:
+        facts: dict[str, Any] = {}
+        size = sum(CHARACTERS.values()) * DRAWINGS * SIZE * SIZE
+        pack = write_cache(name, beside, lambda: _pack(found, facts), lambda: facts, size)
+    return pack
 
 
-def _pack(found: Found) -> dict[str, np.ndarray]:
+def _pack(found: Found, facts: dict[str, Any]) -> Iterator[np.ndarray]:
+    """Check and shrink the drawings, a set at a time; fill `facts`."""
     from rich.progress import track
 
     digest = hashlib.sha256()
-    pixels, names, background = [], [], 0
+    names: list[str] = []
+    background = 0
     for path, expected in zip(found.sets, CHARACTERS.values(), strict=True):
         drawings: dict[str, list[np.ndarray]] = {}
         for name, data in track(_files(path), f"packing {path.name}", expected * DRAWINGS, transient=True):
@@ -77,18 +85,24 @@ def _pack(found: Found) -> dict[str, np.ndarray]:
             raise UserError(f"{path}: damaged or not Omniglot: {what}, not {expected} characters x {DRAWINGS} drawings")
         background = background or expected
         names += list(drawings)
-        pixels += [np.stack(images) for images in drawings.values()]
+        yield np.stack([np.stack(images) for images in drawings.values()])
     if digest.hexdigest() != OFFICIAL:
         from metalearn.console import warn
 
         warn(f"{found.sets[0].parent}: the drawings differ from the official release of Omniglot")
-    return {"pixels": np.stack(pixels), "names": np.array(names), "background": np.array(background)}
+    facts.update(names=names, background=background)
+
+
+def _drawings(folder: Path) -> list[Path]:
+    """The files of an extracted set, by name."""
+    found = [file for file in folder.glob("*/*/[!.]*.png") if file.is_file()]
+    return sorted(found, key=lambda file: file.relative_to(folder).as_posix())
 
 
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     """(alphabet/character/file.png, its bytes) in the order of the names; nothing is ever extracted to disk."""
     if path.is_dir():
-        for file in sorted(path.glob("*/*/[!.]*.png"), key=lambda f: f.relative_to(path).as_posix()):
+        for file in _drawings(path):
             yield file.relative_to(path).as_posix(), file.read_bytes()
         return
     try:
@@ -108,11 +122,11 @@ def _is_drawing(name: str) -> bool:
 
 def _decode(name: str, data: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """One drawing: ink as bool [105, 105], and as uint8 [28, 28] with ink 255."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         image = Image.open(io.BytesIO(data)).convert("L")
-    except (UnidentifiedImageError, OSError) as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: {name} is not a readable image: fetch it again") from error
     if image.size != (RAW, RAW):
         raise UserError(f"{path}: {name} is {image.size[0]}x{image.size[1]}, not {RAW}x{RAW}: not Omniglot")

@@ -44,6 +44,17 @@ def by_fraction(names: Sequence[str], fractions: Sequence[float], seed: int) -> 
     return by_count(names, (train, validation, test), seed)
 
 
+def alternating(names: Sequence[str]) -> dict[str, list[str]]:
+    """Split sorted classes as Chen et al. (A Closer Look at Few-shot Classification, ICLR 2019) split CUB.
+
+    Every second class is for training, the others in turn for validation and test.
+    """
+    if len(names) < 4:
+        raise ValueError(f"split=alternating: needs at least 4 classes, not {len(names)}")
+    order = sorted(names)
+    return {"train": order[::2], "validation": order[1::4], "test": order[3::4]}
+
+
 def digest(split: dict[str, list[str]]) -> str:
     """SHA-256 over the class names of a split, in order: a fingerprint to pin in a test and to record."""
     lines = [f"{part} {name}" for part in ("train", "validation", "test") for name in split[part]]

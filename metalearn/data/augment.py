@@ -1,0 +1,55 @@
+"""Random crops and flips of training images, as a pure function of (seed, task, position in the task)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metalearn.data import counter
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Shift each image by up to `crop` pixels (the border is 0), and mirror half of them.
+
+    Args:
+        crop: padding in pixels on each side, from which a window of the old size is cut.
+        flip: mirror left and right with probability 1/2.
+    """
+
+    crop: int = 0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.crop < 0:
+            raise ValueError(f"crop={self.crop}: must be at least 0")
+
+    def __bool__(self) -> bool:
+        return self.crop > 0 or self.flip
+
+    def __call__(self, x: Tensor, stream: int, ids: Tensor) -> Tensor:
+        """Augment images of tasks.
+
+        Args:
+            x: [T*B, C, H, W], the B images of a task side by side.
+            stream: of random numbers.
+            ids: int64 [T].
+
+        Returns:
+            Images of the same shape.
+        """
+        draws = counter.bits(stream, ids, len(x) // len(ids), 3).view(-1, 3)
+        if self.flip:
+            x = torch.where((draws[:, 2] & 1 == 1)[:, None, None, None], x.flip(-1), x)
+        if self.crop:
+            height, width = x.shape[-2:]
+            shift = (draws[:, :2] & (2**62 - 1)) % (2 * self.crop + 1)
+            rows = shift[:, :1] + torch.arange(height, device=x.device)
+            columns = shift[:, 1:] + torch.arange(width, device=x.device)
+            padded = torch.nn.functional.pad(x, [self.crop] * 4)
+            image = torch.arange(len(x), device=x.device)[:, None, None]
+            x = padded.movedim(1, -1)[image, rows[:, :, None], columns[:, None]].movedim(-1, 1)
+        return x
+
+
+NONE = Augment()

@@ -1,0 +1,149 @@
+"""Decode image files once into the cache."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from metalearn.data.cache import Packed, read_cache, write_cache
+from metalearn.data.listing import Listing
+from metalearn.data.pictures import DAMAGED, upright
+from metalearn.errors import UserError
+
+Colour = Literal["auto", "grey", "rgb"]
+_AT_ONCE, _BYTES = 256, 2**24  # images in memory: at most so many, and of at most so many bytes
+
+
+def decoded(listing: Listing, size: int, colour: Colour, dark_ink: bool) -> Packed:
+    """Images of a listing as uint8 [M, C, size, size], the images of a class side by side.
+
+    The cache is made anew where a file's path, size or time, or one of the settings is another.
+
+    Args:
+        listing: what to decode.
+        size: the edge in pixels.
+        colour: `grey` (one channel), `rgb` (three), or `auto`: rgb where any image has colour.
+        dark_ink: store negatives.
+
+    Returns:
+        Facts of the pack: `classes` and, for each, `counts`, `sums` and `squares` (over the pixels, by channel);
+        `damaged` names the files that are no readable images.
+    """
+    digest = hashlib.sha256(repr((size, colour, dark_ink)).encode())
+    for name, files in listing.files.items():
+        for file in files:
+            status = file.stat()
+            digest.update(repr((name, _short(file, listing), status.st_size, status.st_mtime_ns)).encode())
+    cache = f"images-{size}x{size}-{digest.hexdigest()[:16]}"
+    found = read_cache(cache, listing.root)
+    if found is None:
+        decoder = _Decoder(listing, size, dark_ink)
+        channels = {"grey": 1, "rgb": 3}.get(colour) or (3 if decoder.any_colour() else 1)
+        most = decoder.count * channels * size * size
+        found = write_cache(cache, listing.root, lambda: decoder.blocks(channels), decoder.facts, most)
+    return found
+
+
+def _short(file: Path, listing: Listing) -> str:
+    return file.relative_to(listing.root).as_posix() if file.is_relative_to(listing.root) else str(file)
+
+
+class _Decoder:
+    """Decodes images a few at a time, and counts."""
+
+    def __init__(self, listing: Listing, size: int, dark_ink: bool):
+        self._listing, self._size, self._dark_ink = listing, size, dark_ink
+        self._files = [(name, file) for name, files in listing.files.items() for file in files]
+        self.count = len(self._files)
+        self._threads = min(8, os.cpu_count() or 1)
+
+    def blocks(self, channels: int) -> Iterator[np.ndarray]:
+        """All readable images: uint8 [m, C, size, size]."""
+        from rich.progress import Progress
+
+        zeros = {name: [0] * channels for name in self._listing.files}
+        self._counts = dict.fromkeys(self._listing.files, 0)
+        self._sums, self._squares = dict(zeros), dict(zeros)
+        self._damaged: list[str] = []
+        with ThreadPoolExecutor(self._threads) as pool, Progress(transient=True) as bar:
+            task = bar.add_task(f"decoding {self._listing.root.name}", total=self.count)
+            few = max(1, min(_AT_ONCE, _BYTES // (channels * self._size**2)))
+            for start in range(0, self.count, few):
+                pairs = self._files[start : start + few]
+                images = pool.map(lambda pair: self._decode(pair[1], channels), pairs)
+                block = [image for pair, image in zip(pairs, images, strict=True) if self._take(*pair, image)]
+                if block:
+                    yield np.stack(block)  # type: ignore[arg-type]
+                bar.advance(task, len(pairs))
+
+    def facts(self) -> dict[str, Any]:
+        """Describe what was decoded."""
+        return {
+            "classes": list(self._counts),
+            "counts": list(self._counts.values()),
+            "sums": list(self._sums.values()),
+            "squares": list(self._squares.values()),
+            "damaged": self._damaged,
+        }
+
+    def any_colour(self) -> bool:
+        """True if an image has colour; a mode without colour is seen without decoding."""
+        from PIL import Image
+
+        def coloured(file: Path) -> bool:
+            try:
+                with Image.open(file) as image:
+                    if image.mode in ("1", "L", "LA") or image.mode.startswith("I"):
+                        return False
+            except DAMAGED:
+                return False
+            pixels = self._decode(file, 3)
+            return pixels is not None and bool((pixels != pixels[:1]).any())
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            pieces = (self._files[start : start + 32] for start in range(0, self.count, 32))
+            return any(any(pool.map(coloured, [file for _, file in piece])) for piece in pieces)
+
+    def _take(self, name: str, file: Path, image: np.ndarray | None) -> bool:
+        if image is None:
+            self._damaged.append(_short(file, self._listing))
+            return False
+        squares = np.square(image, dtype=np.uint16)
+        self._counts[name] += 1
+        self._sums[name] = (self._sums[name] + image.sum((1, 2), dtype=np.int64)).tolist()
+        self._squares[name] = (self._squares[name] + squares.sum((1, 2), dtype=np.int64)).tolist()
+        return True
+
+    def _decode(self, file: Path, channels: int) -> np.ndarray | None:
+        """One image uint8 [C, size, size]; None where it is damaged."""
+        from PIL import Image
+
+        try:
+            with Image.open(file) as image:
+                small = upright(image).convert("RGB").resize((self._size, self._size), Image.Resampling.LANCZOS)
+        except DAMAGED:
+            return None
+        pixels = np.asarray(small.convert("L"))[None] if channels == 1 else np.asarray(small).transpose(2, 0, 1)
+        return 255 - pixels if self._dark_ink else pixels
+
+
+def moments(packed: Packed, classes: Sequence[str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels (0..1) of these classes, by channel."""
+    facts, (height, width) = packed.facts, packed.pixels.shape[2:]
+    wanted = set(classes)
+    chosen = [i for i, name in enumerate(facts["classes"]) if name in wanted]
+    total = sum(facts["counts"][i] for i in chosen) * height * width
+    if not total:
+        raise UserError("no training images")
+    means, deviations = [], []
+    for channel in range(packed.pixels.shape[1]):
+        mean = sum(facts["sums"][i][channel] for i in chosen) / total
+        square = sum(facts["squares"][i][channel] for i in chosen) / total
+        deviation = max(0.0, square - mean * mean) ** 0.5
+        means.append(mean / 255)
+        deviations.append(deviation / 255 or 1.0)  # a constant channel is only shifted
+    return tuple(means), tuple(deviations)
