@@ -53,6 +53,8 @@ def evaluate(
         support: score with batch norm's support statistics as well, as a loaded learner predicts.
         watch: called before each batch of tasks with the number of tasks done; what it raises ends the evaluation.
     """
+    if not algorithm.regression:
+        algorithm.require_outputs(way)
     meta = {name: value.detach() for name, value in meta.items()}
     pieces, losses, others, finite = [], [], [], []  # [T, steps scored], then [T] each
     squares: dict[str, list[Tensor]] = {}  # of each layer, by parameter: [T] squared distances from the start

@@ -101,6 +101,8 @@ class Algorithm:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name}={value}: must be at least {least}")
+        if not self.regression:
+            self.require_outputs(self.way)
         if self.engine == "grouped" and not self.model.stacks:
             raise UserError(
                 "algo.engine=grouped: this model has no kernels of its own for many tasks; use vmap or auto"
@@ -337,11 +339,21 @@ class Algorithm:
         factor = {"mean": 1, "sum": y.shape[1], "shot_mean": 1 if self.regression else outputs.shape[-1]}
         return self.task_loss(outputs, y) * factor[self.reduction]
 
+    def require_outputs(self, way: int) -> None:
+        """Raise UserError where the head has fewer outputs than a task has classes."""
+        if way > (outputs := self.model.head.out_features):
+            raise UserError(f"way={way}: the model's head has {outputs} outputs")
+
     def task_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Mean loss of each task [T]: cross-entropy in nats, or mean squared error."""
         if self.regression:
             return (outputs - y).square().flatten(1).mean(1)
-        each = F.cross_entropy(outputs.flatten(0, 1), y.flatten(), reduction="none")
+        try:
+            each = F.cross_entropy(outputs.flatten(0, 1), y.flatten(), reduction="none")
+        except IndexError as error:  # on the CPU
+            raise UserError(
+                f"labels of {int(y.min())} to {int(y.max())}, and the model's head has {outputs.shape[-1]} outputs"
+            ) from error
         return each.view(y.shape).mean(1)
 
     def scores(self, outputs: Tensor, y: Tensor) -> Tensor:
