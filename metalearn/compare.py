@@ -116,7 +116,7 @@ def main(words: Sequence[str]) -> int:
     form.add_argument("--csv", action="store_true", help="print every run as CSV")
     form.add_argument("--markdown", action="store_true", help="print a Markdown table")
     form.add_argument("--latex", action="store_true", help="print a LaTeX table (booktabs)")
-    form.add_argument("--pivot", nargs=2, metavar=("ROW", "COLUMN"), help="validation scores by two settings")
+    parser.add_argument("--pivot", nargs=2, metavar=("ROW", "COLUMN"), help="validation scores by two settings")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw learning curves into a png, pdf or svg file")
     parser.add_argument("--evaluations", action="store_true", help="include the records of metalearn.evaluate")
     asked = parser.parse_args(words)
@@ -136,7 +136,7 @@ def main(words: Sequence[str]) -> int:
 def _compare(asked: argparse.Namespace) -> None:
     from metalearn.comparison.figure import learning_curves
     from metalearn.comparison.runs import read_runs
-    from metalearn.comparison.table import as_csv, as_latex, as_markdown, compare_runs
+    from metalearn.comparison.table import as_csv, as_latex, as_markdown, compare_runs, pivot
 
     runs = read_runs(asked.folders, asked.evaluations)
     if asked.figure:
@@ -146,10 +146,9 @@ def _compare(asked: argparse.Namespace) -> None:
             raise UserError("--figure: no run was measured on its validation classes")
     if asked.csv:
         print(as_csv(runs), end="", flush=True)
-    elif asked.markdown:
-        print(as_markdown(compare_runs(runs)), flush=True)
-    elif asked.latex:
-        print(as_latex(compare_runs(runs)), flush=True)
+    elif asked.markdown or asked.latex:
+        table = pivot(runs, *asked.pivot) if asked.pivot else compare_runs(runs)
+        print((as_markdown if asked.markdown else as_latex)(table), flush=True)
     elif asked.pivot:
         show_pivot(runs, *asked.pivot)
     else:

@@ -1,5 +1,6 @@
 """Measure a learner on fixed tasks: the i-th evaluation task depends on (seed, i) alone."""
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -139,6 +140,19 @@ def _distances(adapted: Adapted, meta: Meta) -> dict[str, Tensor]:
         sums[layer] = sums[layer] + moved if layer in sums else moved
         counts[layer] = counts.get(layer, 0) + start.numel()
     return {layer: total / counts[layer] for layer, total in sums.items()}
+
+
+def tasks_digest(source: Source, *, way: int, shot: int, query: int, device: str, count: int = 8) -> str:
+    """SHA-256 (hex) of the first tasks of a source: equal where two learners are tested on the same tasks.
+
+    It is of the inputs and labels themselves, rounded to 1/1000, so that whatever changes the tasks changes it: seed,
+    images, split, rotation, way, shot, query.
+    """
+    digest = hashlib.sha256()
+    for part in source.tasks(torch.arange(count, device=device), way, shot, query):
+        digest.update(str(tuple(part.shape)).encode())
+        digest.update((part.double() * 1000).round().to(torch.int64).cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def nearest_neighbour(source: Source, *, tasks: int, way: int, shot: int, query: int, device: str,

@@ -11,7 +11,7 @@ from metalearn.algorithms.base import RATE, Algorithm, Meta
 from metalearn.console import say, warn
 from metalearn.data.tasks import Source
 from metalearn.device import Precision, arithmetic
-from metalearn.evaluation import Score, evaluate, nearest_neighbour
+from metalearn.evaluation import Score, evaluate, nearest_neighbour, tasks_digest
 from metalearn.intervals import interval
 from metalearn.progress import Progress
 from metalearn.record import git_commit
@@ -102,6 +102,7 @@ def measured(algorithm: Algorithm, meta: Meta, source: Source, *, tasks: int, pr
         warn(f"{score.nonfinite} of {tasks} test tasks have non-finite outputs")
     name = "mse" if algorithm.regression else "accuracy"
     found = score_entries(score, name) | {"adaptation_curve": score.curve, "adaptation_ci95": score.curve_ci95}
+    found["test_digest"] = tasks_digest(source, device=device, **task)
     if name == "accuracy":
         with progress.counting("nearest neighbour", tasks, check) as watch:
             near = nearest_neighbour(source, tasks=tasks, watch=watch, device=device, **task)

@@ -29,7 +29,7 @@ def made(folder, algo, lr, seed, val, scores, **others):
               "steps": 300, "steps_taken": 300, "seed": seed, "val_accuracy": val, "val_ci95": 0.01, "val_tasks": 20,
               "test_accuracy": sum(scores) / len(scores), "test_ci95": 0.02, "test_tasks": len(scores),
               "test_accuracy_support": 0.5, "test_ci95_support": 0.03, "test_scores": scores, "train_seconds": 12.0,
-              "device_name": "CPU"}  # fmt: skip
+              "device_name": "CPU", "test_digest": f"of seed {seed}"}  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result | others))
     (folder / "metrics.csv").write_text(f"step,val_accuracy\n150,0.4\n300,{val}\n")
 
@@ -74,7 +74,7 @@ def test_differences_are_paired_over_the_same_tasks(sweep):
 
 def test_other_tasks_are_not_paired(tmp_path):
     made(tmp_path / "a", "maml", 0.1, 0, 0.9, [0.8, 0.9])
-    made(tmp_path / "b", "anil", 0.1, 0, 0.8, [0.8, 0.9], data_fingerprint="other")
+    made(tmp_path / "b", "anil", 0.1, 0, 0.8, [0.8, 0.9], test_digest="other")
     made(tmp_path / "c", "anil", 0.2, 0, 0.8, [0.8, 0.9], way=20)
     groups = group_runs(read_runs([tmp_path]))
     assert all(difference(a, b) is None for a in groups for b in groups if a is not b)

@@ -12,7 +12,8 @@ from metalearn.intervals import paired
 
 # Runs with these in common can be compared, task by task
 _PROBLEM = ("data", "split", "way", "shot")
-_TASKS = (*_PROBLEM, "eval_query", "seed", "test_tasks", "data_fingerprint")
+_TASKS = ("test_digest", "test_tasks", "eval_query", *_PROBLEM)
+ALWAYS = ("data", "algo", "way", "shot", "norm")  # visible in every table: as columns, or above it
 
 
 @dataclass(frozen=True)
@@ -94,21 +95,21 @@ def difference(group: Group, other: Group) -> tuple[float, float, int] | None:
 
     Returns:
         The mean of group - other, the half-width of its paired 95% interval, and the number of task pairs (over all
-        seeds that both have); None where they share no tasks.
+        seeds that both have); None where no tasks are known to be the same.
     """
-    known = {_tasks(result): result["test_scores"] for result in other.results if result.get("test_scores")}
+    known = {_tasks(result): result["test_scores"] for result in other.results if result.get("test_digest")}
     a: list[float] = []
     b: list[float] = []
     for result in group.results:
-        scores, others = result.get("test_scores"), known.get(_tasks(result))
-        if scores and others and len(scores) == len(others):
+        scores, others = result.get("test_scores"), known.pop(_tasks(result), None)
+        if scores and others and len(scores) == len(others) and all(map(math.isfinite, [*scores, *others])):
             a += scores
             b += others
     return (*paired(a, b), len(a)) if a else None
 
 
 def _tasks(result: Mapping[str, Any]) -> tuple[str, ...]:
-    """The name of the test tasks that a result stands on."""
+    """Identify the test tasks of a result: by a digest of the tasks themselves."""
     return tuple(str(result.get(name)) for name in _TASKS)
 
 
@@ -120,7 +121,7 @@ def varying(runs: Sequence[Run]) -> list[str]:
     """
     typed = {name for run in runs for name in run.typed}
     names = list(dict.fromkeys(name for run in runs for name in run.settings))
-    first = ["data", "algo", "model", "split", "data.split", "way", "shot", "norm", "norm_mode"]
+    first = ["data", "algo", "model", "split", "data.split", "way", "shot", "norm"]
     names.sort(key=lambda name: (name not in typed, first.index(name) if name in first else len(first)))
     kept: list[str] = []
     for name in names:
@@ -130,7 +131,7 @@ def varying(runs: Sequence[Run]) -> list[str]:
         for run in runs:
             place = tuple(_spelled(run.settings.get(other)) for other in kept)
             cells.setdefault(place, set()).add(_spelled(run.settings.get(name)))
-        if name in typed or any(len(values) > 1 for values in cells.values()):
+        if name in typed or name in ALWAYS or any(len(values) > 1 for values in cells.values()):
             kept.append(name)
     return sorted(kept, key=lambda name: (name not in first, first.index(name) if name in first else 0))
 

@@ -4,11 +4,12 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from metalearn.comparison.runs import FAILED
-from metalearn.console import say
+from metalearn.console import say, warn
 from metalearn.files import write_atomically
 from metalearn.progress import duration
 
@@ -41,24 +42,34 @@ class Sweep:
         left = ""
         if self._durations and self.total:
             mean = sum(self._durations) / len(self._durations)
-            left = f" (about {duration(mean * (self.total - self._begun + 1))} left for the sweep)"
+            left = f" (about {duration(mean * self._remaining(self.total))} left for the sweep)"
         say(f"run {self._begun}{of}: {' '.join(words)}{left}")
+
+    def _remaining(self, total: int) -> int:
+        """Count the runs to come, this one included; those that an earlier attempt has completed take no time."""
+        return sum(not (self.folder / str(n) / "result.json").exists() for n in range(self._begun - 1, total))
 
     def end(self, run: str, words: Sequence[str], value: Any) -> None:
         """Note how long a run took, and whether it failed."""
         seconds = self._clock() - self._started
         if reasons or not isinstance(value, (int, float)) or math.isnan(value):
             self._failed.append({"run": run, "words": list(words), "why": "; ".join(reasons) or "no score"})
+            self._write()  # at once: a sweep that is stopped later still lists it
         elif seconds > _QUICK:
             self._durations.append(seconds)
 
     def close(self) -> None:
+        """Forget the failures of an earlier attempt, where none is left."""
+        if not self._failed:
+            with suppress(OSError):
+                (self.folder / FAILED).unlink(missing_ok=True)
+
+    def _write(self) -> None:
         """Write down the runs that failed, for they have no record of their own."""
-        path = self.folder / FAILED
-        if self._failed:
-            write_atomically(path, (json.dumps(self._failed, indent=2) + "\n").encode())
-        else:
-            path.unlink(missing_ok=True)
+        try:
+            write_atomically(self.folder / FAILED, (json.dumps(self._failed, indent=2) + "\n").encode())
+        except OSError as error:
+            warn(f"{self.folder / FAILED}: {error.strerror or error}")
 
 
 def count_runs(overrides: Sequence[str]) -> int | None:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metalearn.comparison.groups import Group, best_of, difference, group_runs, varying
+from metalearn.comparison.groups import ALWAYS, Group, best_of, difference, group_runs, varying
 from metalearn.comparison.runs import Run
 from metalearn.console import decimal, percent
 from metalearn.errors import UserError
 
-_SHOWN = ("data", "algo", "way", "shot", "norm_mode", "seed")  # always visible: as a column, or above the table
+_SHOWN = {**dict.fromkeys(ALWAYS), "norm": "norm_mode", "seed": "seed"}  # above the table, if not a column
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,10 @@ def _title(groups: Sequence[Group], names: Sequence[str], count: int) -> str:
     if not groups:
         return "no finished run"
     result, said = groups[0].results[0], []
-    for name in _SHOWN:
+    for setting, entry in _SHOWN.items():
+        name = entry or setting
         values = {_value(r.get(name)) for group in groups for r in group.results}
-        if name in names or (name == "norm_mode" and "norm" in names):
-            continue
-        if len(values) == 1 and name in result:
+        if setting not in names and len(values) == 1 and name in result:
             said.append(_words(name, values.pop()))
     tasks = {r.get("test_tasks") for group in groups for r in group.results} - {None}
     said += [f"{tasks.pop()} test tasks"] if len(tasks) == 1 else []
@@ -105,7 +104,7 @@ def _words(name: str, value: str) -> str:
 
 
 def _short(name: str) -> str:
-    return {"algo": "algorithm", "norm_mode": "batch norm"}.get(name, name)
+    return {"algo": "algorithm", "norm": "batch norm"}.get(name, name)
 
 
 def _value(value: Any) -> str:
@@ -115,7 +114,7 @@ def _value(value: Any) -> str:
 
 
 def pivot(runs: Sequence[Run], row: str, column: str) -> Table:
-    """Validation scores by two settings; other settings that differ are averaged over.
+    """Validation scores by two settings; the rest that differs is averaged over. The best of each problem is marked.
 
     Raises:
         UserError: no run has such a setting.
@@ -129,21 +128,30 @@ def pivot(runs: Sequence[Run], row: str, column: str) -> Table:
     spell = decimal if measure == "mse" else percent
     heads, sides = (_ordered({_value(g.settings.get(name)) for g in groups}) for name in (column, row))
     values: dict[tuple[str, str], list[float]] = {}
+    problems: dict[tuple[str, str], set[tuple[str, ...]]] = {}
     for group in groups:
         place = _value(group.settings.get(row)), _value(group.settings.get(column))
         values.setdefault(place, []).extend(group.values("val"))
+        problems.setdefault(place, set()).add(group.problem)
     spreads = {place: _mean_and_spread(own) for place, own in values.items() if own}
     finite = {place: s[0] for place, s in spreads.items() if math.isfinite(s[0])}
-    best = (min if measure == "mse" else max)(finite, key=lambda place: finite[place]) if finite else None
+    best = {
+        (min if measure == "mse" else max)(own, key=lambda place: finite[place])
+        for problem in {one for found in problems.values() for one in found}
+        if len(own := [place for place in finite if problem in problems[place]]) > 1
+    }
 
     def cell(place: tuple[str, str]) -> str:
         if place not in spreads:
             return ""
         mean, spread = spreads[place]
-        return spell(mean, spread if len(values[place]) > 1 else math.nan) + (" *" if place == best else "")
+        return spell(mean, spread if len(values[place]) > 1 else math.nan) + (" *" if place in best else "")
 
     cells = [[side, *(cell((side, head)) for head in heads)] for side in sides]
-    notes = ["* the best; ± is the standard deviation over the runs of a cell, where there are several"]
+    notes = [
+        "* the best by validation of the same data set, way and shot",
+        "± is the standard deviation over the runs of a cell, where there are several",
+    ]
     return Table(f"validation {measure}: {row} by {column}", [f"{row} \\ {column}", *heads], cells, notes)
 
 
