@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from metalearn.data import Split
     from metalearn.data.tasks import TaskBatch
 
+LAUNCHER = "METALEARN_LAUNCHER"  # environment variable: the command that started the processes, where not torchrun
+
 
 def torchrun() -> bool:
     """Whether torchrun started this process as one of several."""

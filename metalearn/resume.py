@@ -245,7 +245,8 @@ def _config_dir() -> str:
 def program() -> str:
     """As it was called."""
     if parallel.torchrun():
-        return f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']} -m metalearn.run"
+        launcher = os.environ.get(parallel.LAUNCHER, "torchrun")
+        return f"{launcher} --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']} -m metalearn.run"
     return "metalearn" if Path(sys.argv[0]).name == "metalearn" else "python -m metalearn.run"
 
 

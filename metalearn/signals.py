@@ -7,6 +7,8 @@ import sys
 import threading
 from types import FrameType, TracebackType
 
+from metalearn import parallel
+
 # Ctrl-C; a scheduler's or the system's end; what Slurm's --signal=USR1@60 sends before the time is up; a lost terminal
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 
@@ -20,9 +22,13 @@ class Stopped(Exception):
 
 
 class Signals:
-    """While this context is open, the first signal is noted for `check`, and the second ends the process at once."""
+    """While this context is open, the first signal is noted for `check`, and the second ends the process at once.
+
+    Under torchrun, the end of the launcher counts as SIGHUP: no process trains on when it was killed.
+    """
 
     def __init__(self) -> None:
+        self._launcher = os.getppid() if parallel.torchrun() else None
         self._asked: int | None = None
         self._before: dict[int, signal._HANDLER] = {}
 
@@ -45,6 +51,9 @@ class Signals:
 
     def check(self) -> None:
         """Raise Stopped where a signal has come. Called where everything is whole: between two meta-steps."""
+        if self._launcher not in (None, os.getppid()) and self._asked is None:
+            _tell(b"metalearn: torchrun has ended; saving\n")
+            self._asked = signal.SIGHUP
         if self._asked is not None:
             raise Stopped(self._asked)
 
