@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metalearn.data import auto, glyphs, omniglot, omniglot_files, sinusoid, splits
+from metalearn.data import auto, download, glyphs, omniglot, omniglot_files, sinusoid, splits
 from metalearn.data.cache import read_cache, write_cache
 from metalearn.errors import NotFound, UserError
 from metalearn.evaluation import nearest_neighbour
@@ -158,7 +158,7 @@ def test_missing_data_is_one_line_on_how_to_get_them(tmp_path):
 
 
 def test_an_unreachable_server_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(omniglot, "_reachable", lambda url: False)
+    monkeypatch.setattr(omniglot, "reachable", lambda url: False)
     with pytest.raises(NotFound, match="cannot be reached"):
         omniglot.load(root=str(tmp_path), **{**SETTINGS, "download": True})
 
@@ -167,10 +167,10 @@ def test_a_silent_server_is_given_up_within_15_seconds(monkeypatch):
     import socket
     import time
 
-    monkeypatch.setattr(omniglot, "_DOWNLOAD_SECONDS", 1)
+    monkeypatch.setattr(download, "SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, and never answers
         start = time.monotonic()
-        assert not omniglot._reachable(f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert not download.reachable(f"http://127.0.0.1:{server.getsockname()[1]}")
         assert time.monotonic() - start < 4
 
 
@@ -182,11 +182,11 @@ def test_a_download_that_stops_leaves_nothing_that_looks_like_data(tmp_path, mon
         (tmp_path / "omniglot-py" / filename).write_bytes(b"half a file")
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr(omniglot, "_reachable", lambda url: True)
+    monkeypatch.setattr(omniglot, "reachable", lambda url: True)
     monkeypatch.setattr(utils, "download_url", broken)
     with pytest.raises(NotFound, match=r"could not be downloaded.*timed out"):
         omniglot.load(root=str(tmp_path), **{**SETTINGS, "download": True})
-    assert omniglot_files.find(tmp_path) is None and omniglot._DOWNLOAD_SECONDS < 15
+    assert omniglot_files.find(tmp_path) is None and download.SECONDS < 15
 
 
 def test_a_zip_without_its_top_folder_counts(tiny):
@@ -199,6 +199,32 @@ def test_a_zip_without_its_top_folder_counts(tiny):
                 archive.writestr(n, data)
             archive.writestr("__MACOSX/Alphabet_b/character01/._0000_01.png", b"shadow")
     assert np.array_equal(pack(tiny)[0], expected)
+
+
+def test_a_changed_drawing_among_extracted_ones_is_seen(tiny, tmp_path):
+    for name in omniglot_files.CHARACTERS:
+        zipfile.ZipFile(tiny / f"{name}.zip").extractall(tmp_path / "extracted")
+    before = pack(tmp_path / "extracted")[0].copy()
+    (drawing,) = (tmp_path / "extracted" / "images_background").glob("*/character01/0000_01.png")
+    Image.new("1", (105, 105), 0).save(drawing)
+    after = pack(tmp_path / "extracted")[0]
+    assert (after[0, 0] == 255).all() and np.array_equal(after[1:], before[1:])
+
+
+@pytest.mark.parametrize("kind", ["a wrong checksum", "a bomb"])
+def test_a_damaged_drawing_in_a_zip_is_one_line(tiny, tmp_path, kind):
+    with zipfile.ZipFile(tiny / "images_background.zip") as archive:
+        png = archive.read(archive.namelist()[0])
+    if kind == "a bomb":
+        Image.new("1", (30000, 30000)).save(tmp_path / "bomb.png")
+        png = (tmp_path / "bomb.png").read_bytes()
+    else:
+        png = png[:40] + bytes([png[40] ^ 1]) + png[41:]
+    with zipfile.ZipFile(tiny / "images_background.zip", "a") as archive:
+        archive.writestr("images_background/Alphabet_b/character01/0000_99.png", png)
+    with pytest.raises(UserError, match=r"0000_99\.png is not a readable image") as error:
+        pack(tiny)
+    assert "\n" not in str(error.value)
 
 
 def test_auto_falls_back_to_glyphs_and_says_so(tmp_path):

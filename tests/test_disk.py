@@ -191,3 +191,15 @@ def test_a_run_is_not_complete_while_a_table_is_not(tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "result.json").exists() and not (tmp_path / "run" / "metrics.csv").exists()
     run_experiment(config(*SINUSOID, "resume=auto"), tmp_path / "run")
     same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_files_obey_the_umask(tmp_path):
+    from metalearn.files import write_atomically
+
+    for umask, mode in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664)):
+        before = os.umask(umask)
+        try:
+            write_atomically(tmp_path / "file", b"x")
+        finally:
+            os.umask(before)
+        assert (tmp_path / "file").stat().st_mode & 0o777 == mode

@@ -96,3 +96,8 @@ def test_names_of_other_libraries(words, typed):
     done = typed("data=glyphs", *words.split())
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert ELSEWHERE[words] in done.stderr, done.stderr
+
+
+def test_a_choice_made_of_another_shows_its_own_values(typed):
+    shown = typed("--help", "data=cub").stdout
+    assert shown.count("data.size=") == 1 and "data.size=84" in shown and "edge of the resized images" in shown

@@ -67,7 +67,11 @@ def explain(group: str, file: Path) -> str:
         f"{group}={choice}",
         *textwrap.wrap(" ".join(comments), width, initial_indent="  ", subsequent_indent="  "),
     ]
-    listed = list(settings(file, TARGETS.get(group), "" if "@package _global_" in text else f"{group}."))
+    latest: dict[str, Setting] = {}  # a file replaces what those in its defaults say
+    for setting in settings(file, TARGETS.get(group), "" if "@package _global_" in text else f"{group}."):
+        earlier = latest.get(setting.name)
+        latest[setting.name] = setting._replace(text=setting.text or earlier.text) if earlier else setting
+    listed = list(latest.values())
     column = min(44, max((len(s.name) + len(s.value) + 5 for s in listed), default=0))
     lines += [""] if listed else ["  It has no settings."]
     for setting in listed:

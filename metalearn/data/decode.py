@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +11,8 @@ import numpy as np
 
 from metalearn.data.cache import Packed, read_cache, write_cache
 from metalearn.data.listing import Listing
+from metalearn.data.moments import Tally
 from metalearn.data.pictures import DAMAGED, upright
-from metalearn.errors import UserError
 
 Colour = Literal["auto", "grey", "rgb"]
 _AT_ONCE, _BYTES = 256, 2**24  # images in memory: at most so many, and of at most so many bytes
@@ -65,10 +65,7 @@ class _Decoder:
         """All readable images: uint8 [m, C, size, size]."""
         from rich.progress import Progress
 
-        zeros = {name: [0] * channels for name in self._listing.files}
-        self._counts = dict.fromkeys(self._listing.files, 0)
-        self._sums, self._squares = dict(zeros), dict(zeros)
-        self._damaged: list[str] = []
+        self._tally, self._damaged = Tally(list(self._listing.files), channels), list[str]()
         with ThreadPoolExecutor(self._threads) as pool, Progress(transient=True) as bar:
             task = bar.add_task(f"decoding {self._listing.root.name}", total=self.count)
             few = max(1, min(_AT_ONCE, _BYTES // (channels * self._size**2)))
@@ -82,13 +79,7 @@ class _Decoder:
 
     def facts(self) -> dict[str, Any]:
         """Describe what was decoded."""
-        return {
-            "classes": list(self._counts),
-            "counts": list(self._counts.values()),
-            "sums": list(self._sums.values()),
-            "squares": list(self._squares.values()),
-            "damaged": self._damaged,
-        }
+        return {**self._tally.facts(), "damaged": self._damaged}
 
     def any_colour(self) -> bool:
         """True if an image has colour; a mode without colour is seen without decoding."""
@@ -112,10 +103,7 @@ class _Decoder:
         if image is None:
             self._damaged.append(_short(file, self._listing))
             return False
-        squares = np.square(image, dtype=np.uint16)
-        self._counts[name] += 1
-        self._sums[name] = (self._sums[name] + image.sum((1, 2), dtype=np.int64)).tolist()
-        self._squares[name] = (self._squares[name] + squares.sum((1, 2), dtype=np.int64)).tolist()
+        self._tally.add(name, image[None])
         return True
 
     def _decode(self, file: Path, channels: int) -> np.ndarray | None:
@@ -129,21 +117,3 @@ class _Decoder:
             return None
         pixels = np.asarray(small.convert("L"))[None] if channels == 1 else np.asarray(small).transpose(2, 0, 1)
         return 255 - pixels if self._dark_ink else pixels
-
-
-def moments(packed: Packed, classes: Sequence[str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the pixels (0..1) of these classes, by channel."""
-    facts, (height, width) = packed.facts, packed.pixels.shape[2:]
-    wanted = set(classes)
-    chosen = [i for i, name in enumerate(facts["classes"]) if name in wanted]
-    total = sum(facts["counts"][i] for i in chosen) * height * width
-    if not total:
-        raise UserError("no training images")
-    means, deviations = [], []
-    for channel in range(packed.pixels.shape[1]):
-        mean = sum(facts["sums"][i][channel] for i in chosen) / total
-        square = sum(facts["squares"][i][channel] for i in chosen) / total
-        deviation = max(0.0, square - mean * mean) ** 0.5
-        means.append(mean / 255)
-        deviations.append(deviation / 255 or 1.0)  # a constant channel is only shifted
-    return tuple(means), tuple(deviations)

@@ -9,9 +9,10 @@ from metalearn.console import warn
 from metalearn.data import Dataset, splits
 from metalearn.data.augment import Augment
 from metalearn.data.cache import Packed
-from metalearn.data.decode import Colour, decoded, moments
+from metalearn.data.decode import Colour, decoded
 from metalearn.data.images import ImageSet, image_dataset
 from metalearn.data.listing import listed
+from metalearn.data.moments import moments
 from metalearn.errors import NotFound, UserError
 
 

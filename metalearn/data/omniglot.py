@@ -1,13 +1,11 @@
 """Omniglot (Lake, Salakhutdinov & Tenenbaum, Science 2015): 1623 handwritten characters, 20 drawings of each."""
 
-import socket
-import threading
-from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
 from metalearn import trust
 from metalearn.data import Dataset, splits
+from metalearn.data.download import FAILURES, patience, reachable
 from metalearn.data.images import from_array, image_dataset
 from metalearn.data.omniglot_files import find, packed
 from metalearn.errors import NotFound, UserError
@@ -16,7 +14,6 @@ HOW = (
     "put images_background.zip and images_evaluation.zip there (github.com/brendenlake/omniglot, folder python), "
     "or set data.root or METALEARN_DATA to the folder that has them"
 )
-_DOWNLOAD_SECONDS = 12  # an unreachable host is given up after this long
 
 
 def load(
@@ -104,40 +101,15 @@ def fetch(root: Path) -> None:
     from torchvision.datasets import Omniglot
     from torchvision.datasets.utils import check_integrity, download_url
 
-    if not _reachable(Omniglot.download_url_prefix):
+    if not reachable(f"{Omniglot.download_url_prefix}/images_background.zip"):
         raise NotFound(f"Omniglot is not under data.root={root} and its server cannot be reached; {HOW}")
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_SECONDS)  # torchvision sets none, and would wait for ever
     folder = root / "omniglot-py"
     try:
-        for name, md5 in Omniglot.zips_md5.items():
-            if not check_integrity(str(folder / f"{name}.zip"), md5):
-                # Under another name until it is whole: an interrupted download is never mistaken for data
-                download_url(f"{Omniglot.download_url_prefix}/{name}.zip", str(folder), f"{name}.part", md5)
-                (folder / f"{name}.part").replace(folder / f"{name}.zip")
-    except (OSError, RuntimeError, HTTPException) as error:
+        with patience():
+            for name, md5 in Omniglot.zips_md5.items():
+                if not check_integrity(str(folder / f"{name}.zip"), md5):
+                    # Under another name until it is whole: an interrupted download is never mistaken for data
+                    download_url(f"{Omniglot.download_url_prefix}/{name}.zip", str(folder), f"{name}.part", md5)
+                    (folder / f"{name}.part").replace(folder / f"{name}.zip")
+    except FAILURES as error:
         raise NotFound(f"Omniglot could not be downloaded into data.root={root} ({error}); {HOW}") from error
-    finally:
-        socket.setdefaulttimeout(patience)
-
-
-def _reachable(url: str) -> bool:
-    """Whether the server answers in time. In a thread, for a name look-up knows no time limit."""
-    from urllib.error import HTTPError
-    from urllib.request import urlopen
-
-    answer: list[bool] = []
-
-    def ask() -> None:
-        try:
-            urlopen(f"{url}/images_background.zip", timeout=_DOWNLOAD_SECONDS).close()
-            answer.append(True)
-        except HTTPError:
-            answer.append(True)  # the server is there; the download itself will say what is wrong
-        except (OSError, HTTPException):
-            pass
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_DOWNLOAD_SECONDS)
-    return bool(answer)
