@@ -1,5 +1,6 @@
 """The command `python -m metalearn.evaluate RUN way=20`: a trained learner on other tasks than those of its run."""
 
+import copy
 import difflib
 import os
 import sys
@@ -21,7 +22,7 @@ Each setting is by default that of the run, so that without any, the run's own t
   data=NAME       another data set, in the words of training: data=folder data.root=DIR; images of data=folder
                   are resized to those of the run
   data.KEY=VALUE  a setting of the data set; without data=NAME, of the run's own
-  split=test      test, or validation
+  split=test      test, validation, or all: every class of the data set, where none of them was trained on
   way=5           classes in a task; another number than in training needs a new head, which is possible where the
                   inner loop adapts the head alone (anil, pretrain), or where the learned head is zero
   shot=1          support images a class
@@ -43,7 +44,7 @@ Examples:
   python -m metalearn.evaluate runs/my_run way=20 shot=5
   python -m metalearn.evaluate runs/my_run inner_steps=50 norm=support
   python -m metalearn.evaluate runs/my_run data=omniglot data.split=vinyals
-  python -m metalearn.evaluate runs/my_run data=folder data.root=my_images tasks=1000
+  python -m metalearn.evaluate runs/my_run data=folder data.root=my_images split=all tasks=1000
 """
 ELSEWHERE = {"algo.inner_steps_test": "inner_steps", "algo.inner_steps": "inner_steps", "eval.test_tasks": "tasks",
              "eval.tasks": "tasks", "eval.query": "query", "test_tasks": "tasks", "steps": "inner_steps"}  # fmt: skip
@@ -161,7 +162,7 @@ def _data(words: list[str], trained: Any, folder: Path | None) -> dict[str, Any]
         return node
     if trained.config is None:
         raise UserError(f"{trained.file}: no run lies beside this checkpoint: name the data set, data=omniglot")
-    node = trained.config["data"]
+    node = copy.deepcopy(trained.config["data"])
     for name, value in typed.items():
         *groups, last = name.split(".")[1:]
         place: Any = node

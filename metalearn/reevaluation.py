@@ -14,9 +14,10 @@ from metalearn import checkpoint, resume
 from metalearn.algorithms.base import Algorithm
 from metalearn.build import build
 from metalearn.console import say, warn
-from metalearn.data import Dataset
+from metalearn.data import Dataset, Split
 from metalearn.data.matching import source_for
 from metalearn.device import Precision, resolve
+from metalearn.errors import UserError
 from metalearn.learner import checkpoint_of
 from metalearn.models.norm import NormMode
 from metalearn.outcome import device_name, measured
@@ -47,7 +48,7 @@ class Tasks:
     inner_steps: int
     tasks: int
     seed: int
-    split: Literal["test", "validation"]
+    split: Literal["test", "validation", "all"]
     device: str
     precision: Precision
 
@@ -110,7 +111,8 @@ def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple
     meta = {name: value.to(device) for name, value in trained.content["meta"].items()}
     algorithm, own = variant(spec, meta, way=tasks.way, norm=tasks.norm, inner_steps=tasks.inner_steps)
     dataset = build(data, "data", Dataset)
-    source = source_for(spec, dataset, tasks.split, tasks.seed, device)
+    part: Split = "test+validation+train" if tasks.split == "all" else tasks.split
+    source = source_for(spec, dataset, part, tasks.seed, device)
     source.check(tasks.way, tasks.shot, tasks.query)
     if trained.config and not (trained.folder / "result.json").exists():
         warn(f"{trained.folder}: this run is not complete; its learner of step {trained.content['step']} is evaluated")
@@ -118,6 +120,8 @@ def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple
     say(f"evaluating {trained.file} on {tasks.tasks} tasks of {dataset.name}")
     if dataset.notice:
         warn(dataset.notice)
+    if seen := _seen(trained, dataset, data, part):
+        warn(f"{seen} classes of these tasks were in the run's training: this is no test on new classes")
     found = measured(
         algorithm, own, source, tasks=tasks.tasks, progress=Progress(), check=lambda: None,
         precision=tasks.precision, device=device, way=tasks.way, shot=tasks.shot, query=tasks.query,
@@ -130,7 +134,8 @@ def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple
         "data": dataset.name,
         "split": dataset.split,
         "part": tasks.split,
-        "fingerprint": dataset.fingerprint,
+        "data_fingerprint": dataset.fingerprint,
+        "classes_seen_in_training": seen,
         "way": tasks.way,
         "shot": tasks.shot,
         "eval_query": tasks.query,
@@ -147,6 +152,23 @@ def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple
     }
     write_result(folder, result)
     return result, folder
+
+
+def _seen(trained: Trained, dataset: Dataset, data: Mapping[str, Any], part: Split) -> int:
+    """Count the classes that the learner was trained on, by name: another split of the run's own data has some.
+
+    Of a checkpoint without a run the training classes are unknown, and so they are where the run's data are gone.
+    """
+    if trained.config is None:
+        return 0
+    try:
+        own = dataset if data == trained.config["data"] else build(trained.config["data"], "data", Dataset)
+    except UserError as error:
+        warn(f"the run's own data cannot be read, so training classes among these tasks are not noticed: {error}")
+        return 0
+    pieces = ["train", "validation"] if trained.config["control"]["retrain"] else ["train"]
+    known = {name for piece in pieces for name in own.classes.get(piece, [])}
+    return len(known & {name for piece in part.split("+") for name in dataset.classes.get(piece, [])})
 
 
 def _name(trained: Trained, tasks: Tasks, dataset: Dataset, data: Mapping[str, Any]) -> str:

@@ -79,7 +79,7 @@ def test_other_settings_and_other_data(run, capsys):
     again = record(folder)
     assert (again["shot"], again["eval_query"], again["norm_mode"], again["part"]) == (2, 2, "support", "validation")
     assert len(again["adaptation_curve"]) == 6 and len(again["test_scores"]) == 4
-    assert again["fingerprint"] != json.loads((folder / "config.json").read_text())["data"]
+    assert again["data_fingerprint"][:16] not in json.loads((folder / "config.json").read_text())["data"]
 
 
 def test_the_same_settings_have_one_record_and_others_another(run, capsys):
@@ -107,7 +107,7 @@ def test_images_of_a_folder_take_the_learners_shape(run, tmp_path, capsys):
                 tmp_path / "images" / f"c{name}" / f"{i}.png"
             )
     folder = run("anil")
-    words = ["data=folder", f"data.root={tmp_path / 'images'}", "way=3", "query=2", "data.split=[0.3,0.2,0.5]"]
+    words = ["data=folder", f"data.root={tmp_path / 'images'}", "way=3", "query=2", "split=all"]
     assert evaluate.main([str(folder), *words]) == 0
     assert record(folder)["data"] == "folder:images"
     assert evaluate.main([str(folder), *words, "data.size=20"]) == 2
@@ -141,7 +141,7 @@ def test_an_unfinished_run_is_evaluated_with_a_warning(run, capsys):
     ("maml", ["tasks=abc"], "tasks=abc: must be a whole number"),
     ("maml", ["tasks=1"], "tasks=1: must be at least 2"),
     ("maml", ["shot=50"], "lower shot= or query="),
-    ("maml", ["split=train"], "split=train: must be test or validation"),
+    ("maml", ["split=train"], "split=train: must be test or validation or all"),
     ("maml", ["eval.test_tasks=5"], "eval.test_tasks: no such setting (here it is tasks)"),
     ("maml", ["tsaks=5"], "did you mean tasks?"),
     ("maml", ["way=5,6"], "way=5,6: one value at a time"),
@@ -180,6 +180,17 @@ def test_a_config_of_a_stranger_runs_nothing(run, tmp_path, capsys):
     (folder / "config.json").write_text(json.dumps(begun))
     assert evaluate.main([str(folder)]) == 2
     assert "os.system" in capsys.readouterr().err and not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("words", "seen"), [
+    (["data.classes=[10,8,22]"], 2), (["split=all"], 20), (["data.split_seed=1"], 0), ([], 0),
+    (["data=glyphs", "data.classes=[1,1,30]", "data.rotate_test=false"], 18),
+])  # fmt: skip
+def test_classes_that_were_trained_on_are_noticed(words, seen, run, capsys):
+    folder = run("maml")
+    assert evaluate.main([str(folder), *words]) == 0
+    assert record(folder)["classes_seen_in_training"] == seen
+    assert ("this is no test on new classes" in capsys.readouterr().out) == (seen > 0)
 
 
 def test_from_python(runs):

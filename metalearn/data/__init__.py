@@ -8,7 +8,8 @@ from metalearn.data.tasks import Examples, Source, TaskBatch
 
 __all__ = ["Dataset", "Examples", "Source", "Split", "TaskBatch"]
 
-Split = Literal["train", "validation", "test", "train+validation"]  # the last is for retraining
+Split = Literal["train", "validation", "test", "train+validation", "test+validation+train"]
+"""A part of the classes; `train+validation` is for retraining, the last for evaluation on data of another run."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def load(*, classes: list[int], split_seed: int, rotate_train: bool, rotate_test
     if len(classes) != 3 or min(classes) < 1:
         raise ValueError(f"classes={list(classes)}: must be three numbers (training, validation, test) of at least 1")
     memory.require(4 * sum(classes) * DRAWERS * SIZE * SIZE, f"data.classes={list(classes)}")  # in four turns
-    names = [f"glyph{i:04d}" for i in range(sum(classes))]
+    names = [f"glyph{split_seed}_{i:04d}" for i in range(sum(classes))]
     train, validation, _ = classes
     parts = {
         "train": names[:train],
