@@ -142,6 +142,23 @@ def test_the_batch_norm_of_torch_obeys_norm(name, layer, norm):
         torch.testing.assert_close(found[0][1], found[0][0][:, :1])
 
 
+class Twice(Plain):
+    """Uses its batch norm twice."""
+
+    def features(self, x, norm):
+        return super().features(x, norm) + self.body[1](self.body[0](x)).mean((2, 3))
+
+
+def test_batch_norm_used_twice_has_no_running_statistics_of_its_own():
+    plain = made("batch")
+    torch.manual_seed(0)
+    model = Twice(shape=(1, 12, 12), outputs=3, layer="batch")
+    given = {f.name: getattr(plain, f.name) for f in fields(plain)} | {"model": model}
+    assert gradient(type(plain)(**given)).isfinite().all()
+    with pytest.raises(UserError, match=r"layers of \[4, 4\] channels are called, and the model has layers of \[4\]"):
+        gradient(type(plain)(**given | {"norm": "per_step"}))
+
+
 def test_batch_norm_without_parameters():
     torch.testing.assert_close(gradient(made("flat")).isfinite().all(), torch.tensor(True))
     assert made("flat").norm_mode == "transductive"
@@ -152,68 +169,6 @@ def test_batch_norm_of_torch_is_recorded(typed, tmp_path):
                  "~model.readout", "+model.layer=running", "+model.drop=0.5", "norm=support", "hydra.run.dir=out")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out" / "result.json").read_text())["norm_mode"] == "support"
-
-
-@pytest.mark.parametrize("name", ["maml", "fomaml", "anil", "metasgd", "reptile", "pretrain"])
-def test_the_masks_of_dropout_depend_on_seed_and_task_alone(name):
-    algo, batch = made("ours", name, drop=0.5), batch_of()
-    first = gradient(algo, batch)
-    torch.rand(5)
-    assert torch.equal(gradient(algo, batch), first)
-    assert not torch.equal(gradient(made("ours", name), batch), first)
-    assert not torch.equal(gradient(made("ours", name, drop=0.5, seed=1), batch), first)
-    assert not torch.equal(gradient(algo, batch._replace(ids=batch.ids + 3)), first)
-    torch.testing.assert_close(gradient(made("ours", name, drop=0.5, chunk=1), batch), first)
-    if name != "pretrain":
-        parts = [type(batch)(*(field[part] for field in batch)) for part in (slice(0, 1), slice(1, 3))]
-        both = gradient(algo, parts[0]) / 3 + gradient(algo, parts[1]) * 2 / 3
-        torch.testing.assert_close(both, first)
-
-
-@pytest.mark.parametrize("name", ["maml", "metasgd"])
-def test_recomputation_and_other_engines_draw_the_same_masks(name):
-    kept = gradient(made("ours", name, drop=0.5, inner_steps=12, recompute=False))
-    torch.testing.assert_close(gradient(made("ours", name, drop=0.5, inner_steps=12)), kept)
-    if name == "maml":
-        torch.testing.assert_close(gradient(made("ours", name, drop=0.5, inner_steps=12, engine="higher")), kept)
-
-
-@pytest.mark.parametrize("layer", ["none", "channels"])
-def test_every_pass_has_masks_of_its_own_with_the_right_rate(layer):
-    algo, seen = made(layer, drop=0.25), []
-    batch = batch_of(tasks=40)
-    meta = meta_of(algo)
-    for number in (0, 1, -1, 0):
-        ones = algo._pass(number, None, True, batch.ids)
-        seen.append(algo.net.features(algo.weights(meta), batch.support_x, ones)[0])
-    assert torch.equal(seen[0], seen[3]) and not torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
-    drop = algo.model.body[3] if layer == "none" else algo.model.body[1]
-    assert drop.p == (0.25 if layer == "none" else 0.5) and drop.by_channel == (layer == "channels")
-
-
-def test_the_rate_and_the_shape_of_masks():
-    from metalearn.models.dropout import Dropout
-    from metalearn.models.masks import Masks
-    from metalearn.models.norm import Pass, during
-
-    x = torch.ones(20, 8, 10, 10)
-    with during(Pass(masks=Masks(0, 0, torch.tensor(7)))):
-        single, other, whole = Dropout(0.25)(x), Dropout(0.25)(x), Dropout(0.25, by_channel=True)(x)
-        assert not Dropout(1.0)(x).any()
-    assert set(single.unique().tolist()) == set(whole.unique().tolist()) == {0.0, x[0, 0, 0, 0].div(0.75).item()}
-    assert abs(single.bool().double().mean() - 0.75) < 0.02 and not torch.equal(single, other)
-    assert torch.equal(whole.amin((2, 3)), whole.amax((2, 3))) and 0.6 < whole.bool().double().mean() < 0.9
-    assert Dropout(0.25)(x) is x  # outside of meta-training
-
-
-@pytest.mark.parametrize("name", ["maml", "anil", "reptile", "pretrain"])
-def test_dropout_is_off_at_evaluation(name):
-    batch, found = batch_of(), []
-    for drop in (0.0, 0.5):
-        algo = made("ours", name, drop=drop)
-        adapted = nth(algo.adapt(meta_of(algo), batch.support_x, batch.support_y), 2)
-        found.append(algo.predict(adapted, batch.query_x))
-    assert torch.equal(*found)
 
 
 def test_layers_are_told_training_from_evaluation():
