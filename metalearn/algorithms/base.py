@@ -108,7 +108,14 @@ class Algorithm:
                 "algo.engine=grouped: this model has no kernels of its own for many tasks; use vmap or auto"
             )
         if self.recompute and not self.can_recompute:
-            raise UserError("algo.recompute=true: is for second order, without algo.engine=higher and norm=per_step")
+            reasons = {
+                "is of first order, so that there is nothing to recompute": not self.second_order,
+                "cannot recompute with algo.engine=higher": self.engine == "higher",
+                "cannot recompute with norm=per_step, whose statistics of every step are kept": self.norm == "per_step",
+                "runs the body once, so that there is nothing to recompute": True,
+            }
+            why = next(reason for reason, holds in reasons.items() if holds)
+            raise UserError(f"algo.recompute=true: {type(self).__name__} {why}; leave it out")
         self.net = Functional(self.model, "vmap" if self.engine == "higher" else self.engine)
         self.inner = make_engine(self.engine, self.inner_optimizer)
 
@@ -323,8 +330,9 @@ class Algorithm:
     def statistics(self, seen: list[list[Tensor]]) -> Meta:
         """Batch statistics of all passes of an inner loop as entries of Meta, summed over tasks: [S+1, 2, C]."""
         if seen and seen[0] and (found := [s.shape[-1] for s in seen[0]]) != self.model.norm_channels():
-            raise UserError(f"norm=per_step: batch norm layers of {found} channels are called, and the model has layers of "
-                            f"{self.model.norm_channels()}: call each once, in the order in which they are made")  # fmt: skip
+            own = self.model.norm_channels()
+            raise UserError(f"norm=per_step: batch norm layers of {found} channels are called, and the model has layers "
+                            f"of {own}: call each once, in the order in which they are made")  # fmt: skip
         layers = zip(*seen, strict=True)
         return {f"{RUNNING}{i}": torch.stack([s.sum(0) for s in passes]) for i, passes in enumerate(layers)}
 
