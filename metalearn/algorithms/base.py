@@ -331,7 +331,7 @@ class Algorithm:
         """Batch statistics of all passes of an inner loop as entries of Meta, summed over tasks: [S+1, 2, C]."""
         if seen and seen[0] and (found := [s.shape[-1] for s in seen[0]]) != self.model.norm_channels():
             own = self.model.norm_channels()
-            raise UserError(f"norm=per_step: batch norm layers of {found} channels are called, and the model has layers "
+            raise UserError(f"norm=per_step: batch norm layers of {found} channels are called, the model has layers "
                             f"of {own}: call each once, in the order in which they are made")  # fmt: skip
         layers = zip(*seen, strict=True)
         return {f"{RUNNING}{i}": torch.stack([s.sum(0) for s in passes]) for i, passes in enumerate(layers)}
