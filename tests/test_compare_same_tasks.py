@@ -10,7 +10,7 @@ from metalearn import compare
 from metalearn.comparison.groups import difference, group_runs, varying
 from metalearn.comparison.runs import read_runs
 from metalearn.comparison.sweep import Sweep
-from metalearn.comparison.table import compare_runs, pivot
+from metalearn.comparison.table import as_csv, compare_runs, pivot
 from metalearn.data import glyphs
 from metalearn.evaluation import tasks_digest
 from tests.test_compare import made
@@ -132,3 +132,36 @@ def test_complete_runs_of_a_resumed_sweep_take_no_time(tmp_path, capfd):
     assert "(about 3 min left for the sweep)" in capfd.readouterr().out  # two runs, not three
     sweep.end("1", ["way=3"], math.nan)
     assert [entry["run"] for entry in json.loads((tmp_path / "failed.json").read_text())] == ["1"]  # before the end
+
+
+def test_a_complete_run_is_no_failure_of_an_earlier_attempt(pair):
+    (pair / "failed.json").write_text(json.dumps([{"run": "a", "words": ["x=1"], "why": "holds a run already"}]))
+    assert [run.status for run in read_runs([pair])] == ["", ""]
+
+
+def test_an_evaluation_has_the_settings_of_its_run_and_a_name_of_its_own(pair):
+    for name in "ab":
+        edit(pair / name, found="glyphs, f0")
+        result = json.loads((pair / name / "result.json").read_text())
+        result = {n: v for n, v in result.items() if not n.startswith(("val_", "steps", "train"))}
+        result |= {"part": "test", "shot": 2, "run": name, "fingerprint": "f0", "test_digest": f"two shots {name}"}
+        place = pair / name / "evaluations" / "two"
+        place.mkdir(parents=True)
+        (place / "result.json").write_text(json.dumps(result))
+    runs = read_runs([pair], evaluations=True)
+    assert varying(runs) == ["shot"] and [len(group.runs) for group in group_runs(runs)] == [2, 2]
+    table = compare_runs(runs)
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert [(row["shot"], row["run"]) for row in rows] == [("1", "a, b"), ("2", "a/evaluations/two, b/evaluations/two")]
+    assert rows[1]["validation"] == "" and rows[1]["test"]
+    assert "\na/evaluations/two," in as_csv(runs) and len(read_runs([pair])) == 2
+
+
+def test_a_difference_names_its_number_of_tasks_and_a_run_of_a_sweep_what_was_swept(tmp_path, capfd):
+    made(tmp_path / "a", "maml", 0.1, 0, 0.9, [0.8, 0.9, 0.7])
+    made(tmp_path / "b", "anil", 0.1, 0, 0.8, [0.7, 0.9, 0.6])
+    table = compare_runs(read_runs([tmp_path]))
+    gap = 4.302652730 * 100 * math.sqrt(0.01 / 3) / math.sqrt(3)  # differences -0.1, 0, -0.1: deviation 0.0577
+    assert table.rows[1][table.columns.index("difference")] == f"-6.67 ± {gap:.2f} (3 tasks)"
+    Sweep(["data=glyphs", "way=2,3"], tmp_path).start(["data=glyphs", "way=2"])
+    assert capfd.readouterr().out == "run 1 of 2: way=2\n"

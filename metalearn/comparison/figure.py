@@ -26,6 +26,7 @@ def learning_curves(runs: Sequence[Run], path: Path) -> Path | None:
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import PercentFormatter
 
     said = ("data", "way", "shot")  # in the title
     names = [name for name in varying([run for group in groups for run in group.runs]) if name not in said]
@@ -34,7 +35,7 @@ def learning_curves(runs: Sequence[Run], path: Path) -> Path | None:
     figure, axes = plt.subplots(len(problems), 1, figsize=size, layout="constrained", squeeze=False)
     labels = list(dict.fromkeys(_label(group, names) for group in groups))  # each looks alike in all panels
     for axis, problem in zip(axes[:, 0], problems, strict=True):
-        for group in [group for group in groups if group.problem == problem][:MOST]:
+        for group in (group for group in groups if group.problem == problem):
             steps, means, low, high = _band(group)
             i = labels.index(_label(group, names)) % MOST
             look = {"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i // len(COLOURS)]}
@@ -44,7 +45,7 @@ def learning_curves(runs: Sequence[Run], path: Path) -> Path | None:
         data, _, way, shot, measure = problem
         axis.set(title=f"{data}, {way}-way {shot}-shot", xlabel="meta-step", ylabel=f"validation {measure}")
         if measure == "accuracy":
-            axis.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+            axis.yaxis.set_major_formatter(PercentFormatter(xmax=1))  # with as many digits as the ticks need
         axis.grid(alpha=0.25)
         axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=8, frameon=False)
     seeds = max(len(group.runs) for group in groups)

@@ -9,10 +9,13 @@ from typing import Any
 from metalearn.errors import UserError
 from metalearn.files import read_json
 
+EVALUATIONS = "evaluations"  # in a run's folder: records of metalearn.evaluate
 DATA_FOUND = "data found"  # as a setting: name and fingerprint of the data set
 FAILED = "failed.json"  # in a sweep's folder: the runs that ended before they had a record
 # Settings that say how a run is carried out or watched, not which experiment it is
 _IGNORED = ("resume", "allow_changes", "trust", "profile", "tracker", "hydra", "log_every", "cuda_graph", "device")
+_EVALUATED = {"way": "way", "shot": "shot", "eval_query": "eval.query", "test_tasks": "eval.test_tasks",
+              "inner_steps_test": "algo.inner_steps_test", "part": "part"}  # fmt: skip
 _PLACES = ("root", "download")  # of data: where it lies on one machine
 _NUMBERS = ("val_accuracy", "val_mse", "val_ci95", "test_accuracy", "test_mse", "test_ci95", "test_accuracy_support",
             "test_mse_support", "test_ci95_support", "train_seconds", "pixel_nearest_neighbour")  # fmt: skip
@@ -56,7 +59,8 @@ def read_runs(folders: Sequence[Path], evaluations: bool = False) -> list[Run]:
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
-        found = dict([*_below(folder, evaluations), *_failed(folder)])
+        found = dict(_below(folder, evaluations))
+        found |= {place: run for place, run in _failed(folder) if place not in found or found[place].result is None}
         if not found:
             raise UserError(f"{folder}: no run with a result.json or a config.json below it")
         prefix = f"{folder.name}/" if len(folders) > 1 else ""
@@ -80,7 +84,7 @@ def _before_found(run: Run) -> dict[str, Any]:
 def _below(folder: Path, evaluations: bool) -> Iterator[tuple[Path, Run]]:
     places = {file.parent for name in ("result.json", "config.json") for file in folder.rglob(name)}
     for place in sorted(places, key=lambda p: [(len(part), part) for part in p.relative_to(folder).parts]):
-        if place.parent.name == "evaluations" and not evaluations:
+        if place.parent.name == EVALUATIONS and not evaluations:
             continue
         name = place.relative_to(folder).as_posix() if place != folder else folder.resolve().name
         yield place.resolve(), read_run(place, name)
@@ -90,8 +94,9 @@ def read_run(folder: Path, name: str) -> Run:
     """Read the run in a folder; what is missing or damaged is in its status."""
     config, result, status = {}, None, ""
     try:
-        if (folder / "config.json").exists():
-            config = read_json(folder / "config.json")
+        origin = folder.parent.parent if folder.parent.name == EVALUATIONS else folder
+        if (origin / "config.json").exists():
+            config = read_json(origin / "config.json")
         if (folder / "result.json").exists():
             result = read_json(folder / "result.json")
             if wrong := _damage(result):
@@ -133,9 +138,13 @@ def _settings(node: Mapping[str, Any], config: Mapping[str, Any], result: Mappin
         "data": result.get("data") or _target(node, "data"),
         "model": _target(node, "model"),
     }
-    if result.get("evaluated"):  # what the evaluation changed
-        flat |= {name: result[name] for name in ("way", "shot") if name in result}
     found = {DATA_FOUND: config["data"]} if isinstance(config.get("data"), str) else {}
+    if "part" in result:  # an evaluation of the run on other tasks
+        flat |= {setting: result[name] for name, setting in _EVALUATED.items() if name in result}
+        other = f"{result['data']}, {str(result.get('fingerprint'))[:16]}"
+        if found.get(DATA_FOUND) != other:  # the data settings are those of the run
+            flat = {name: value for name, value in flat.items() if not name.startswith("data.")}
+            found = {DATA_FOUND: other}
     return named | flat | _norm(result) | found  # what was found comes last: it is shown where nothing else tells
 
 

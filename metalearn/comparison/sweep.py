@@ -29,6 +29,7 @@ class Sweep:
 
     def __init__(self, overrides: Sequence[str], folder: Path, clock: Callable[[], float] = time.monotonic):
         self.total, self.folder, self._clock = count_runs(overrides), folder, clock
+        self._shared = set(overrides)  # words that all runs have in common, and those with lists
         self._begun = 0
         self._started = clock()
         self._durations: list[float] = []
@@ -43,7 +44,7 @@ class Sweep:
         if self._durations and self.total:
             mean = sum(self._durations) / len(self._durations)
             left = f" (about {duration(mean * self._remaining(self.total))} left for the sweep)"
-        say(f"run {self._begun}{of}: {' '.join(words)}{left}")
+        say(f"run {self._begun}{of}: {' '.join(word for word in words if word not in self._shared)}{left}")
 
     def _remaining(self, total: int) -> int:
         """Count the runs to come, this one included; those that an earlier attempt has completed take no time."""

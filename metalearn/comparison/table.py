@@ -54,8 +54,8 @@ def compare_runs(runs: Sequence[Run]) -> Table:
 
 def _cells(group: Group, names: Sequence[str], best: Group | None, marked: bool) -> dict[str, str]:
     result, spell = group.results[0], decimal if group.measure == "mse" else percent
-    cells = {_short(name): _value(group.settings.get(name)) for name in names}
-    cells["run"] = group.runs[0].name if len(group.runs) == 1 else ""
+    cells = {_short(name): _value(group.settings[name]) if name in group.settings else "" for name in names}
+    cells["run"] = ", ".join(run.name for run in group.runs[:4]) + (", ..." if len(group.runs) > 4 else "")
     cells["seeds"] = str(len(group.runs)) if len(group.runs) > 1 else ""
     for heading, part, mode in (("validation", "val", ""), ("test", "test", ""), ("support", "test", "_support")):
         score = group.score(part, mode)
@@ -63,7 +63,7 @@ def _cells(group: Group, names: Sequence[str], best: Group | None, marked: bool)
     cells["validation"] += " *" if marked else ""
     paired = difference(group, best) if best is not None and not marked else None
     factor = 1 if group.measure == "mse" else 100
-    cells["difference"] = f"{factor * paired[0]:+.2f} ± {factor * paired[1]:.2f}" if paired else ""
+    cells["difference"] = f"{factor * paired[0]:+.2f} ± {factor * paired[1]:.2f} ({paired[2]} tasks)" if paired else ""
     if "paper_accuracy" in result:
         cells["paper"] = f"{100 * result['paper_accuracy']:.1f}%"
     if "pixel_nearest_neighbour" in result:
@@ -174,7 +174,8 @@ def as_csv(runs: Sequence[Run]) -> str:
     names = [*varying([run for run in runs if run.result is not None]), *typed]
     rows: list[dict[str, Any]] = []
     for run in runs:
-        result = {k: v for k, v in (run.result or {}).items() if not isinstance(v, (list, Mapping))}
+        plain = {k: v for k, v in (run.result or {}).items() if not isinstance(v, (list, Mapping))}
+        result = {k: v for k, v in plain.items() if k != "run"}  # an evaluation's is its run's folder
         rows.append({"run": run.name, **{n: run.settings.get(n) for n in names}, **result, "status": run.status})
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
