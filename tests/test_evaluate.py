@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import metalearn
-from metalearn import evaluate
+from metalearn import checkpoint, evaluate
 from metalearn.experiment import run_experiment
 from tests.conftest import refused
 from tests.test_learner import config
@@ -191,6 +191,35 @@ def test_classes_that_were_trained_on_are_noticed(words, seen, run, capsys):
     assert evaluate.main([str(folder), *words]) == 0
     assert record(folder)["classes_seen_in_training"] == seen
     assert ("this is no test on new classes" in capsys.readouterr().out) == (seen > 0)
+
+
+def test_code_of_the_users_own(run, tmp_path, typed):
+    (tmp_path / "mine.py").write_text(
+        "from metalearn.algorithms.anil import ANIL\nfrom metalearn.data import Dataset\n"
+        "from metalearn.data.glyphs import load\n\n\nclass Own(ANIL):\n    pass\n\n\n"
+        "def few(*, count: int) -> Dataset:\n"
+        "    return load(classes=[1, 1, count], split_seed=5, rotate_train=True, rotate_test=True)\n"
+    )
+    folder = run("anil")
+    content = checkpoint.read(folder / "checkpoints" / "best.pt")
+    content["spec"]["algo"]["_target_"] = "mine.Own"
+    (folder / "checkpoints" / "best.pt").write_bytes(checkpoint.pack(content))
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "few.yaml").write_text("_target_: mine.few\ncount: ???\n")
+    words = ("anil", "--config-dir=conf", "data=few", "data.count=9", "way=9", "tasks=3")
+    refused(typed(*words, module="metalearn.evaluate"), "add trust=true")
+    done = typed(*words, "trust=true", module="metalearn.evaluate")
+    assert done.returncode == 0 and record(folder)["way"] == 9, done.stderr
+
+
+def test_an_interruption_writes_nothing(run, monkeypatch, capsys):
+    def interrupt(*given, **named):
+        raise KeyboardInterrupt
+
+    folder = run("maml")
+    monkeypatch.setattr("metalearn.reevaluation.measured", interrupt)
+    assert evaluate.main([str(folder)]) == 130
+    assert "no record was written" in capsys.readouterr().err and not (folder / "evaluations").exists()
 
 
 def test_from_python(runs):
