@@ -22,11 +22,13 @@ from metalearn.device import arithmetic, keep_memory, resolve
 from metalearn.errors import Unfinished, UserError
 from metalearn.evaluation import Score, evaluate
 from metalearn.iteration import Failed, Iteration
+from metalearn.manifest import RunManifest, changes_scores, json_values
 from metalearn.outer import Outer
 from metalearn.profile import Profile
 from metalearn.progress import Progress
 from metalearn.record import Disk, Record, write_result
 from metalearn.recording import summary
+from metalearn.resume_command import command
 from metalearn.settings import Control, Evaluation, Settings
 from metalearn.signals import Signals, Stopped
 from metalearn.spec import algorithm_of, shapes, spec_of
@@ -36,7 +38,7 @@ from metalearn.train import LAST, Training
 GROUPS = ("data", "model", "algo", "outer", "tracker", "eval", "control")
 
 
-def run_experiment(config: Mapping[str, Any], folder: Path, origin: resume.Origin | None = None) -> float:
+def run_experiment(config: Mapping[str, Any], folder: Path, invocation: resume.Invocation | None = None) -> float:
     """Run it and write its record into `folder`; returns the best validation score (accuracy, or mse).
 
     Args:
@@ -47,20 +49,20 @@ def run_experiment(config: Mapping[str, Any], folder: Path, origin: resume.Origi
         UserError: something asked for is impossible; raised before any training.
         Unfinished: a signal or the machine stopped the run; it can be resumed.
     """
-    origin = origin or resume.Origin()
+    invocation = invocation or resume.Invocation()
     with trust.observed():
-        return _run(config, folder, origin)
+        return _run(config, folder, invocation)
 
 
-def _run(config: Mapping[str, Any], folder: Path, origin: resume.Origin) -> float:
+def _run(config: Mapping[str, Any], folder: Path, invocation: resume.Invocation) -> float:
     experiment = Experiment(config)
-    if origin.by_default:
+    if invocation.by_default:
         folder = lock.new_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with lock.hold(folder), Signals() as signals:
         try:
-            score = experiment.run(folder, origin, signals.check)
-            if origin.group is not None:
+            score = experiment.run(folder, invocation, signals.check)
+            if invocation.group is not None:
                 signals.check()  # a sweep ends as well, be the signal's own run complete
             return score
         except Stopped as stopped:
@@ -71,7 +73,7 @@ def _run(config: Mapping[str, Any], folder: Path, origin: resume.Origin) -> floa
             if not experiment.began:
                 raise
             what, status = f"{error.filename or folder}: {error.strerror or error}", 1
-        raise Unfinished(f"{what} at meta-step {experiment.save()}; to go on: {resume.command(folder)}", status)
+        raise Unfinished(f"{what} at meta-step {experiment.save()}; to resume: {command(folder)}", status)
 
 
 @dataclass
@@ -135,7 +137,7 @@ class Experiment:
                 "or leave torchrun out (algo=pretrain has no tasks to split)"
             )
         if team.rank == 0:
-            team.say("begin", resume.plain(self.config))
+            team.say("begin", json_values(self.config))
 
     def _source(self, part: Split) -> Source:
         return self.dataset.source(part, self.settings.seed, self.device)
@@ -227,7 +229,7 @@ class Experiment:
         return self.training is not None
 
     def save(self) -> int:
-        """Write the checkpoint to go on from; returns its meta-step."""
+        """Write the checkpoint to resume from; return its meta-step."""
         if self.training is None:
             return 0
         if "iteration" in self.training.extra:  # it has trained: it was not made to be tested alone
@@ -235,24 +237,24 @@ class Experiment:
             self.training.record.flush()
         return self.training.step
 
-    def run(self, folder: Path, origin: resume.Origin, check: Callable[[], None]) -> float:
+    def run(self, folder: Path, invocation: resume.Invocation, check: Callable[[], None]) -> float:
         """See run_experiment.
 
         Args:
             check: called where the run can be stopped; what it raises stops it.
         """
         data = f"{self.dataset.name}, {self.dataset.fingerprint[:16]}"
-        config = resume.plain(self.config)
-        now = resume.Note(config, origin.words, data, secrets.token_hex(4), origin.group)
-        begun, content, result, anew, changed = resume.open_run(folder, now, self.device, self._accept)
+        config = json_values(self.config)
+        now = RunManifest(config, invocation.overrides, data, secrets.token_hex(4), invocation.group)
+        begun, content, result, is_new, changed = resume.open_run(folder, now, self.device, self._accept)
         if result is not None:
             say(f"{folder}: this run is complete")
             summary.summary(result, folder)
             return float(result[f"val_{self.score}"])
         if self.settings.init:
             self.initial = initial.of_run(folder, self.settings.init, self.initial)
-        if anew:
-            origin.describe(folder)
+        if is_new:
+            invocation.describe(folder)
         if self.dataset.notice:
             warn(self.dataset.notice)
         say(f"{folder}: {summary.headline(self.settings, self.phase.algorithm, self.dataset, self.device)}")
@@ -268,7 +270,7 @@ class Experiment:
             tracker.start({**self.config, "spec": self.phase.spec}, folder, identity)
             learned = content["state"]["first"] if content else None
             if learned is None:
-                self._learn(record, check, content, fresh_scores=resume.changes_scores(changed))
+                self._learn(record, check, content, fresh_scores=changes_scores(changed))
                 learned, content = self._learned(), None
             else:
                 record.start(learned["record"])

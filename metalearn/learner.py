@@ -38,31 +38,10 @@ def load(path: str | Path, device: str = "cpu", trust: bool = False) -> "Learner
     Raises:
         UserError: no such file, not a checkpoint, or one that needs `trust=True`.
     """
-    device, file = resolve(device), checkpoint_of(Path(path))
+    device, file = resolve(device), checkpoint.find(Path(path))
     with torch.inference_mode(False), limit(trusted=trust):
         content = checkpoint.read(file, device)
         return Learner(restored(content, file), content["meta"], content["spec"], device, content["step"])
-
-
-def checkpoint_of(path: Path) -> Path:
-    """The checkpoint of a trained learner.
-
-    Args:
-        path: a checkpoint, or a run's folder.
-
-    Raises:
-        UserError: the folder is not that of a run, or has no checkpoint yet.
-    """
-    if not path.is_dir():
-        return path
-    for name in ("best.pt", "last.pt"):
-        if (file := path / "checkpoints" / name).exists():
-            return file
-    below = [file.parent for pattern in ("*", "*/*") for file in path.glob(f"{pattern}/checkpoints")]
-    if runs := sorted((run.relative_to(path).as_posix() for run in below), key=lambda name: (len(name), name)):
-        shown = ", ".join(runs[:10]) + (f" and {len(runs) - 10} more" if len(runs) > 10 else "")
-        raise UserError(f"{path}: holds {len(runs)} runs; choose one of its folders: {shown}")
-    raise UserError(f"{path}: no checkpoint there (checkpoints/best.pt or last.pt)")
 
 
 class Learner:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from metalearn import checkpoint, resume
+from metalearn import checkpoint
 from metalearn.algorithms.base import Algorithm
 from metalearn.build import build
 from metalearn.console import say, warn
@@ -18,7 +18,7 @@ from metalearn.data import Dataset, Split
 from metalearn.data.matching import source_for
 from metalearn.device import Precision, resolve
 from metalearn.errors import UserError
-from metalearn.learner import checkpoint_of
+from metalearn.manifest import read_manifest
 from metalearn.models.norm import NormMode
 from metalearn.outcome import device_name, measured
 from metalearn.progress import Progress
@@ -67,10 +67,10 @@ def find(path: Path) -> Trained:
     Raises:
         UserError: no learner there, or one that needs trust.
     """
-    file = checkpoint_of(path)
+    file = checkpoint.find(path)
     content = checkpoint.read(file)
     run = file.parent.parent if file.parent.name == "checkpoints" else file.parent
-    begun = resume.noted(run)
+    begun = read_manifest(run)
     return Trained(file, content, restored(content, file), run if begun else file.parent, begun and begun.config)
 
 

@@ -34,27 +34,27 @@ def main(config: Any = None, folder: str | Path | None = None) -> float:
     if hydra:
         words, folder = list(hydra.overrides.task), folder or hydra.runtime.output_dir
     values = compose(*words) if config is None and words is not None else plain(config)
-    from metalearn import resume
+    from metalearn import manifest, resume
     from metalearn.experiment import run_experiment  # torch is imported after the configuration has been accepted
 
     going_on = values.get("resume") if values.get("resume") != "auto" else None
     place = Path(folder or going_on or time.strftime("runs/%Y-%m-%d_%H-%M-%S"))
-    origin = resume.Origin(
-        words=None if words is None else [word for word in words if not sets(word, *resume.OWN)],
+    invocation = resume.Invocation(
+        overrides=None if words is None else [word for word in words if not sets(word, *manifest.RESUME_ONLY)],
         group=Path(hydra.sweep.dir).name if hydra and _sweeping() else None,
         describe=(lambda folder: _describe(config, hydra, folder)) if hydra else lambda folder: None,
         by_default=_by_default(hydra) if hydra else folder is None and going_on is None,
     )
-    begun = resume.noted(place) if going_on else None
+    begun = manifest.read_manifest(place) if going_on else None
     limit: AbstractContextManager[None] = nullcontext()
-    if begun and begun.words is None and not origin.words:  # begun from Python: there were no words to compose it from
-        values, origin = (
-            begun.config | {name: values[name] for name in resume.OWN},
-            origin._replace(words=None),
+    if begun and begun.overrides is None and not invocation.overrides:  # begun from Python
+        values, invocation = (
+            begun.config | {name: values[name] for name in manifest.RESUME_ONLY},
+            invocation._replace(overrides=None),
         )
         limit = trust.limit(trusted=values["trust"] is True)
     with limit:
-        return run_experiment(values, place, origin)
+        return run_experiment(values, place, invocation)
 
 
 def _by_default(hydra: Any) -> bool:

@@ -150,11 +150,11 @@ def test_a_checkpoint_of_another_model_is_not_resumed(stopped):
         run_experiment(config(*SINUSOID, f"resume={stopped}"), stopped)
 
 
-@pytest.mark.parametrize("content", ["[" * 10**6, '{"config": {}, "words": [1, 2]}', " " * 2**27])
+@pytest.mark.parametrize("content", ["[" * 10**6, '{"config": {}, "overrides": [1, 2]}', " " * 2**27])
 def test_a_config_that_is_huge_or_deep(content, stopped, typed):
     values = json.loads((stopped / "config.json").read_text())
     if content.startswith("{"):
-        content = json.dumps(values | {"words": [1, 2]})
+        content = json.dumps(values | {"overrides": [1, 2]})
     (stopped / "config.json").write_text(content)
     done = typed(f"resume={stopped}")
     assert done.returncode == 2 and "config.json: damaged: this run cannot be resumed" in done.stderr

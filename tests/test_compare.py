@@ -24,7 +24,7 @@ def made(folder, algo, lr, seed, val, scores, **others):
             "meta_batch": {"maml": 8}.get(algo, 5)}, "data": {"_target_": "metalearn.data.glyphs.load"},
             "tracker": {"project": algo}, "log_every": seed + 1}  # fmt: skip
     words = [f"algo={algo}", f"algo.inner_optimizer.lr={lr}", f"seed={seed}"]
-    (folder / "config.json").write_text(json.dumps({"config": node, "words": words, "name": algo}))
+    (folder / "config.json").write_text(json.dumps({"config": node, "overrides": words, "name": algo}))
     result = {"algo": algo, "data": "glyphs", "split": "s", "way": 5, "shot": 1, "eval_query": 5, "norm_mode": "transductive",
               "steps": 300, "steps_taken": 300, "seed": seed, "val_accuracy": val, "val_ci95": 0.01, "val_tasks": 20,
               "test_accuracy": sum(scores) / len(scores), "test_ci95": 0.02, "test_tasks": len(scores),
@@ -82,7 +82,7 @@ def test_other_tasks_are_not_paired(tmp_path):
 
 def test_what_did_not_finish_is_listed(sweep):
     (sweep / "4").mkdir()
-    (sweep / "4" / "config.json").write_text(json.dumps({"config": {"steps": 300}, "words": []}))
+    (sweep / "4" / "config.json").write_text(json.dumps({"config": {"steps": 300}, "overrides": []}))
     (sweep / "4" / "metrics.csv").write_text("step,val_accuracy\n50,0.5\n")
     (sweep / "5").mkdir()
     (sweep / "5" / "result.json").write_text("{dam")

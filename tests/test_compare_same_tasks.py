@@ -25,7 +25,7 @@ def edit(run, words=(), found=None, **settings):
         for group in groups:
             node = node.setdefault(group, {})
         node[last] = value
-    note["words"] += words
+    note["overrides"] += words
     (run / "config.json").write_text(json.dumps(note | ({"data": found} if found else {})))
 
 

@@ -57,7 +57,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(stopped, damage, tmp_p
     last.unlink() if damaged is None else last.write_bytes(damaged)
     run_experiment(config(*SINUSOID, f"resume={stopped}"), stopped)
     said = capsys.readouterr().out
-    assert f"{stopped}: going on from meta-step 10" in said
+    assert f"{stopped}: resuming from meta-step 10" in said
     assert damage == "gone" or ("damaged" in said and (stopped / "checkpoints" / "last.damaged.pt").exists())
     same(tmp_path / "whole", stopped)
 
@@ -80,7 +80,7 @@ def test_no_readable_checkpoint_at_all(stopped, tmp_path, capsys):
     for file in (stopped / "checkpoints").glob("*.pt"):
         file.write_bytes(b"not a checkpoint")
     run_experiment(config(*SINUSOID, f"resume={stopped}"), stopped)
-    assert "beginning again from meta-step 0" in capsys.readouterr().out
+    assert "starting again from meta-step 0" in capsys.readouterr().out
     same(tmp_path / "whole", stopped)
 
 

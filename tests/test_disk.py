@@ -27,7 +27,7 @@ def test_a_folder_with_a_run_is_not_overwritten(typed, tmp_path):
     assert any(path.name == "overrides.yaml" for path in before)
     refused(
         typed(*QUICK, "seed=5", "hydra.run.dir=out"),
-        "holds a run already: go on with it (python -m metalearn.run resume=",
+        "holds a run already: resume it (python -m metalearn.run resume=",
     )
     refused(typed("resume=out", "steps=4"), "its configuration has changed: steps: 3 -> 4")
     refused(typed("resume=out", "model.filters=3", "allow_changes=true"), "this run is complete")
@@ -116,7 +116,7 @@ def test_a_full_disk_stops_no_training_and_loses_nothing(typed, tmp_path, disk):
     place = disk("size=200k")  # room for a checkpoint, not for two, nor for the pictures
     done = typed(*words, f"hydra.run.dir={place}/run")
     refused(done, "No space left on device", status=1)
-    assert "to go on: " in done.stderr and done.stdout.count("No space left on device") == 1
+    assert "to resume: " in done.stderr and done.stdout.count("No space left on device") == 1
     assert "test accuracy" in done.stdout and "step 8/8" in done.stdout  # it went on to the end, and showed the result
     disk("size=20m")
     assert typed(f"resume={place}/run").returncode == 0
@@ -186,7 +186,7 @@ def test_a_run_is_not_complete_while_a_table_is_not(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(record, "write_atomically", refuse)
-        with pytest.raises(Unfinished, match=r"metrics\.csv: No space left on device at meta-step 20; to go on: "):
+        with pytest.raises(Unfinished, match=r"metrics\.csv: No space left on device at meta-step 20; to resume: "):
             run_experiment(config(*SINUSOID), tmp_path / "run")
     assert not (tmp_path / "run" / "result.json").exists() and not (tmp_path / "run" / "metrics.csv").exists()
     run_experiment(config(*SINUSOID, "resume=auto"), tmp_path / "run")

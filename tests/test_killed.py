@@ -87,13 +87,13 @@ def test_the_first_signal_saves_and_says_how_to_go_on(whole, tmp_path, sent, sta
     assert "finishing the meta-step" in first
     at = int(last.split("meta-step ")[1].split(";")[0])
     assert checkpoint.read(tmp_path / "a run" / "checkpoints" / "last.pt")["step"] == at
-    command = last.split("to go on: ")[1]
+    command = last.split("to resume: ")[1]
     if sent != signal.SIGINT:
         return
     done = subprocess.run(command.replace("python", sys.executable, 1), shell=True, cwd=tmp_path, capture_output=True,
                           text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert f"going on from meta-step {at}" in done.stdout
+    assert f"resuming from meta-step {at}" in done.stdout
     same(whole, tmp_path / "a run")
 
 
@@ -148,4 +148,4 @@ def test_a_sweep_goes_on(tmp_path):
     before = (tmp_path / "sweep" / "0" / "result.json").read_bytes()
     out = finished(tmp_path, *words, "resume=auto")
     assert (tmp_path / "sweep" / "0" / "result.json").read_bytes() == before and "this run is complete" in out
-    assert "going on from" in out and len((tmp_path / "sweep" / "comparison.csv").read_text().splitlines()) == 3
+    assert "resuming from" in out and len((tmp_path / "sweep" / "comparison.csv").read_text().splitlines()) == 3

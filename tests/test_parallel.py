@@ -77,7 +77,8 @@ def test_a_signal_saves_and_ends_all_of_them(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert (
-        err.count("stopped by SIGTERM") == 1 and "to go on: torchrun --nproc-per-node 2 -m metalearn.run resume=" in err
+        err.count("stopped by SIGTERM") == 1
+        and "to resume: torchrun --nproc-per-node 2 -m metalearn.run resume=" in err
     ), err
     assert torch.load(tmp_path / "out" / "checkpoints" / "last.pt", weights_only=True)["step"] >= 3
 

@@ -201,7 +201,7 @@ def test_other_parameters_are_refused(stopped):
 
 def test_a_run_is_never_overwritten(stopped):
     before = {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file() and file.name != ".lock"}
-    with pytest.raises(UserError, match="holds a run already: go on with it"):
+    with pytest.raises(UserError, match="holds a run already: resume it"):
         run_experiment(config(*SINUSOID), stopped)
     assert all(file.read_bytes() == content for file, content in before.items())
 

@@ -174,7 +174,7 @@ def told(folder, *words):
     """Let the run's folder say that it was begun with other words."""
     file = folder / "config.json"
     content = json.loads(file.read_text())
-    content["words"] = [*content["words"], *words]
+    content["overrides"] = [*content["overrides"], *words]
     file.write_text(json.dumps(content))
 
 

@@ -62,7 +62,7 @@ def _kill(folder: Path, words: list[str]) -> list[dict[str, float | str]]:
             raise SystemExit("the run ended before it was killed ten times: make it longer with steps=")
         process.kill()
         said = process.communicate()[0]
-        begun = next((line for line in said.splitlines() if "going on from" in line or "no checkpoint" in line), "")
+        begun = next((line for line in said.splitlines() if "resuming from" in line or "no checkpoint" in line), "")
         silent = "killed before it said where" if kills else "at the beginning"
         kills.append({"seconds_after_start": round(seconds, 1), "began": begun.partition(": ")[2] or silent})
         print(kills[-1], flush=True)

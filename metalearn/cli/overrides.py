@@ -22,7 +22,7 @@ def resumed_words(words: list[str]) -> list[str]:
         return words
     from hydra._internal.utils import get_args_parser
 
-    from metalearn import resume
+    from metalearn.manifest import FILE, read_manifest
 
     options = get_args_parser().parse_known_args(words)[0]
     settings = [word for word in options.overrides if word not in asked]
@@ -36,16 +36,16 @@ def resumed_words(words: list[str]) -> list[str]:
         return words
     if value != "auto":
         if placed:
-            raise UserError(f"resume={value}: goes on in that folder; leave hydra.run.dir= out")
-        begun = resume.noted(Path(value))
+            raise UserError(f"resume={value}: resumes in that folder; leave hydra.run.dir= out")
+        begun = read_manifest(Path(value))
         if begun is None:
-            raise UserError(f"resume={value}: no run was begun there (it has no {resume.CONFIG})")
-        if begun.words is None and settings:
+            raise UserError(f"resume={value}: no run was begun there (it has no {FILE})")
+        if begun.overrides is None and settings:
             raise UserError(f"resume={value}: was begun from Python, and can be changed only there")
         again = {word.partition("=")[0] for word in settings}  # what was added before cannot be added once more
-        before = [word for word in begun.words or () if word.partition("=")[0] not in again]
+        before = [word for word in begun.overrides or () if word.partition("=")[0] not in again]
         if not trusted(words):
-            trust.permit_words(before, Path(value) / resume.CONFIG)
+            trust.permit_words(before, Path(value) / FILE)
         place = hydra_quoted(value)
         return [*flags, *before, *settings, f"resume={place}", f"hydra.run.dir={place}"]
     if placed:
@@ -96,16 +96,16 @@ def _unfinished(words: list[str]) -> Path | None:
 
 
 def sweep_command() -> str:
-    """What to type to go on with the sweep that runs."""
+    """The command line that resumes the sweep."""
     import shlex
 
     from hydra.core.hydra_config import HydraConfig
 
-    from metalearn import resume
+    from metalearn import resume_command
 
     words = [word for word in sys.argv[1:] if not sets(word, "resume", "hydra.sweep.dir")]
-    place = resume.quoted(Path(HydraConfig.get().sweep.dir))
-    return f"{resume.program()} {shlex.join(words)} hydra.sweep.dir={place} resume=auto"
+    place = resume_command.quoted(Path(HydraConfig.get().sweep.dir))
+    return f"{resume_command.program()} {shlex.join(words)} hydra.sweep.dir={place} resume=auto"
 
 
 def sets(word: str, *names: str) -> bool:

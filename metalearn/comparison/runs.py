@@ -104,7 +104,7 @@ def read_run(folder: Path, name: str) -> Run:
     except (ValueError, OSError) as error:
         result, status = None, f"damaged record ({' '.join(str(error).split())[:60]})"
     rows, damaged = _rows(folder / "metrics.csv")
-    words = config.get("words") if isinstance(config, dict) else None
+    words = config.get("overrides") if isinstance(config, dict) else None
     typed = [word.partition("=")[0].lstrip("+~") for word in words or () if isinstance(word, str)]
     node = config.get("config") if isinstance(config, dict) else None
     settings = _settings(node if isinstance(node, dict) else {}, config, result or {})
