@@ -1,5 +1,6 @@
 """The command `python -m metalearn.evaluate RUN way=20`: a trained learner on other tasks than those of its run."""
 
+import contextlib
 import copy
 import difflib
 import os
@@ -52,6 +53,11 @@ ELSEWHERE = {"algo.inner_steps_test": "inner_steps", "algo.inner_steps": "inner_
 
 def main(words: list[str]) -> int:
     """Evaluate as the words of the command line say; return the exit status."""
+    if not words or {"--help", "-h"} & set(words):
+        with contextlib.suppress(BrokenPipeError):  # as by `| head`
+            print(HELP, end="", flush=True)
+            return 0 if words else 2
+        return _unread()
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -60,24 +66,26 @@ def main(words: list[str]) -> int:
     from metalearn.config.quoting import quoted_words
 
     try:
-        if not words or {"--help", "-h"} & set(words):
-            print(HELP, end="", flush=True)
-            return 0 if words else 2
         words, folder = _config_dir(words)
         run, typed = _run(words)
         flags = [] if folder is None else [f"--config-dir={folder}"]
         with trust.limit([*flags, *typed], trusted(typed)):
             _evaluate(run, quoted_words(typed), folder)
         return 0
-    except BrokenPipeError:  # as by `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        return _unread()
     except KeyboardInterrupt:
         print("metalearn: interrupted; no record was written", file=sys.stderr)
         return 130
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         print(f"metalearn: {one_line(error)}", file=sys.stderr)
         return 2
+
+
+def _unread() -> int:
+    """The exit status where the reader closed the pipe: nothing is wrong."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _config_dir(words: list[str]) -> tuple[list[str], Path | None]:
