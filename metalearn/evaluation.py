@@ -2,8 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ class Score:
     curve: list[float]  # the mean after 0, 1, 2, ... inner steps, where asked for; else after the last alone
     loss: float = math.nan  # mean query loss
     changes: dict[str, float] = field(default_factory=dict)  # how far the inner loop moves each layer: RMS over weights
-    confusion: list[list[int]] = field(default_factory=list)  # query images of class (row) taken for class (column)
+    confused: list[dict[str, Any]] = field(default_factory=list)  # see `_most_confused`
     scores: list[float] = field(default_factory=list)  # of each task, by task id
     nonfinite: int = 0  # tasks with outputs that are not finite
     curve_ci95: list[float] = field(default_factory=list)  # of each entry of `curve`
@@ -59,7 +60,7 @@ def evaluate(
     meta = {name: value.detach() for name, value in meta.items()}
     pieces, losses, others, finite = [], [], [], []  # [T, steps scored], then [T] each
     squares: dict[str, list[Tensor]] = {}  # of each layer, by parameter: [T] squared distances from the start
-    confusion = torch.zeros(way * way, dtype=torch.int64, device=device)
+    wrong, met = [], []  # pairs of classes, as numbers a * classes + b: a query of a taken for b; a query of a beside b
     probe = source.tasks(torch.zeros(1, dtype=torch.int64, device=device), way, shot, query)
     start = 0
     while start < tasks:
@@ -82,8 +83,12 @@ def evaluate(
                 others.append(algorithm.scores(alone, batch.query_y))
             for name, moved in _distances(adapted, meta).items():
                 squares.setdefault(name, []).append(moved)
-            if not algorithm.regression:
-                confusion += torch.bincount((batch.query_y * way + outputs.argmax(-1)).flatten(), minlength=way * way)
+            if curve and not algorithm.regression:
+                classes = source.classes(torch.arange(start - size, start, device=device), way)  # [T, N]
+                own = classes.gather(1, batch.query_y) * len(source.class_names)
+                guess = classes.gather(1, outputs.argmax(-1))
+                wrong.append((own + guess)[outputs.argmax(-1) != batch.query_y])
+                met.append((own[:, :, None] + classes[:, None, :]).flatten())
         pieces.append(torch.stack(scores, 1))
     table, bounded = torch.cat(pieces).double(), not algorithm.regression
     intervals = [interval(column, bounded) for column in table.T.tolist()]
@@ -94,7 +99,7 @@ def evaluate(
         table.mean(0).tolist(),
         torch.cat(losses).double().mean().item(),
         {name: torch.cat(moved).double().mean().sqrt().item() for name, moved in squares.items()},
-        [] if algorithm.regression else confusion.view(way, way).tolist(),
+        _most_confused(torch.cat(wrong), torch.cat(met), source.class_names) if wrong else [],
         table[:, -1].tolist(),
         int((~torch.cat(finite)).sum()),
         intervals,
@@ -115,17 +120,35 @@ def _adapt(algorithm: Algorithm, meta: Meta, batch: TaskBatch, curve: bool) -> t
     raise AssertionError("an inner loop has no end")
 
 
+def _most_confused(wrong: Tensor, met: Tensor, names: Sequence[str], most: int = 20) -> list[dict[str, Any]]:
+    """The pairs of classes that were confused most often: query images of one, taken for the other.
+
+    Returns:
+        `class`, `taken_for`, `times`, and `of`: the query images of the class in tasks that had the other as well.
+    """
+    pairs, times = wrong.unique(return_counts=True)
+    known, of = met.unique(return_counts=True)
+    of = of[torch.searchsorted(known, pairs)]
+    order = (-(times.double() + times / of)).argsort(stable=True)[:most].tolist()
+    n = len(names)
+    return [
+        {"class": names[pairs[i] // n], "taken_for": names[pairs[i] % n], "times": int(times[i]), "of": int(of[i])}
+        for i in order
+    ]
+
+
 def layer_of(parameter: str) -> str:
     """The layer that a parameter belongs to: `convs.0` of `convs.0.weight`."""
     return parameter.rpartition(".")[0] or parameter
 
 
-def layer_means(meta: Meta) -> dict[str, float]:
-    """The mean over all weights of each layer."""
+def layer_statistics(meta: Meta) -> dict[str, tuple[float, float]]:
+    """The mean over all weights of each layer, and the root of their mean square."""
     values: dict[str, list[Tensor]] = {}
     for name, value in meta.items():
         values.setdefault(layer_of(name), []).append(value.detach().flatten())
-    return {layer: torch.cat(parts).mean().item() for layer, parts in values.items()}
+    joined = {layer: torch.cat(parts) for layer, parts in values.items()}
+    return {layer: (w.mean().item(), w.square().mean().sqrt().item()) for layer, w in joined.items()}
 
 
 def _distances(adapted: Adapted, meta: Meta) -> dict[str, Tensor]:

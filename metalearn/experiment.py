@@ -285,7 +285,8 @@ class Experiment:
             result = outcome.outcome(self, self.training, learned, check)
             check()
             summary.summary(result, folder)  # shown before it is written: a full disk must not lose it
-            tracker.finish(result, outcome.pictures(self, self.training, learned, result, folder))
+            made = outcome.pictures(self, self.training, learned, result, folder)
+            tracker.finish(result, {name: path for name, path in made.items() if path.suffix == ".png"})
             disk.settle()
             write_result(folder, result)  # last of all: the mark of a run that is complete
         finally:

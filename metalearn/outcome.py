@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from metalearn.algorithms.base import RATE, Algorithm, Meta
+from metalearn.algorithms.base import Algorithm, Meta
 from metalearn.console import say, warn
 from metalearn.data.tasks import Source
 from metalearn.device import Precision, arithmetic
@@ -106,7 +106,7 @@ def measured(algorithm: Algorithm, meta: Meta, source: Source, *, tasks: int, pr
     if name == "accuracy":
         with progress.counting("nearest neighbour", tasks, check) as watch:
             near = nearest_neighbour(source, tasks=tasks, watch=watch, device=device, **task)
-        found |= {"pixel_nearest_neighbour": near, "confusion": score.confusion}
+        found |= {"pixel_nearest_neighbour": near, "confused": score.confused}
     return found
 
 
@@ -149,13 +149,13 @@ def pictures(experiment: "Experiment", training: Training, learned: Mapping[str,
     if experiment.test is not None:
         algorithm, meta, source = training.algorithm, training.best_meta, experiment.test
         draw["tasks"] = lambda path: plots.tasks(algorithm, meta, source, path, **experiment.tasks)
-    if any(row["layer"].startswith(RATE) for row in layers):
+    if any(row["kind"] == "rate" for row in layers):
         draw["rates"] = lambda path: plots.rates(layers, result, path)
-    if "confusion" in result:
+    if "confused" in result:
         draw["confusion"] = lambda path: plots.confusion(result, path)
     with experiment.progress.counting("pictures", len(draw)) as report:
         made: dict[str, Path] = {}
         for name, picture in draw.items():
             report(len(made))
-            made[name] = picture(folder / f"{name}.png")
+            made[name] = picture(folder / f"{name}.{experiment.settings.pictures}")
     return made

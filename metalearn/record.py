@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from metalearn.trackers.base import Tracker
 
 METRICS = ("step", "train_loss", "train_{score}", "val_loss", "val_{score}", "val_ci95", "lr", "grad_norm")
 TIMING = ("step", "tasks_per_second", "train_seconds")  # apart, for no clock shows the same twice
-LAYERS = ("step", "layer", "mean_weight", "inner_change")
+LAYERS = ("step", "layer", "kind", "mean_weight", "inner_change", "relative_change")
 
 
 class Disk:
@@ -152,12 +152,21 @@ class Record:
         for table in (self.metrics, self.timing):
             table.rows[-1] |= {name: value for name, value in values.items() if name in table.columns}
 
-    def log_layers(self, step: int, means: dict[str, float], changes: dict[str, float]) -> None:
-        """Each layer's mean weight, and how far the inner loop moves it."""
-        self.layers.rows += [
-            {"step": step, "layer": layer, "mean_weight": mean, "inner_change": changes.get(layer, "")}
-            for layer, mean in means.items()
-        ]
+    def log_layers(self, step: int, statistics: Mapping[str, tuple[float, float]], changes: Mapping[str, float],
+                   kind: Callable[[str], str]) -> None:  # fmt: skip
+        """Record each layer.
+
+        Args:
+            statistics: mean and root mean square of its weights.
+            changes: the root mean square of what the inner loop changes, of adapted layers.
+            kind: `weights`, `norm` (gamma and beta) or `rate` (learned inner rates).
+        """
+        for layer, (mean, size) in statistics.items():
+            row: dict[str, Any] = {"step": step, "layer": layer, "kind": kind(layer), "mean_weight": mean}
+            change = changes.get(layer)
+            row["inner_change"] = "" if change is None else change
+            row["relative_change"] = "" if change is None or not size else change / size
+            self.layers.rows.append(row)
 
     def flush(self) -> None:
         """Write the last row as it stands. A resumed run writes the tables afresh and may add a measurement to it."""

@@ -1,7 +1,7 @@
 """The settings of a run that belong to no single part, with their ranges."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from metalearn.device import Precision
 from metalearn.models.norm import NormMode
@@ -42,6 +42,7 @@ class Settings:
     precision: Precision
     cuda_graph: bool
     log_every: int
+    pictures: Literal["png", "pdf", "svg"]
     test: bool  # False leaves the test classes alone
     profile: bool
     init: str | None

@@ -14,7 +14,7 @@ from metalearn.algorithms.base import Algorithm, Meta, MetaStep
 from metalearn.checkpoint import pack
 from metalearn.console import evaluated, warn
 from metalearn.errors import UserError
-from metalearn.evaluation import Score, layer_means
+from metalearn.evaluation import Score, layer_statistics
 from metalearn.files import write_atomically
 from metalearn.outer import Outer
 from metalearn.progress import Progress
@@ -122,7 +122,7 @@ class Training:
             warn(f"step {self.step}: {score.nonfinite} of {score.tasks} validation tasks have non-finite outputs")
         values = {f"val_{self.score_name}": score.mean, "val_ci95": score.ci95, "val_loss": score.loss}
         self.record.log(self.step, values)
-        self.record.log_layers(self.step, layer_means(self.meta), score.changes)
+        self.record.log_layers(self.step, layer_statistics(self.meta), score.changes, self.algorithm.kind_of_layer)
         sign = -1 if self.algorithm.regression else 1
         better = self.best_step < 0 or sign * score.mean > sign * self.best.mean
         if better and math.isfinite(self._loss) and not self.invalid:

@@ -113,7 +113,7 @@ def test_an_evaluation_too_large_is_halved_and_scores_the_same(monkeypatch, smal
     monkeypatch.setattr(algo, "adapt", small)
     meta, common = algo.init(), {"tasks": 9, "way": 5, "shot": 1, "query": 2, "device": "cpu", "curve": True}
     a, b = (evaluate(one, meta, source, **common) for one in (algo, whole))
-    assert (a.curve, a.confusion, algo.chunk) == (b.curve, b.confusion, 2)
+    assert (a.curve, a.confused, algo.chunk) == (b.curve, b.confused, 2)
 
 
 @pytest.mark.parametrize("norm", ["transductive", "support", "per_step"])

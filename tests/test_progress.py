@@ -47,6 +47,9 @@ def training_of(folder, clock, seconds, cycle, *, limit=100, log_every=50, name=
     class Nothing:
         regression, meta_batch = False, 1
 
+        def kind_of_layer(self, layer):
+            return "weights"
+
     outer = Outer(optimizer={"name": "SGD", "lr": 1.0}, schedule="constant", warmup=0, clip=None,
                   meta={"w": torch.zeros(1)}, steps=limit)  # fmt: skip
     record = Record(folder / name, Tracker(), "accuracy", Disk())
@@ -167,7 +170,7 @@ def test_without_a_test_the_test_classes_are_left_alone(tmp_path, monkeypatch):
     value = run_experiment(config(*words, "test=false"), tmp_path / "run")
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert value == result["val_accuracy"]
-    assert not [name for name in result if name.startswith("test") or name in ("adaptation_curve", "confusion")]
+    assert not [name for name in result if name.startswith("test") or name in ("adaptation_curve", "confused")]
     assert (tmp_path / "run" / "curves.png").exists() and not (tmp_path / "run" / "tasks.png").exists()
     with pytest.raises(AssertionError, match="touched"):
         run_experiment(config(*words, "eval.test_tasks=4"), tmp_path / "other")

@@ -304,6 +304,11 @@ class Algorithm:
             return outputs[:, shots:], seen
         return self.net.outputs(adapted.weights, query_x, present, twice=False)
 
+    def kind_of_layer(self, layer: str) -> str:
+        """Name the kind of a layer: `norm` (gamma and beta), `rate` (learned inner rates) or `weights`."""
+        norms = {name.rpartition(".")[0] for name in self.model.norm_parameters()}
+        return "rate" if layer.startswith(RATE) else "norm" if layer in norms else "weights"
+
     @property
     def norm_mode(self) -> str:
         """How batch norm gets its statistics; `none` for a model without."""

@@ -1,0 +1,120 @@
+"""Draw a run's pictures again: `python -m metalearn.plot RUN`."""
+
+import csv
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from metalearn.cli.parser import Parser
+from metalearn.errors import UserError
+
+DESCRIPTION = """\
+Draw the pictures of a run again from its tables, in any format. A stopped run has pictures too.
+Test tasks (tasks.png) are drawn only by the run itself, which has the data."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = Parser("python -m metalearn.plot", description=DESCRIPTION)
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    parser.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="of the pictures (default: png)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to draw (default: into the run's folder)")
+    asked = parser.parse_args(words)
+    try:
+        for path in draw(asked.run, asked.out or asked.run, asked.format):
+            print(path, flush=True)
+    except UserError as error:
+        print(f"metalearn: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"metalearn: {error.filename or asked.run}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def draw(run: Path, folder: Path, form: str) -> list[Path]:
+    """Draw what the tables of a run hold.
+
+    Args:
+        folder: where to; made where it does not exist.
+        form: `png`, `pdf` or `svg`.
+
+    Raises:
+        UserError: no run there, or nothing recorded yet.
+    """
+    from metalearn.recording import plots
+
+    metrics, layers = table(run / "metrics.csv"), table(run / "layers.csv")
+    result = facts(run)
+    if not metrics:
+        raise UserError(f"{run}: nothing is recorded yet: metrics.csv has no rows")
+    made: dict[str, Callable[[Path], Path]] = {"curves": lambda path: plots.curves(metrics, result, path)}
+    if layers:
+        made["layers"] = lambda path: plots.layers(layers, result, path)
+    if any(row["kind"] == "rate" for row in layers):
+        made["rates"] = lambda path: plots.rates(layers, result, path)
+    if "confused" in result:
+        made["confusion"] = lambda path: plots.confusion(result, path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return [picture(folder / f"{name}.{form}") for name, picture in made.items()]
+
+
+def table(path: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV file, numbers as numbers, without empty cells of metrics.csv.
+
+    Raises:
+        UserError: it is not there, or damaged.
+    """
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [
+            {name: _number(value) for name, value in row.items() if value or path.name != "metrics.csv"} for row in rows
+        ]
+    except FileNotFoundError as error:
+        raise UserError(f"{path.parent}: not a run's folder: it has no {path.name}") from error
+    except (ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"{path}: damaged ({error})") from error
+
+
+def facts(run: Path) -> dict[str, Any]:
+    """The content of result.json; of a stopped run, the same settings from config.json.
+
+    Raises:
+        UserError: neither is there, or they are damaged.
+    """
+    from metalearn.files import read_json
+
+    try:
+        if (run / "result.json").exists():
+            return dict(read_json(run / "result.json"))
+        noted = read_json(run / "config.json")
+        config: Mapping[str, Any] = noted["config"]
+        algo = config["algo"]
+        return {
+            "algo": str(algo["_target_"]).rpartition(".")[2].lower(),
+            "data": noted["data"].partition(",")[0],
+            "norm_mode": config["norm"],
+            "inner_steps_train": algo["inner_steps"],
+            "inner_steps_test": algo["inner_steps_test"],
+            **{name: config[name] for name in ("way", "shot", "seed", "steps")},
+        }
+    except FileNotFoundError as error:
+        raise UserError(f"{run}: not a run's folder: it has neither result.json nor config.json") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{run}: its result.json or config.json is damaged") from error
+
+
+def _number(value: str | None) -> Any:
+    try:
+        return float(value or "") if "." in (value or "") or "e" in (value or "") else int(value or "")
+    except ValueError:
+        try:
+            return float(value or "")  # nan, inf
+        except ValueError:
+            return value
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

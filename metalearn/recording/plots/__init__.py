@@ -1,0 +1,8 @@
+"""The pictures of a run, one kind a file."""
+
+from metalearn.recording.plots.confusion import confusion
+from metalearn.recording.plots.curves import curves
+from metalearn.recording.plots.layers import layers, rates
+from metalearn.recording.plots.tasks import tasks
+
+__all__ = ["confusion", "curves", "layers", "rates", "tasks"]

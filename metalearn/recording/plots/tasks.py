@@ -1,0 +1,97 @@
+"""tasks.png: some test tasks, with the learner's predictions."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metalearn.algorithms.base import Algorithm, Meta, nth
+from metalearn.data.tasks import Source, TaskBatch
+from metalearn.recording.plots.style import PLAIN, RIGHT, SUPPORT, WRONG, pyplot, saved
+
+_ROWS = 10  # classes below each other; more stand in a second block
+
+
+def tasks(algorithm: Algorithm, meta: Meta, source: Source, path: Path, *, way: int, shot: int, query: int,
+          device: str) -> Path:  # fmt: skip
+    """Draw the first test tasks: support and query images as the files show them, and each prediction.
+
+    All classes of a task are shown. With many ways, fewer tasks are.
+    """
+    query = 100 if algorithm.regression else query  # enough points for a smooth curve
+    blocks = math.ceil(way / _ROWS)
+    count = 4 if algorithm.regression else max(1, 4 // blocks)
+    ids = torch.arange(count, device=device)
+    batch = source.tasks(ids, way, shot, query)
+    steps = algorithm.inner_steps_test
+    adapted = [nth(algorithm.adapt(meta, batch.support_x, batch.support_y), n) for n in sorted({0, steps})]
+    if algorithm.regression:
+        return _regression(algorithm, adapted, batch, path)
+    with torch.no_grad():
+        predicted = algorithm.predict(adapted[-1], batch.query_x).argmax(-1).cpu()
+    names = [[source.class_names[i] for i in row] for row in source.classes(ids, way).tolist()]
+    shots, queries, rows = min(shot, 3), min(query, 5), math.ceil(way / blocks)
+    plt = pyplot()
+    lines = math.ceil(count * blocks / 2)
+    size = (2 * (0.62 * (shots + queries) + 1.7), 0.7 * rows * lines + 0.6)
+    figure = plt.figure(figsize=size, layout="constrained")
+    parts = figure.subfigures(lines, 2, squeeze=False).flatten()
+    for part, (task, block) in zip(parts, [(t, b) for t in range(count) for b in range(blocks)], strict=False):
+        axes = part.subplots(rows, shots + queries, squeeze=False)
+        for r, row in enumerate(axes):
+            c = block * rows + r
+            if c >= way:
+                for axis in row:
+                    axis.set_axis_off()
+                continue
+            for k in range(shots):
+                label = f"{c}: {_short(names[task][c])}" if k == 0 else ""
+                _image(row[k], source.viewable(batch.support_x[task, c * shot + k]), SUPPORT, label)
+            for q in range(queries):
+                guess = int(predicted[task, c * query + q])
+                colour = RIGHT if guess == c else WRONG
+                _image(row[shots + q], source.viewable(batch.query_x[task, c * query + q]), colour)
+                mark = "" if guess == c else " ✗"
+                row[shots + q].set_title(f"{guess}{mark}", fontsize=7, pad=1, color=colour)
+    what = f"{count} test task" + "s" * (count > 1)
+    figure.suptitle(
+        f"{what}: support (blue frame), and query images with the predicted class (✗ and orange frame: wrong)",
+        fontsize=9,
+    )
+    return saved(figure, path)
+
+
+def _short(name: str) -> str:
+    """The end of a class name, which tells it from the others."""
+    name = name.rpartition("/")[2] if "/" in name else name
+    return name if len(name) <= 13 else f"{name[:6]}…{name[-6:]}"
+
+
+def _image(axis: Any, image: Tensor, colour: str, label: str = "") -> None:
+    pixels = image.permute(1, 2, 0).cpu().clamp(0, 1).numpy()
+    axis.imshow(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
+    axis.set(xticks=[], yticks=[])
+    axis.set_ylabel(label, fontsize=7, rotation=0, ha="right", va="center")
+    for spine in axis.spines.values():
+        spine.set(color=colour, linewidth=2)
+
+
+def _regression(algorithm: Algorithm, adapted: Sequence[Any], batch: TaskBatch, path: Path) -> Path:
+    plt = pyplot()
+    count = len(batch.support_x)
+    figure, axes = plt.subplots(1, count, figsize=(3.4 * count, 3), layout="constrained", sharey=True)
+    for task, axis in enumerate(axes):
+        order = batch.query_x[task, :, 0].argsort().cpu()
+        x = batch.query_x[task, :, 0].cpu()[order]
+        axis.plot(x, batch.query_y[task, :, 0].cpu()[order], color=PLAIN, label="query")
+        for result, style in zip(adapted, (":", "-"), strict=False):
+            with torch.no_grad():
+                y = algorithm.predict(result, batch.query_x)[task, :, 0].cpu()[order]
+            axis.plot(x, y, style, color=RIGHT, label=f"after {result.step} steps")
+        axis.plot(batch.support_x[task, :, 0].cpu(), batch.support_y[task, :, 0].cpu(), "k^", label="support")
+        axis.set(title=f"test task {task}", xlabel="x")
+    axes[0].legend(fontsize=7)
+    return saved(figure, path)
