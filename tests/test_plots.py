@@ -64,7 +64,9 @@ def test_thirty_layers_are_told_apart_and_all_are_named(tmp_path):
 def test_all_twenty_classes_are_shown_as_the_files_show_them(tmp_path, monkeypatch, small_glyphs):
     shown, labels = [], []
     monkeypatch.setattr(
-        sys.modules["metalearn.recording.plots.tasks"], "_image", lambda axis, image, colour, label="": (shown.append(image), labels.append(label))
+        sys.modules["metalearn.recording.plots.tasks"],
+        "_image",
+        lambda axis, image, colour, label="": (shown.append(image), labels.append(label)),
     )
     pixels = torch.zeros(60, 6, 28, 28, dtype=torch.uint8)
     pixels[..., 10:14, 10:14] = 255  # ink

@@ -107,7 +107,7 @@ def read_run(folder: Path, name: str) -> Run:
     words = config.get("overrides") if isinstance(config, dict) else None
     typed = [word.partition("=")[0].lstrip("+~") for word in words or () if isinstance(word, str)]
     node = config.get("config") if isinstance(config, dict) else None
-    settings = _settings(node if isinstance(node, dict) else {}, result or {})
+    settings = _settings(node if isinstance(node, dict) else {}, config, result or {})
     if result is None and not status:
         last = rows[-1]["step"] if rows else "0"
         status = f"unfinished: recorded up to meta-step {last} of {settings.get('steps', '?')}"
@@ -128,7 +128,7 @@ def _damage(result: Any) -> str:
     return ", ".join([*(f"no {name}" for name in missing), *(f"{name} is no number" for name in wrong)])
 
 
-def _settings(node: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(node: Mapping[str, Any], config: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     """The flat settings: of the whole configuration where it is there, else those that the result repeats."""
     if not node:
         return {name: result[name] for name in _RECORDED if name in result} | _norm(result)
