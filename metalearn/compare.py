@@ -20,8 +20,15 @@ examples:
   python -m metalearn.compare runs --pivot way algo.inner_optimizer.lr
   python -m metalearn.compare runs --figure curves.pdf
 
-Runs that differ by their seed alone are one row. Rows are sorted by validation score. Of one folder, comparison.csv
-(every run) and comparison.png (learning curves) are written into it.
+Each setting that differs between the runs is a column; what all share stands above the table. Runs that differ by their
+seed alone are one row. Rows are sorted by validation score, and the best (*) is that of its data set, way and shot.
+
+test is measured in the batch-norm mode of training, support as a loaded learner predicts. difference is the test score
+less that of the best, task by task over the same test tasks, with its paired 95% interval (Student's t). This is
+over tasks alone; how much seeds matter is in the standard deviations. Runs without a result are listed below.
+
+For one folder, comparison.csv (every run, in full precision) and comparison.png (learning curves) are written into it,
+unless a format, a pivot or a figure is asked for.
 """
 
 

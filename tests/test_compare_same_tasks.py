@@ -165,3 +165,14 @@ def test_a_difference_names_its_number_of_tasks_and_a_run_of_a_sweep_what_was_sw
     assert table.rows[1][table.columns.index("difference")] == f"-6.67 ± {gap:.2f} (3 tasks)"
     Sweep(["data=glyphs", "way=2,3"], tmp_path).start(["data=glyphs", "way=2"])
     assert capfd.readouterr().out == "run 1 of 2: way=2\n"
+
+
+def test_a_folder_of_somebody_else_is_only_read(pair, monkeypatch, capfd):
+    def refuse(*words):
+        raise PermissionError(13, "Permission denied", "comparison.csv")
+
+    monkeypatch.setattr("metalearn.files.write_atomically", refuse)
+    assert compare.main([str(pair)]) == 0
+    out = capfd.readouterr().out
+    assert "validation" in out and "nothing is written there (Permission denied)" in out
+    assert not (pair / "comparison.png").exists()
