@@ -1,4 +1,4 @@
-"""The meta-gradient as one CUDA graph: captured once, replayed at every meta-step without a word from Python.
+"""The meta-gradient as one CUDA graph: captured once and replayed at every meta-step, without Python in between.
 
 Not run so far: no GPU was at hand. Its tests wait under the `gpu` marker.
 """

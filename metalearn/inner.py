@@ -34,7 +34,7 @@ class Batched:
         self.optimizer = optimizer
 
     def descend(self, loss: Loss, start: Weights, second_order: bool) -> Iterator[Weights]:
-        """Yield the weights after 0, 1, 2, ... steps on `loss`, for ever.
+        """Yield the weights after 0, 1, 2, ... steps on `loss`, without end.
 
         Args:
             loss: of weights with a leading task dimension, one value a task.

@@ -55,7 +55,7 @@ class Algorithm:
 
     Args:
         model: the architecture and the initial weights.
-        regression: whether the loss is the mean squared error in place of cross-entropy.
+        regression: use the mean squared error, not cross-entropy.
         way, shot, query: of the training tasks.
         norm: how batch norm gets its statistics, see metalearn.models.norm.
         labels: classes of the training source, for algorithms that classify over all of them; None in regression.
@@ -67,8 +67,8 @@ class Algorithm:
             classes of the mean over a class's shots, N times `mean`: the hidden factor of the original MAML code.
         engine: `grouped`, `vmap` or `higher`, see metalearn.inner; `auto` chooses by a rule (Functional.grouped).
         chunk: tasks handled at once; null leaves it to `tasks_at_once`.
-        recompute: whether a second-order meta-gradient computes the inner steps again in place of keeping them all,
-            for memory that hardly grows with their number; null: above 10 steps.
+        recompute: compute the inner steps again in the backward pass of a second-order meta-gradient and keep few of
+            them, so that memory hardly grows with their number; null: above 10 steps.
         seed: of the random masks of dropout.
     """
 
@@ -159,7 +159,7 @@ class Algorithm:
     def adapt(
         self, meta: Meta, support_x: Tensor, support_y: Tensor, training: bool = False, ids: Tensor | None = None
     ) -> Iterator[Adapted]:
-        """Yield the model adapted by 0, 1, 2, ... gradient steps to each of T tasks, for ever.
+        """Yield the model adapted by 0, 1, 2, ... gradient steps to each of T tasks, without end.
 
         Args:
             meta: meta-parameters.
@@ -209,7 +209,7 @@ class Algorithm:
 
     @property
     def recomputes(self) -> bool:
-        """Whether the inner loop's activations are computed again in the backward pass, in place of being kept."""
+        """True if the inner loop's activations are computed again in the backward pass and not kept."""
         return self.can_recompute and (self.inner_steps > 10 if self.recompute is None else self.recompute)
 
     @property
@@ -264,13 +264,13 @@ class Algorithm:
             self.halve(min(size, len(batch.support_x)))
 
     def means(self, meta: Meta, sums: MetaStep, tasks: int) -> MetaStep:
-        """What sums over so many tasks teach."""
+        """Divide sums over tasks by their number, and move the running statistics."""
         gradients, metrics, averages = ({n: v / tasks for n, v in entry.items()} for entry in sums)
         averages = {n: torch.lerp(meta[n], new, MOMENTUM) for n, new in averages.items()}
         return MetaStep(gradients, metrics, averages)
 
     def halve(self, size: int) -> None:
-        """After so many tasks at once were too many for the memory of the device: half as many from now on.
+        """Handle half as many tasks at once from now on, after `size` were too many for the memory of the device.
 
         Raises:
             UserError: one task alone is too much.

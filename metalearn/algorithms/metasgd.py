@@ -46,7 +46,7 @@ class MetaSGD(MAML):
 
 
 class PerWeightSGD:
-    """Gradient descent with a learning rate for every weight: an Optimizer of metalearn.inner."""
+    """Gradient descent with a learning rate for every weight: an Optimizer of metalearn.inner_optimizers."""
 
     def __init__(self, rates: list[Tensor]):
         self.rates = rates

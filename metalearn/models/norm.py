@@ -35,7 +35,7 @@ class Pass:
     """One forward pass as its layers see it, in their order: the context of batch norm and of dropout."""
 
     reference: int | None = None  # statistics come from the first `reference` rows; None: from all rows
-    running: list[Tensor] | None = None  # [2, C] (mean, variance) for each layer, used in place of batch statistics
+    running: list[Tensor] | None = None  # [2, C] (mean, variance) for each layer, used instead of batch statistics
     collect: bool = False
     seen: list[Tensor] = field(default_factory=list)  # with `collect`: each layer's batch statistics, [2, C]
     layer: int = 0
