@@ -81,13 +81,14 @@ def warn(text: str) -> None:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A small table; the first column is a name."""
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
-    grid = Table(title=title, title_justify="left", show_header=any(columns), box=box.SIMPLE)
+    grid = Table(title=escape(title), title_justify="left", show_header=any(columns), box=box.SIMPLE)
     for i, column in enumerate(columns):
         grid.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(escape, row))
     # Wider than the terminal rather than folded: a path must stay in one piece to be copied
     with contextlib.suppress(OSError):
         type(console())(highlight=False, width=max(console().width, 200)).print(grid)

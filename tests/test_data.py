@@ -15,14 +15,11 @@ from metalearn.data.cache import read_cache, write_cache
 from metalearn.errors import NotFound, UserError
 from metalearn.evaluation import nearest_neighbour
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 RANDOM_SPLIT = "21bf920fe611ea93c7e12ec46d387411af647e62c61c5f818dcb54341756910e"
 SETTINGS = {"split": "random", "split_seed": 0, "rotate_train": True, "rotate_test": True, "within_alphabet": False,
             "download": False}  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -14,10 +14,7 @@ from metalearn.make import dataset
 from tests.conftest import refused
 from tests.made import picture
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def made_up(root, counts, images=6):

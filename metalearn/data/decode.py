@@ -63,11 +63,12 @@ class _Decoder:
 
     def blocks(self, channels: int) -> Iterator[np.ndarray]:
         """All readable images: uint8 [m, C, size, size]."""
+        from rich.markup import escape
         from rich.progress import Progress
 
         self._tally, self._damaged = Tally(list(self._listing.files), channels), list[str]()
         with ThreadPoolExecutor(self._threads) as pool, Progress(transient=True) as bar:
-            task = bar.add_task(f"decoding {self._listing.root.name}", total=self.count)
+            task = bar.add_task(f"decoding {escape(self._listing.root.name)}", total=self.count)
             few = max(1, min(_AT_ONCE, _BYTES // (channels * self._size**2)))
             for start in range(0, self.count, few):
                 pairs = self._files[start : start + few]

@@ -20,7 +20,7 @@ from metalearn.errors import UserError
 class ImageSet:
     """Images of many classes. Values are stored 0..255 and dealt as float 0..1."""
 
-    pixels: Tensor | np.ndarray  # uint8 [M, C, H, W], the images of a class side by side; a memmap is not copied
+    pixels: Tensor | np.ndarray  # uint8 [M, C, H, W], the images of a class side by side; a memmap may stay in its file
     first: Tensor  # int64 [classes]: where in `pixels` a class begins
     count: Tensor  # int64 [classes]: how many images it has
     names: tuple[str, ...]  # of the classes

@@ -61,6 +61,11 @@ class _Renormalized:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
 
+    def viewable(self, x: Tensor) -> Tensor:
+        """As the source's, of inputs as `tasks` gives them."""
+        mean, deviation, new_mean, new_deviation = (value.to(x.device) for value in (*self._own, *self._other))
+        return self._source.viewable((x * new_deviation + new_mean - mean) / deviation)
+
     def tasks(self, ids: Tensor, way: int, shot: int, query: int) -> TaskBatch:
         """As the source's."""
         batch = self._source.tasks(ids, way, shot, query)

@@ -1,10 +1,13 @@
-"""Where the images of a split lie: on the device as a whole, or in a mapped file of which a batch is read."""
+"""Where the images of a split lie: on the device as a whole, or in a mapped file from which each batch is read."""
 
+import math
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from metalearn import memory
 
 
 class Store(Protocol):
@@ -24,8 +27,8 @@ class Resident:
         device: where they lie.
     """
 
-    def __init__(self, pixels: Tensor, rows: Tensor, turns: bool, device: str):
-        own = pixels[rows].to(device)
+    def __init__(self, pixels: Tensor | np.ndarray, rows: Tensor, turns: bool, device: str):
+        own = (pixels[rows] if isinstance(pixels, Tensor) else torch.from_numpy(pixels[rows.numpy()])).to(device)
         self._shape = own.shape[1:]
         self._turns = 4 if turns else 1
         turned = [torch.rot90(own, turn, (-2, -1)) for turn in range(self._turns)]
@@ -60,7 +63,8 @@ class Mapped:
 
 
 def store_of(pixels: Tensor | np.ndarray, rows: Tensor, turns: bool, device: str) -> Store:
-    """Return the store that suits how the pixels lie."""
-    if isinstance(pixels, np.memmap):
+    """Leave a data set in its file where it would take more than a quarter of the memory."""
+    size = math.prod(pixels.shape) * (4 if turns else 1)
+    if isinstance(pixels, np.memmap) and 4 * size > memory.total():
         return Mapped(pixels, rows, device)
-    return Resident(torch.as_tensor(pixels), rows, turns, device)
+    return Resident(pixels, rows, turns, device)
