@@ -10,7 +10,7 @@ import time
 import pytest
 
 from metalearn import checkpoint
-from tests.resuming import WORDS, begin, finished, same, wait_for
+from tests.resuming import SINUSOID, WORDS, begin, finished, same, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +149,22 @@ def test_a_sweep_goes_on(tmp_path):
     out = finished(tmp_path, *words, "resume=auto")
     assert (tmp_path / "sweep" / "0" / "result.json").read_bytes() == before and "this run is complete" in out
     assert "resuming from" in out and len((tmp_path / "sweep" / "comparison.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_runs_started_at_once_have_folders_of_their_own_and_are_resumed_by_one_process_each(tmp_path):
+    words = (*SINUSOID, "+control.cycle.Error.predicate=step > 4", "+control.cycle.Error.message=enough")
+
+    def at_once(*more):
+        processes = [begin(tmp_path, *words, *more) for _ in range(3)]
+        said = [process.communicate(timeout=120) for process in processes]
+        assert [process.returncode for process in processes] == [1, 1, 1], said
+        return said
+
+    at_once()
+    folders = sorted(tmp_path.glob("runs/*"))
+    assert len(folders) == 3
+    said = at_once("resume=auto")
+    assert sorted(tmp_path.glob("runs/*")) == folders
+    for folder in folders:
+        assert sum(f"{folder}: resuming from meta-step" in out for out, _ in said) == 1
