@@ -2,7 +2,7 @@
 
 A cache is two files: NAME.bin holds the pixels as they lie in memory, NAME.json their shape, their SHA-256, the size
 and the time of NAME.bin, and facts about them. The pixels are hashed when they are written; a start compares size and
-time, and hashes again only where those differ. The pixels are mapped, not read.
+time, and hashes again only where those differ. Pixels that need more than a quarter of the memory are mapped.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from metalearn import memory
 from metalearn.errors import UserError
 from metalearn.files import read_json, write_atomically, writing
 
@@ -29,7 +30,7 @@ Blocks = Callable[[], Iterator[np.ndarray]]
 class Packed:
     """Images, and facts about them as JSON values."""
 
-    pixels: np.ndarray  # uint8 [M, ...]; a read-only np.memmap
+    pixels: np.ndarray  # uint8 [M, ...]; a read-only np.memmap where it is large
     digest: str  # SHA-256 of the pixels, in hex
     facts: dict[str, Any]
 
@@ -103,9 +104,9 @@ def _fill(file: Any, blocks: Iterator[np.ndarray]) -> tuple[str, list[int]]:
 
 
 def _open(path: Path, shape: list[int]) -> np.ndarray:
-    if not math.prod(shape):  # an empty file cannot be mapped
-        return np.zeros(shape, np.uint8)
-    return np.memmap(path, np.uint8, "r", shape=tuple(shape))
+    if 4 * math.prod(shape) > memory.total():
+        return np.memmap(path, np.uint8, "r", shape=tuple(shape))
+    return np.fromfile(path, np.uint8).reshape(shape)
 
 
 def _sha256(pixels: np.ndarray) -> str:

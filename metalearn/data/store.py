@@ -49,7 +49,7 @@ class Mapped:
         device: where batches go.
     """
 
-    def __init__(self, pixels: np.memmap, rows: Tensor, device: str):
+    def __init__(self, pixels: np.ndarray, rows: Tensor, device: str):
         self._pixels, self._rows, self._device = pixels, rows, device
 
     def __call__(self, index: Tensor, turn: Tensor | None) -> Tensor:
@@ -63,8 +63,8 @@ class Mapped:
 
 
 def store_of(pixels: Tensor | np.ndarray, rows: Tensor, turns: bool, device: str) -> Store:
-    """Leave a data set in its file where it would take more than a quarter of the memory."""
+    """Copy nothing of a mapped data set, or of one whose turns would take more than a quarter of the memory."""
     size = math.prod(pixels.shape) * (4 if turns else 1)
-    if isinstance(pixels, np.memmap) and 4 * size > memory.total():
+    if isinstance(pixels, np.ndarray) and (isinstance(pixels, np.memmap) or 4 * size > memory.total()):
         return Mapped(pixels, rows, device)
     return Resident(pixels, rows, turns, device)
