@@ -32,7 +32,7 @@ from metalearn.resume_command import command
 from metalearn.settings import Control, Evaluation, Settings
 from metalearn.signals import Signals, Stopped
 from metalearn.spec import algorithm_of, shapes, spec_of
-from metalearn.trackers.base import Identity, Shielded, Tracker
+from metalearn.trackers.base import Identity, Tracker, Trackers
 from metalearn.train import LAST, Training
 
 GROUPS = ("data", "model", "algo", "outer", "tracker", "eval", "control")
@@ -108,7 +108,7 @@ class Experiment:
             raise UserError("cuda_graph=true: is for one process on a CUDA device")
         self.team = parallel.team()
         keep_memory()
-        self.tracker = build(config["tracker"], "tracker", Tracker)
+        self.trackers = Trackers({n: build(node, f"tracker.{n}", Tracker) for n, node in config["tracker"].items()})
         self.dataset = build(config["data"], "data", Dataset)
         self.phase = self.prepare("train")
         self.initial: initial.Initial | None = None
@@ -263,7 +263,7 @@ class Experiment:
             + (f", over {self.team.size} processes" if self.team else ""))  # fmt: skip
         if self.phase.algorithm.notice:
             warn(self.phase.algorithm.notice)
-        tracker, disk = Shielded(self.tracker), Disk()
+        tracker, disk = self.trackers, Disk()
         record = Record(folder, tracker, self.score, disk)
         try:
             identity = Identity(begun.identity, begun.group, resumed=content is not None)
@@ -299,7 +299,7 @@ class Experiment:
         """Raise UserError where a checkpoint cannot be gone on from with these changes."""
         if begun_otherwise := [name for name in changed if name.startswith("init: ")]:
             raise UserError(f"{begun_otherwise[0]}: a run that has begun can no longer start from other weights")
-        own = [name for name in changed if not name.startswith(("tracker.", "control.retrain: true -> false"))]
+        own = [name for name in changed if not name.startswith("control.retrain: true -> false")]
         if content["state"]["first"] is not None:
             if own:
                 raise UserError(f"{own[0]}: in its retraining a run can no longer be changed")

@@ -168,6 +168,17 @@ class Record:
             row["relative_change"] = "" if change is None or not size else change / size
             self.layers.rows.append(row)
 
+    def _layers_at(self, step: int) -> dict[str, float]:
+        """Each layer's values at a step, as trackers show them."""
+        found: dict[str, float] = {}
+        for row in self.layers.rows:
+            if row["step"] == step:
+                layer, rate = row["layer"], row["kind"] == "rate"
+                found[f"rates/{layer.partition('.')[2]}" if rate else f"layers/{layer} mean"] = row["mean_weight"]
+                if row["relative_change"] != "":
+                    found[f"layers/{layer} relative change"] = row["relative_change"]
+        return found
+
     def flush(self) -> None:
         """Write the last row as it stands. A resumed run writes the tables afresh and may add a measurement to it."""
         self.metrics.write(len(self.rows))
@@ -187,7 +198,8 @@ class Record:
         self.layers.write(len(self.layers.rows))
         for i in range(self._told, count):
             values = {**self.rows[i], **self.timing.rows[i]}
-            self.tracker.log(values.pop("step"), values)
+            step = values.pop("step")
+            self.tracker.log(step, values | self._layers_at(step))
         self._told = max(self._told, count)
 
 

@@ -6,10 +6,11 @@ import os
 import signal
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
 
 import pytest
 
-from metalearn.trackers.base import Identity, Shielded, Tracker
+from metalearn.trackers.base import Identity, Shielded, Tracker, sectioned
 from tests.conftest import QUICK
 
 PICTURES = {"curves", "layers", "tasks", "confusion"}
@@ -54,8 +55,8 @@ def test_a_wandb_run_can_be_read_back(typed, tmp_path):
     done = typed(
         *QUICK,
         "tracker=wandb",
-        "tracker.group=mine",
-        "tracker.tags=[a,b]",
+        "tracker.wandb.group=mine",
+        "tracker.wandb.tags=[a,b]",
         "algo=metasgd",
         "hydra.run.dir=out",
         **OFFLINE,
@@ -65,16 +66,23 @@ def test_a_wandb_run_can_be_read_back(typed, tmp_path):
     (file,) = (tmp_path / "out").rglob("*.wandb")
     history, summary, about, metrics = read(file)
     rows = rows_of(tmp_path / "out")
-    logged = [row for row in history if "train_loss" in row]
+    logged = [row for row in history if "train/loss" in row]
     assert [int(row["step"]) for row in logged] == [int(row["_step"]) for row in logged] == [1, 2, 3]
     for name in ("train_loss", "val_loss", "val_accuracy", "grad_norm", "lr"):
-        assert [row.get(name) for row in logged] == [float(row[name]) if row[name] else None for row in rows]
+        assert [row.get(sectioned(name)) for row in logged] == [float(row[name]) if row[name] else None for row in rows]
     assert all("tasks_per_second" in row for row in logged)
     shown = {key.split("/")[0] for row in history for key in row}
     assert PICTURES | {"rates"} <= shown and any(key.startswith("adaptation_curve") for key in shown)
-    assert metrics["*"].step_metric == "step" and metrics["val_accuracy"].summary.max
-    assert summary["val_accuracy"] == max(float(row["val_accuracy"]) for row in rows if row["val_accuracy"])
+    assert metrics["*"].step_metric == "step" and metrics["val/accuracy"].summary.max
+    assert (
+        summary["val_accuracy"]
+        == summary["val/accuracy"]["max"]
+        == max(float(row["val_accuracy"]) for row in rows if row["val_accuracy"])
+    )
     assert summary["test_accuracy"] == json.loads((tmp_path / "out" / "result.json").read_text())["test_accuracy"]
+    layers = [row for row in history if "layers/convs.0 mean" in row]
+    assert [row["step"] for row in layers] == [2, 3] and all("layers/head relative change" in row for row in layers)
+    assert all(row["rates/convs.0"] > 0 for row in layers)
     assert about.run_group == "mine" and set(about.tags) == {"a", "b"}
 
 
@@ -94,10 +102,10 @@ def test_a_resumed_run_continues_the_same_wandb_run(tmp_path):
     files = sorted((tmp_path / "run").rglob("*.wandb"), key=lambda file: file.stat().st_mtime)
     parts = [read(file) for file in files]
     assert len(parts) == 2 and len({about.run_id for *_, about, _ in parts}) == 1
-    rows = {int(row["step"]): row for history, *_ in parts for row in history if "train_loss" in row}
+    rows = {int(row["step"]): row for history, *_ in parts for row in history if "train/loss" in row}
     expected = {int(row["step"]): row for row in rows_of(tmp_path / "run")}
     assert rows.keys() == expected.keys()
-    assert all(rows[step]["train_loss"] == float(row["train_loss"]) for step, row in expected.items())
+    assert all(rows[step]["train/loss"] == float(row["train_loss"]) for step, row in expected.items())
 
 
 def test_a_sweeps_runs_share_a_group(typed, tmp_path):
@@ -131,15 +139,44 @@ def server():
     server.shutdown()
 
 
-@pytest.mark.parametrize("kind", ["a wrong key", pytest.param("no network", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", ["a wrong key", "a refused connection", pytest.param("no such host", marks=pytest.mark.slow)]
+)
 def test_without_wandb_the_run_goes_on(kind, typed, tmp_path, server):
-    where = server if kind == "a wrong key" else "http://127.0.0.1:9"
+    where = {
+        "a wrong key": server,
+        "a refused connection": "http://127.0.0.1:9",
+        "no such host": "http://wandb.invalid",
+    }[kind]
     done = typed(*QUICK, "tracker=wandb", "hydra.run.dir=out", WANDB_MODE="online", WANDB_API_KEY="0" * 40, WANDB_BASE_URL=where,
                WANDB_INIT_TIMEOUT="3")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "W&B cannot be reached" in done.stdout and "Traceback" not in done.stderr + done.stdout
     assert [row["step"] for row in rows_of(tmp_path / "out")] == ["1", "2", "3"]
     assert (tmp_path / "out" / "result.json").exists()
+    files = sorted((tmp_path / "out").rglob("offline-run-*/*.wandb"))
+    assert len(files) == 1, "the offline run was not written"
+    history, summary, _, _ = read(files[0])
+    assert [row["train/loss"] for row in history if "train/loss" in row] == [
+        float(row["train_loss"]) for row in rows_of(tmp_path / "out")]  # fmt: skip
+    assert "test_accuracy" in summary
+
+
+def test_two_trackers_at_once_and_the_best_checkpoint_as_an_artifact(typed, tmp_path):
+    pytest.importorskip("tensorboard")
+    done = typed(*QUICK, "tracker=[wandb,tensorboard]", "tracker.wandb.artifact=true", "tracker.wandb.entity=team",
+                 "hydra.run.dir=out", **OFFLINE)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "out").rglob("*.wandb")
+    assert read(file)[2].entity == "team"
+    assert b"learner-" in file.read_bytes() and b"best.pt" in file.read_bytes()
+    assert list((tmp_path / "out" / "tensorboard").glob("events*"))
+
+
+def test_another_tracker_is_no_changed_configuration(typed, tmp_path):
+    assert typed(*QUICK, "hydra.run.dir=out").returncode == 0
+    done = typed("resume=out", "tracker=wandb", **OFFLINE)
+    assert done.returncode == 0 and "this run is complete" in done.stdout, done.stderr
 
 
 class Broken(Tracker):
@@ -165,14 +202,29 @@ class Broken(Tracker):
             raise OSError(28, "No space left on device")
 
 
+class Witness(Tracker):
+    """A tracker that remembers."""
+
+    steps: ClassVar[list[int]] = []
+
+    def start(self, config, folder, identity):
+        self.steps.clear()
+
+    def log(self, step, row):
+        self.steps.append(step)
+
+
 @pytest.mark.parametrize("at", ["start", "log", "finish", "close"])
 def test_a_tracker_that_fails_stops_nothing(at, tmp_path, capsys):
     from metalearn.experiment import run_experiment
     from tests.test_learner import config
 
     words = ("data=sinusoid", "steps=9", "log_every=2", "model.hidden=[8]")
-    run_experiment(config(*words, "tracker._target_=tests.test_trackers.Broken", f"+tracker.at={at}"), tmp_path)
-    assert capsys.readouterr().out.count("the tracker failed (OSError: [Errno 28] No space left on device)") == 1
+    mine = {"_target_": "tests.test_trackers.Broken", "at": at}
+    other = {"_target_": "tests.test_trackers.Witness"}
+    run_experiment(config(*words) | {"tracker": {"mine": mine, "other": other}}, tmp_path)
+    assert Witness.steps == [2, 4, 6, 8, 9]  # the other tracker is told everything
+    assert capsys.readouterr().out.count("the tracker mine failed (OSError: [Errno 28] No space left on device)") == 1
     assert [row["step"] for row in rows_of(tmp_path)] == ["2", "4", "6", "8", "9"] and (
         tmp_path / "result.json"
     ).exists()
@@ -186,7 +238,7 @@ def test_a_failed_tracker_is_told_nothing_more(tmp_path):
             calls.append(step)
             raise ValueError("no")
 
-    tracker = Shielded(Once())
+    tracker = Shielded(Once(), "once")
     tracker.start({}, tmp_path, Identity("a", None, False))
     tracker.log(1, {})
     tracker.log(2, {})

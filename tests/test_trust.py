@@ -116,7 +116,7 @@ def test_what_the_command_line_names_is_trusted(attack, tmp_path):
 
 CALLS = {
     "data._target_": "subprocess.getoutput",
-    "tracker._target_": "subprocess.getoutput",
+    "tracker.mine._target_": "subprocess.getoutput",
     "algo._target_": "{}.Mine",
     "model._target_": "{}.Mine",
     "control.cycle.mine._target_": "{}.Mine",
@@ -165,7 +165,7 @@ WORDS = [
     "--config-dir=evil",
     "-m",
     "trust=true",
-    "tracker.project=${{oc.env:HOME}}",
+    "tracker.wandb.project=${{oc.env:HOME}}",
     "data.root='${{oc.env:HOME}}'",
 ]
 

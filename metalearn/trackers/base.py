@@ -1,6 +1,6 @@
-"""What a tracker is told; this one does nothing with it (`tracker=none`)."""
+"""The contract of trackers, and several of them as one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,10 @@ class Tracker:
         """The run begins, or goes on: its whole configuration, its folder and its name."""
 
     def log(self, step: int, row: dict[str, float]) -> None:
-        """Values of a meta-step. After a resumption, steps since the last checkpoint may come once more."""
+        """Values of a meta-step, by name; each layer's are in the sections `layers/` and `rates/`.
+
+        After a resumption, steps since the last checkpoint may come once more.
+        """
 
     def finish(self, result: dict[str, Any], pictures: dict[str, Path]) -> None:
         """The run is complete: the content of result.json and the pictures by name."""
@@ -33,13 +36,13 @@ class Tracker:
 
 
 class Shielded(Tracker):
-    """Another tracker whose failures never reach the run: said once, and it is told nothing more."""
+    """Another tracker whose failures never reach the run: a failure is reported once, and the tracker is disabled."""
 
-    def __init__(self, tracker: Tracker):
-        self._tracker, self._failed = tracker, False
+    def __init__(self, tracker: Tracker, name: str):
+        self._tracker, self._name, self._failed = tracker, name, False
 
     def start(self, config: dict[str, Any], folder: Path, identity: Identity) -> None:
-        """Only what the user can mend before any work, as a missing package, goes through."""
+        """See Tracker. Only UserError propagates, such as a missing package."""
         self._try(lambda: self._tracker.start(config, folder, identity))
 
     def log(self, step: int, row: dict[str, float]) -> None:
@@ -61,7 +64,45 @@ class Shielded(Tracker):
             call()
         except UserError:
             raise
-        except Exception as error:  # whatever somebody else's service may do
+        except Exception as error:  # any failure of an external service
             self._failed = True
             text = " ".join(str(error).split())[:200]
-            warn(f"the tracker failed ({type(error).__name__}: {text}) and is left alone; metrics.csv has everything")
+            warn(f"the tracker {self._name} failed ({type(error).__name__}: {text}) and is disabled; metrics.csv has "
+                 "everything")  # fmt: skip
+
+
+class Trackers(Tracker):
+    """Several trackers, each on its own: the failure of one does not reach the others.
+
+    Args:
+        trackers: by name.
+    """
+
+    def __init__(self, trackers: Mapping[str, Tracker]):
+        self._all = [Shielded(tracker, name) for name, tracker in trackers.items()]
+
+    def start(self, config: dict[str, Any], folder: Path, identity: Identity) -> None:
+        """See Tracker."""
+        for tracker in self._all:
+            tracker.start(config, folder, identity)
+
+    def log(self, step: int, row: dict[str, float]) -> None:
+        """See Tracker."""
+        for tracker in self._all:
+            tracker.log(step, row)
+
+    def finish(self, result: dict[str, Any], pictures: dict[str, Path]) -> None:
+        """See Tracker."""
+        for tracker in self._all:
+            tracker.finish(result, pictures)
+
+    def close(self, complete: bool) -> None:
+        """See Tracker."""
+        for tracker in self._all:
+            tracker.close(complete)
+
+
+def sectioned(name: str) -> str:
+    """The name of a value with its section, such as `train/loss` for `train_loss`."""
+    part, _, rest = name.partition("_")
+    return f"{part}/{rest}" if part in ("train", "val") and rest else name

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.errors import UserError
-from metalearn.trackers.base import Identity, Tracker
+from metalearn.trackers.base import Identity, Tracker, sectioned
 
 
 class TensorBoard(Tracker):
@@ -22,7 +22,7 @@ class TensorBoard(Tracker):
     def log(self, step: int, row: dict[str, float]) -> None:
         """One scalar a value."""
         for name, value in row.items():
-            self.writer.add_scalar(name.replace("train_", "train/").replace("val_", "val/"), value, step)
+            self.writer.add_scalar(sectioned(name), value, step)
 
     def finish(self, result: dict[str, Any], pictures: dict[str, Path]) -> None:
         """The adaptation curve over inner steps, and the pictures."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from metalearn.console import say, warn
 from metalearn.errors import UserError
-from metalearn.trackers.base import Identity, Tracker
+from metalearn.trackers.base import Identity, Tracker, sectioned
 
 
 class WandB(Tracker):
@@ -15,11 +15,12 @@ class WandB(Tracker):
     A resumed run continues the same W&B run. Offline it is another file with the same run id: `wandb sync` both.
 
     Args:
-        project, group, tags: as in wandb.init; without a group, the runs of a sweep share the sweep's folder name.
+        project, entity, group, tags: as in wandb.init. Without a group, the runs of a sweep share its folder's name.
+        artifact: upload the best checkpoint as an artifact.
     """
 
-    def __init__(self, *, project: str, group: str | None, tags: list[str]):
-        self.project, self.group, self.tags = project, group, tags
+    def __init__(self, *, project: str, entity: str | None, group: str | None, tags: list[str], artifact: bool):
+        self.project, self.entity, self.group, self.tags, self.artifact = project, entity, group, tags, artifact
 
     def start(self, config: dict[str, Any], folder: Path, identity: Identity) -> None:
         """Open the run; without a login or a network, as files to be sent later."""
@@ -35,6 +36,7 @@ class WandB(Tracker):
             if mode != "online":
                 raise
             warn(f"W&B cannot be reached ({' '.join(str(error).split())}): logging offline")
+            wandb.teardown()  # the service still holds the run's ID, and would refuse it
             mode, self.run = "offline", self._open("offline", config, folder, identity)
         if mode == "offline":
             say(f"W&B is offline (not logged in, or WANDB_MODE): send it later with `wandb sync {self.run.dir}/..`")
@@ -47,18 +49,29 @@ class WandB(Tracker):
         patience["init_timeout"] = float(os.environ.get("WANDB_INIT_TIMEOUT") or 20)
         settings = kind(console="off", silent=mode == "offline", **patience)
         again: dict[str, Any] = {"resume": "allow"} if identity.resumed and mode == "online" else {}
-        run = self.wandb.init(project=self.project, group=self.group or identity.group, tags=self.tags, config=config,
-                              dir=str(folder), name=f"{folder.parent.name}/{folder.name}", id=identity.name, mode=mode,
-                              settings=settings, **again)  # fmt: skip
+        run = self.wandb.init(
+            project=self.project,
+            entity=self.entity,
+            group=self.group or identity.group,
+            tags=self.tags,
+            config=config,
+            dir=str(folder),
+            name=f"{folder.parent.name}/{folder.name}",
+            id=identity.name,
+            mode=mode,
+            settings=settings,
+            **again,
+        )
         run.define_metric("step")
         run.define_metric("*", step_metric="step")
-        run.define_metric("val_accuracy", step_metric="step", summary="max")
-        run.define_metric("val_mse", step_metric="step", summary="min")
+        run.define_metric("val/accuracy", step_metric="step", summary="max")
+        run.define_metric("val/mse", step_metric="step", summary="min")
+        self._checkpoint = folder / "checkpoints" / "best.pt"
         return run
 
     def log(self, step: int, row: dict[str, float]) -> None:
         """One row, with the meta-step as x axis; W&B leaves out steps that it already has."""
-        self.run.log({"step": step, **row}, step=step)
+        self.run.log({"step": step, **{sectioned(name): value for name, value in row.items()}}, step=step)
 
     def finish(self, result: dict[str, Any], pictures: dict[str, Path]) -> None:
         """The adaptation curve as a line plot, the pictures, and result.json as the summary."""
@@ -69,6 +82,10 @@ class WandB(Tracker):
         images = {name: self.wandb.Image(str(path)) for name, path in pictures.items()}
         self.run.log({"adaptation_curve": plot, **images})
         self.run.summary.update({k: v for k, v in result.items() if not isinstance(v, list)})
+        if self.artifact:
+            best = self.wandb.Artifact(f"learner-{self.run.id}", type="model", metadata={"step": result["best_step"]})
+            best.add_file(str(self._checkpoint))
+            self.run.log_artifact(best)
 
     def close(self, complete: bool) -> None:
         """End this part of the run; what is not yet sent stays on disk."""
