@@ -60,7 +60,8 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def _lock(folder: Path) -> IO[str]:
-    file = open(folder / FILE, "w")
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # a link in a stranger's folder is not followed
+    file = os.fdopen(os.open(folder / FILE, flags, 0o666), "w")
     try:
         import fcntl
 

@@ -210,7 +210,10 @@ def write_result(folder: Path, result: dict[str, Any]) -> None:
 
 
 def git_commit() -> str | None:
-    """The commit of this package's source, with "+changes" where files differ; None outside its repository."""
+    """The commit of this package's source; None outside its repository.
+
+    "+changes" follows where tracked files differ, or where the package or conf/ has files that are not tracked.
+    """
     here = Path(__file__)
 
     def git(*words: str) -> str:
@@ -220,6 +223,8 @@ def git_commit() -> str | None:
 
     try:
         git("ls-files", "--error-unmatch", here.name)  # installed into somebody else's repository, it is not tracked
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+        ours = [str(folder) for folder in (here.parent, here.parent.parent / "conf") if folder.is_dir()]
+        changed = git("status", "--porcelain", "--untracked-files=no") or git("status", "--porcelain", "--", *ours)
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
