@@ -37,10 +37,11 @@ def test_the_union_deals_classes_of_both_and_none_of_the_test(small_glyphs):
 
     data = glyphs.load(classes=[3, 4, 5], split_seed=0, rotate_train=False, rotate_test=False)
     joined = data.source("train+validation", 0, "cpu").tasks(torch.arange(40), 5, 2, 2)
-    images = {
-        part: {x.numpy().tobytes() for x in data.source(part, 0, "cpu")._rows}
-        for part in ("train", "validation", "test")
-    }
+    images = {}
+    for part in ("train", "validation", "test"):
+        source = data.source(part, 0, "cpu")
+        pixels = source._store(torch.arange(len(source._label)), None).flatten(1)
+        images[part] = {x.numpy().tobytes() for x in pixels}
     dealt = {x.numpy().tobytes() for x in (joined.support_x.flatten(0, 1).flatten(1) * 255).round().byte()}
     assert dealt & images["train"] and dealt & images["validation"]
     assert dealt <= images["train"] | images["validation"] and not dealt & (images["test"] - images["train"])
