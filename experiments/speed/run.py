@@ -122,19 +122,13 @@ def end_to_end(device: str, steps: int) -> dict[str, float]:
     """The share of a training's time that is neither meta-gradient nor outer step: drawing tasks, and logging."""
     import tempfile
 
-    from metalearn.config.compose import CONF
+    from metalearn.config.compose import compose
     from metalearn.experiment import Experiment
     from metalearn.record import Disk, Record
     from metalearn.trackers.base import Tracker
 
-    from hydra import compose, initialize_config_dir  # isort: skip
-    from omegaconf import OmegaConf  # isort: skip
-
-    words = [f"device={device}", "query=1", "algo.meta_batch=32", f"steps={steps}"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config", overrides=words), resolve=True)
-    assert isinstance(config, dict)
-    experiment = Experiment({str(key): value for key, value in config.items()}, "maml")
+    config = compose(f"device={device}", "query=1", "algo.meta_batch=32", f"steps={steps}")
+    experiment = Experiment(config)
     inside = [0.0]
 
     def timed(function: Any) -> Any:
