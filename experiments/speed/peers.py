@@ -20,7 +20,7 @@ class Net(nn.Module):
     def __init__(self, way: int, filters: int = 64):
         super().__init__()
         sizes = [1, filters, filters, filters, filters]
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in itertools.pairwise(sizes))
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1, bias=False) for a, b in itertools.pairwise(sizes))
         self.norms = nn.ModuleList(nn.BatchNorm2d(filters, track_running_stats=False) for _ in range(4))
         self.head = nn.Linear(filters * 4, way)
 
