@@ -118,7 +118,7 @@ def ordinary(algo: str, net: Net, batch: TaskBatch, steps: int, lr: float) -> Gr
 
 def _mean(theta: Gradients, batch: TaskBatch, one: Callable[..., list[Tensor]]) -> Gradients:
     total: list[Tensor] | None = None
-    for task in zip(*batch, strict=True):
+    for task in zip(*batch[:4], strict=True):  # the ids of the tasks are not needed
         grads = [g.detach() for g in one(*task)]
         total = grads if total is None else [a + b for a, b in zip(total, grads, strict=True)]
     assert total is not None
