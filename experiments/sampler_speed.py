@@ -7,7 +7,7 @@ import time
 import torch
 
 from metalearn.data import omniglot
-from metalearn.device import keep_memory
+from metalearn.runtime.device import keep_memory
 
 
 def main() -> None:

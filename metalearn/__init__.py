@@ -5,14 +5,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metalearn.config.compose import compose as compose
     from metalearn.errors import UserError as UserError
-    from metalearn.learner import load as load
-    from metalearn.make import algorithm as algorithm
-    from metalearn.make import dataset as dataset
-    from metalearn.make import model as model
+    from metalearn.learner.learner import load as load
+    from metalearn.lifecycle.components import algorithm as algorithm
+    from metalearn.lifecycle.components import dataset as dataset
+    from metalearn.lifecycle.components import model as model
 
 __version__ = "0.1.0"
-_HOMES = {"load": "learner", "dataset": "make", "model": "make", "algorithm": "make", "compose": "config.compose",
-          "UserError": "errors"}  # fmt: skip
+_HOMES = {
+    "UserError": "errors",
+    "algorithm": "lifecycle.components",
+    "compose": "config.compose",
+    "dataset": "lifecycle.components",
+    "load": "learner.learner",
+    "model": "lifecycle.components",
+}
 __all__ = ["UserError", "__version__", "algorithm", "compose", "dataset", "load", "model"]
 
 

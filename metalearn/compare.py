@@ -40,7 +40,7 @@ class Comparison(Callback):
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         """Count the runs."""
-        from metalearn.comparison.sweep import Sweep
+        from metalearn.recording.comparison.sweep import Sweep
 
         self._sweep = Sweep(list(config.hydra.overrides.task), Path(config.hydra.sweep.dir))
 
@@ -57,8 +57,8 @@ class Comparison(Callback):
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         """Compare the runs in the sweep's folder."""
-        from metalearn.comparison.groups import varying
-        from metalearn.comparison.runs import read_runs
+        from metalearn.recording.comparison.groups import varying
+        from metalearn.recording.comparison.runs import read_runs
 
         folder = Path(config.hydra.sweep.dir)
         if self._sweep is not None:
@@ -75,10 +75,10 @@ class Comparison(Callback):
 
 def show(runs: Sequence[Any], folder: Path | None) -> None:
     """Print the table; of a folder, write comparison.csv and comparison.png into it."""
-    from metalearn.comparison.figure import learning_curves
-    from metalearn.comparison.table import as_csv, compare_runs
-    from metalearn.console import say, warn
-    from metalearn.files import write_atomically
+    from metalearn.recording.comparison.figure import learning_curves
+    from metalearn.recording.comparison.table import as_csv, compare_runs
+    from metalearn.runtime.console import say, warn
+    from metalearn.runtime.files import write_atomically
 
     _print(compare_runs(runs))
     if folder is None:
@@ -93,13 +93,13 @@ def show(runs: Sequence[Any], folder: Path | None) -> None:
 
 def show_pivot(runs: Sequence[Any], row: str, column: str) -> None:
     """Print the validation scores by two settings."""
-    from metalearn.comparison.table import pivot
+    from metalearn.recording.comparison.table import pivot
 
     _print(pivot(runs, row, column))
 
 
 def _print(table: Any) -> None:
-    from metalearn import console
+    from metalearn.runtime import console
 
     console.table(table.title, table.columns, table.rows)
     for note in table.notes:
@@ -108,8 +108,8 @@ def _print(table: Any) -> None:
 
 def markdown(*folders: Path) -> str:
     """The comparison of these folders as a Markdown table."""
-    from metalearn.comparison.runs import read_runs
-    from metalearn.comparison.table import as_markdown, compare_runs
+    from metalearn.recording.comparison.runs import read_runs
+    from metalearn.recording.comparison.table import as_markdown, compare_runs
 
     return as_markdown(compare_runs(read_runs(folders)))
 
@@ -141,9 +141,9 @@ def main(words: Sequence[str]) -> int:
 
 
 def _compare(asked: argparse.Namespace) -> None:
-    from metalearn.comparison.figure import learning_curves
-    from metalearn.comparison.runs import read_runs
-    from metalearn.comparison.table import as_csv, as_latex, as_markdown, compare_runs, pivot
+    from metalearn.recording.comparison.figure import learning_curves
+    from metalearn.recording.comparison.runs import read_runs
+    from metalearn.recording.comparison.table import as_csv, as_latex, as_markdown, compare_runs, pivot
 
     runs = read_runs(asked.folders, asked.evaluations)
     if asked.figure:

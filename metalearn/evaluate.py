@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metalearn import trust
+from metalearn.config import trust
 from metalearn.errors import UserError
 
 HELP = """Evaluate a trained learner on another data set, way, shot or number of inner steps.
@@ -61,8 +61,8 @@ def main(words: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from metalearn.cli.messages import one_line
     from metalearn.cli.overrides import trusted
+    from metalearn.config.messages import one_line
     from metalearn.config.quoting import quoted_words
 
     try:
@@ -117,22 +117,22 @@ def _run(words: list[str]) -> tuple[Path, list[str]]:
 
 def _evaluate(run: Path, words: list[str], folder: Path | None) -> None:
     """Evaluate a run with these settings, and show the result."""
-    from metalearn import reevaluation
-    from metalearn.build import call
     from metalearn.config.compose import compose
+    from metalearn.config.instantiate import call
+    from metalearn.lifecycle import reevaluate
     from metalearn.recording import summary
 
-    trained = reevaluation.find(run)
+    trained = reevaluate.find(run)
     settings = {
         name: value for name, value in _values(words).items() if name.partition(".")[0] not in ("data", "trust")
     }
-    known = reevaluation.defaults(trained, compose()["eval"])
+    known = reevaluate.defaults(trained, compose()["eval"])
     for name in settings:
         if name not in known:
             raise UserError(f"{name}: no such setting{_suggestion(name, known)}; --help explains them")
-    tasks = call(reevaluation.Tasks, known | settings, "")
+    tasks = call(reevaluate.Tasks, known | settings, "")
     data = _data([word for word in words if word.startswith(("data=", "data."))], trained, folder)
-    summary.evaluation(*reevaluation.reevaluate(trained, tasks, data))
+    summary.evaluation(*reevaluate.reevaluate(trained, tasks, data))
 
 
 def _values(words: list[str]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def facts(run: Path) -> dict[str, Any]:
     Raises:
         UserError: neither is there, or they are damaged.
     """
-    from metalearn.files import read_json
+    from metalearn.runtime.files import read_json
 
     try:
         if (run / "result.json").exists():

@@ -7,15 +7,16 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from metalearn import parallel, trust
 from metalearn.cli import choices
-from metalearn.cli.messages import one_line
 from metalearn.cli.overrides import resumed_words, resumes_folder, sets, sweep_command, trusted
-from metalearn.comparison.sweep import reasons
+from metalearn.config import trust
 from metalearn.config.compose import CONF, compose, plain
+from metalearn.config.messages import one_line
 from metalearn.config.quoting import quoted_words
-from metalearn.console import drop
 from metalearn.errors import Unfinished, UserError
+from metalearn.recording.comparison.sweep import reasons
+from metalearn.runtime import distributed
+from metalearn.runtime.console import drop
 
 
 def main(config: Any = None, folder: str | Path | None = None) -> float:
@@ -34,12 +35,12 @@ def main(config: Any = None, folder: str | Path | None = None) -> float:
     if hydra:
         words, folder = list(hydra.overrides.task), folder or hydra.runtime.output_dir
     values = compose(*words) if config is None and words is not None else plain(config)
-    from metalearn import manifest, resume
-    from metalearn.experiment import run_experiment  # torch is imported after the configuration has been accepted
+    from metalearn.lifecycle import manifest, run_folder
+    from metalearn.lifecycle.run import run_experiment  # torch is imported after the configuration has been accepted
 
     going_on = values.get("resume") if values.get("resume") != "auto" else None
     place = Path(folder or going_on or time.strftime("runs/%Y-%m-%d_%H-%M-%S"))
-    invocation = resume.Invocation(
+    invocation = run_folder.Invocation(
         overrides=None if words is None else [word for word in words if not sets(word, *manifest.RESUME_ONLY)],
         group=Path(hydra.sweep.dir).name if hydra and _sweeping() else None,
         describe=(lambda folder: _describe(config, hydra, folder)) if hydra else lambda folder: None,
@@ -77,20 +78,22 @@ def cli() -> None:
     """As the user types it: a mistake is one line and exit status 2."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a class of one's own is found by the console script too
-    if parallel.follows():
-        parallel.leave(parallel.follow())
+    if distributed.follows():
+        from metalearn.lifecycle.worker import worker_loop
+
+        distributed.leave(worker_loop())
     try:
         try:
             status = _cli()
         finally:
-            parallel.dismiss()
+            distributed.dismiss()
     except SystemExit as stopped:  # by a signal
         status = stopped.code if isinstance(stopped.code, int) else 1
     except KeyboardInterrupt:
         _say("interrupted; nothing was being trained")
-        parallel.leave(130)  # Python itself may end by the signal, where C code was interrupted
-    if parallel.torchrun():
-        parallel.leave(status)
+        distributed.leave(130)  # Python itself may end by the signal, where C code was interrupted
+    if distributed.torchrun():
+        distributed.leave(status)
     _drop_unwritable_output()
     sys.exit(status)
 

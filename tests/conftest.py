@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from metalearn.algorithms.base import Algorithm
-from metalearn.build import build
+from metalearn.config.instantiate import build
 from metalearn.data import glyphs
-from metalearn.data.tasks import TaskBatch
+from metalearn.data.base import TaskBatch
 from metalearn.models.base import MetaModel
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,7 +108,7 @@ def batch_of(tasks=3, way=3, shot=2, query=2, shape=(1, 12, 12), seed=0, dtype=t
 @pytest.fixture
 def no_pictures(monkeypatch):
     """They take longer than all the rest."""
-    monkeypatch.setattr("metalearn.outcome.pictures", lambda *a: {})
+    monkeypatch.setattr("metalearn.lifecycle.final_test.pictures", lambda *a: {})
 
 
 @pytest.fixture

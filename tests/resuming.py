@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from metalearn import checkpoint
 from metalearn.errors import Unfinished
-from metalearn.experiment import run_experiment
-from metalearn.signals import Signals, Stopped
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording import checkpoint
+from metalearn.runtime.signals import Signals, Stopped
 from tests.conftest import QUICK
 from tests.test_learner import config
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import metalearn
-from metalearn import checkpoint
 from metalearn.errors import UserError
-from metalearn.experiment import run_experiment
-from metalearn.spec import algorithm_of, shapes
+from metalearn.learner.spec import algorithm_of, shapes
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording import checkpoint
 from tests.resuming import SINUSOID
 from tests.test_learner import config
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from metalearn import checkpoint
 from metalearn.errors import Unfinished
-from metalearn.experiment import run_experiment
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording import checkpoint
 from tests.resuming import SINUSOID, same
 from tests.test_learner import config
 

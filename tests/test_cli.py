@@ -83,10 +83,10 @@ def test_auto_says_at_start_and_end_that_these_are_glyphs(run, tmp_path):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes_with_valid_settings(name):
-    from metalearn.build import call
-    from metalearn.experiment import GROUPS
-    from metalearn.settings import Settings
-    from metalearn.spec import algorithm_of
+    from metalearn.config.instantiate import call
+    from metalearn.learner.spec import algorithm_of
+    from metalearn.lifecycle.run import GROUPS
+    from metalearn.training.settings import Settings
     from tests.test_learner import config
 
     node = config(f"experiment={name}")

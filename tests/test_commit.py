@@ -3,14 +3,14 @@
 import shutil
 import subprocess
 
-import metalearn.record
-from metalearn.record import git_commit
+import metalearn.recording.record
+from metalearn.recording.record import git_commit
 
 
 def test_an_algorithm_that_is_not_tracked_is_a_change(tmp_path, monkeypatch):
     package = tmp_path / "metalearn"
     package.mkdir()
-    shutil.copy(metalearn.record.__file__, package / "record.py")
+    shutil.copy(metalearn.recording.record.__file__, package / "record.py")
 
     def git(*words):
         subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True)
@@ -18,7 +18,7 @@ def test_an_algorithm_that_is_not_tracked_is_a_change(tmp_path, monkeypatch):
     git("init", "-q")
     git("add", ".")
     git("commit", "-qm", "first")
-    monkeypatch.setattr(metalearn.record, "__file__", str(package / "record.py"))
+    monkeypatch.setattr(metalearn.recording.record, "__file__", str(package / "record.py"))
     clean = git_commit()
     assert clean is not None and len(clean) == 40
     (tmp_path / "notes.txt").write_text("not of the package")

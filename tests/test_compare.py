@@ -8,12 +8,12 @@ import math
 import pytest
 
 from metalearn import compare
-from metalearn.comparison.groups import best_of, difference, group_runs, varying
-from metalearn.comparison.runs import read_runs
-from metalearn.comparison.sweep import Sweep, count_runs
-from metalearn.comparison.table import as_csv, as_latex, as_markdown, compare_runs, pivot
 from metalearn.errors import UserError
-from metalearn.intervals import interval
+from metalearn.recording.comparison.groups import best_of, difference, group_runs, varying
+from metalearn.recording.comparison.runs import read_runs
+from metalearn.recording.comparison.sweep import Sweep, count_runs
+from metalearn.recording.comparison.table import as_csv, as_latex, as_markdown, compare_runs, pivot
+from metalearn.recording.intervals import interval
 
 
 def made(folder, algo, lr, seed, val, scores, **others):

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from metalearn import compare
-from metalearn.comparison.groups import difference, group_runs, varying
-from metalearn.comparison.runs import read_runs
-from metalearn.comparison.sweep import Sweep
-from metalearn.comparison.table import as_csv, compare_runs, pivot
 from metalearn.data import glyphs
-from metalearn.evaluation import tasks_digest
+from metalearn.recording.comparison.groups import difference, group_runs, varying
+from metalearn.recording.comparison.runs import read_runs
+from metalearn.recording.comparison.sweep import Sweep
+from metalearn.recording.comparison.table import as_csv, compare_runs, pivot
+from metalearn.training.evaluate import tasks_digest
 from tests.test_compare import made
 
 
@@ -47,7 +47,7 @@ def test_the_digest_is_of_the_tasks_themselves(small_glyphs):
 
 
 def test_a_result_says_which_tasks_were_tested(tmp_path, no_pictures):
-    from metalearn.experiment import run_experiment
+    from metalearn.lifecycle.run import run_experiment
     from tests.test_learner import config
     from tests.test_scores import WORDS
 
@@ -171,7 +171,7 @@ def test_a_folder_of_somebody_else_is_only_read(pair, monkeypatch, capfd):
     def refuse(*words):
         raise PermissionError(13, "Permission denied", "comparison.csv")
 
-    monkeypatch.setattr("metalearn.files.write_atomically", refuse)
+    monkeypatch.setattr("metalearn.runtime.files.write_atomically", refuse)
     assert compare.main([str(pair)]) == 0
     out = capfd.readouterr().out
     assert "validation" in out and "nothing is written there (Permission denied)" in out

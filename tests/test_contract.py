@@ -9,8 +9,8 @@ import torch
 
 import metalearn
 from metalearn.algorithms.base import Algorithm, nth, trained
-from metalearn.build import locate
-from metalearn.outer import Outer
+from metalearn.config.instantiate import locate
+from metalearn.training.outer_optimizer import Outer
 from tests.conftest import QUICK, ROOT, algorithm, batch_of, meta_of
 
 ALGORITHMS = sorted(file.stem for file in (ROOT / "conf" / "algo").glob("*.yaml"))
@@ -109,7 +109,7 @@ def test_cuda_equals_the_cpu(name, engine):
 @pytest.mark.parametrize("norm", ["transductive", "per_step"])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_captured_graph_learns_the_same(name, norm, small_glyphs):
-    from metalearn.captured import Captured
+    from metalearn.training.cuda_graph import Captured
 
     settings = {"train_shot": 4} if name == "reptile" else {}
     source = small_glyphs.source("train", 0, "cuda")
@@ -146,7 +146,7 @@ def test_tasks_too_many_for_a_small_share_of_the_gpu_are_halved():
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_other_precisions_point_the_same_way_on_cuda(precision):
-    from metalearn.device import arithmetic
+    from metalearn.runtime.device import arithmetic
 
     algo, batch = algorithm("maml"), batch_of(dtype=torch.float32)
     meta = {n: v.cuda() for n, v in meta_of(algo, torch.float32).items()}

@@ -7,8 +7,8 @@ import pytest
 
 from metalearn import controls
 from metalearn.controls import make, make_all
+from metalearn.controls.loop import Failed, Iteration
 from metalearn.errors import UserError
-from metalearn.iteration import Failed, Iteration
 from tests.conftest import ROOT
 from tests.test_learner import config
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import metalearn
-from metalearn import checkpoint, train
 from metalearn.errors import UserError
-from metalearn.experiment import run_experiment
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording import checkpoint
+from metalearn.training import trainer as train
 from tests.resuming import SINUSOID, same
 from tests.test_learner import config
 

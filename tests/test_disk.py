@@ -129,7 +129,7 @@ def test_a_full_disk_stops_no_training_and_loses_nothing(typed, tmp_path, disk):
 
 def test_a_disk_that_is_full_for_a_while(tmp_path, monkeypatch, capsys):
     """In the middle of a row: the file is written again as a whole, without half a row."""
-    from metalearn.record import Disk, Record
+    from metalearn.recording.record import Disk, Record
     from metalearn.trackers.base import Tracker
 
     record = Record(tmp_path, Tracker(), "accuracy", Disk())
@@ -170,9 +170,9 @@ def test_a_disk_that_is_full_for_a_while(tmp_path, monkeypatch, capsys):
 
 def test_a_run_is_not_complete_while_a_table_is_not(tmp_path, monkeypatch):
     """Room for result.json, but none for a copy of metrics.csv."""
-    from metalearn import record
     from metalearn.errors import Unfinished
-    from metalearn.experiment import run_experiment
+    from metalearn.lifecycle.run import run_experiment
+    from metalearn.recording import record
     from tests.resuming import SINUSOID, same
     from tests.test_learner import config
 
@@ -194,7 +194,7 @@ def test_a_run_is_not_complete_while_a_table_is_not(tmp_path, monkeypatch):
 
 
 def test_files_obey_the_umask(tmp_path):
-    from metalearn.files import write_atomically
+    from metalearn.runtime.files import write_atomically
 
     for umask, mode in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664)):
         before = os.umask(umask)

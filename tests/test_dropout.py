@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from metalearn.algorithms.base import nth
-from metalearn.experiment import run_experiment
+from metalearn.lifecycle.run import run_experiment
 from metalearn.models.dropout import Dropout
 from metalearn.models.masks import Masks
 from metalearn.models.norm import Pass, during
-from metalearn.signals import Signals, Stopped
+from metalearn.runtime.signals import Signals, Stopped
 from tests.conftest import batch_of, meta_of
 from tests.resuming import GLYPHS, Countdown, resumed_at, same
 from tests.test_learner import config

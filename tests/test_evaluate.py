@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 import metalearn
-from metalearn import checkpoint, evaluate
-from metalearn.experiment import run_experiment
+from metalearn import evaluate
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording import checkpoint
 from tests.conftest import refused
 from tests.test_learner import config
 
@@ -22,7 +23,7 @@ def runs(tmp_path_factory):
     """One run of each kind of learner, by name."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("metalearn.outcome.pictures", lambda *a: {})
+        patch.setattr("metalearn.lifecycle.final_test.pictures", lambda *a: {})
         for algo in ("maml", "anil", "pretrain"):
             run_experiment(config(*WORDS, f"algo={algo}"), folder / algo)
         run_experiment(config(*WORDS, "norm=per_step"), folder / "per_step")
@@ -217,7 +218,7 @@ def test_an_interruption_writes_nothing(run, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     folder = run("maml")
-    monkeypatch.setattr("metalearn.reevaluation.measured", interrupt)
+    monkeypatch.setattr("metalearn.lifecycle.reevaluate.measured", interrupt)
     assert evaluate.main([str(folder)]) == 130
     assert "no record was written" in capsys.readouterr().err and not (folder / "evaluations").exists()
 

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 from metalearn.data import glyphs, sinusoid
-from metalearn.data.images import image_dataset
+from metalearn.data.task_sampler import image_dataset
 from tests.test_sampler import labelled_images
 
 PARTS = {"train": ["c0", "c1"], "validation": ["c2"], "test": ["c3"]}

@@ -33,7 +33,7 @@ def test_small_classes_and_unreadable_images_are_named_and_skipped(tmp_path, cap
 
 
 def test_pictures_as_people_have_them(tmp_path):
-    from metalearn.data.pictures import upright
+    from metalearn.data.image_io import upright
 
     ink = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     ink.paste((0, 0, 0, 255), (2, 2, 5, 5))

@@ -6,7 +6,7 @@ Within 1e-3, for the order of summation is free. `python -m tests.test_golden` p
 import pytest
 
 from metalearn.data import glyphs
-from metalearn.outer import Outer
+from metalearn.training.outer_optimizer import Outer
 from tests.conftest import algorithm
 
 # Made anew when convolutions before batch norm lost their biases: without them, other initial weights are drawn from the

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from metalearn.algorithms.base import nth
+from metalearn.kernels.conv_stack import blocks
+from metalearn.kernels.grouped import _statistics, as_groups, conv, expand, from_groups, norm_relu, stack
+from metalearn.kernels.patches import as_matrix, block, patches, suits
 from metalearn.models.base import total
-from metalearn.models.blocks import blocks
-from metalearn.models.first import as_matrix, block, patches, suits
-from metalearn.models.grouped import _statistics, as_groups, conv, expand, from_groups, norm_relu, stack
 from tests.conftest import algorithm, batch_of, meta_of
 from tests.test_gradients import close
 

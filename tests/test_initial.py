@@ -6,10 +6,11 @@ import shutil
 import pytest
 import torch
 
-from metalearn import checkpoint, initial
 from metalearn.errors import UserError
-from metalearn.experiment import run_experiment
-from metalearn.signals import Signals, Stopped
+from metalearn.lifecycle import initial_weights
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording import checkpoint
+from metalearn.runtime.signals import Signals, Stopped
 from tests.conftest import algorithm, refused
 from tests.resuming import GLYPHS, Countdown, same, stop
 from tests.test_learner import config
@@ -24,7 +25,7 @@ def others(tmp_path_factory):
     """Trained runs of two algorithms, and of one whose head is at zero still."""
     folder = tmp_path_factory.mktemp("others")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("metalearn.outcome.pictures", lambda *a: {})
+        patch.setattr("metalearn.lifecycle.final_test.pictures", lambda *a: {})
         for algo in ("maml", "pretrain"):
             run_experiment(config(*GLYPHS, f"algo={algo}"), folder / algo)
     return folder
@@ -95,7 +96,7 @@ def test_another_model_is_refused_and_nothing_is_changed(others):
     meta = algo.init()
     before = {name: value.clone() for name, value in meta.items()}
     with pytest.raises(UserError, match=r"maml .*is of another model: \S+ is 2\S* there and 3"):
-        initial.read(str(others / "maml")).fill(meta, algo)
+        initial_weights.read(str(others / "maml")).fill(meta, algo)
     assert all(torch.equal(meta[name], before[name]) for name in meta)
 
 
@@ -104,7 +105,7 @@ def test_what_an_algorithm_adds_to_the_model_begins_anew(others):
     meta = algo.init()
     rates = {name: value.clone() for name, value in meta.items() if name.startswith(("rate.", "running."))}
     assert rates
-    initial.read(str(others / "maml")).fill(meta, algo)
+    initial_weights.read(str(others / "maml")).fill(meta, algo)
     assert all(torch.equal(meta[name], value) for name, value in rates.items())
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from metalearn.intervals import interval, paired, student_t
+from metalearn.recording.intervals import interval, paired, student_t
 
 
 @pytest.mark.parametrize(

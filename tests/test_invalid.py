@@ -7,10 +7,10 @@ import signal
 import pytest
 import torch
 
-from metalearn import checkpoint
 from metalearn.errors import Unfinished
-from metalearn.experiment import run_experiment
-from metalearn.signals import Signals, Stopped
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording import checkpoint
+from metalearn.runtime.signals import Signals, Stopped
 from tests.conftest import QUICK
 from tests.resuming import SINUSOID, Countdown
 from tests.test_learner import config
@@ -53,8 +53,8 @@ def test_a_nan_before_any_measurement_is_one_line(run):
 
 
 def test_an_infinite_measurement_stops_and_is_never_the_best(tmp_path, monkeypatch, no_pictures):
-    from metalearn import experiment
-    from metalearn.evaluation import Score
+    from metalearn.lifecycle import run as experiment
+    from metalearn.training.evaluate import Score
 
     scores = iter([4.0, math.inf, 3.0, 2.0])
     before = experiment.Experiment._evaluate

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from metalearn import checkpoint
+from metalearn.recording import checkpoint
 from tests.resuming import SINUSOID, WORDS, begin, finished, same, wait_for
 
 

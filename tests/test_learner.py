@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 import metalearn
-from metalearn import checkpoint
 from metalearn.config.compose import CONF
 from metalearn.errors import UserError
-from metalearn.experiment import run_experiment
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording import checkpoint
 
 
 def config(*overrides: str) -> dict:

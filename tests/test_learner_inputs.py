@@ -10,7 +10,7 @@ from PIL import Image
 
 import metalearn
 from metalearn.errors import UserError
-from metalearn.experiment import run_experiment
+from metalearn.lifecycle.run import run_experiment
 from tests.conftest import algorithm
 from tests.test_learner import config
 
@@ -20,7 +20,7 @@ def runs(tmp_path_factory):
     """A classification and a regression learner, as they lie in the folder of a sweep."""
     folder = tmp_path_factory.mktemp("sweep")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("metalearn.outcome.pictures", lambda *a: {})
+        patch.setattr("metalearn.lifecycle.final_test.pictures", lambda *a: {})
         words = ("steps=2", "eval.every=1", "eval.tasks=2", "eval.test_tasks=2")
         run_experiment(config("data=glyphs", "data.classes=[20,8,12]", "model.filters=4", *words), folder / "0")
         run_experiment(config("data=sinusoid", *words), folder / "1")
@@ -158,7 +158,7 @@ def test_what_is_saved_is_loaded(learner, images, tmp_path):
 
 
 def test_more_ways_than_outputs_are_one_line(small_glyphs):
-    from metalearn.evaluation import evaluate
+    from metalearn.training.evaluate import evaluate
 
     algo = algorithm("maml", shape=(1, 28, 28))
     with pytest.raises(UserError, match="way=5: the model's head has 3 outputs"):

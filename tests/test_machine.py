@@ -9,10 +9,10 @@ import time
 import pytest
 import torch
 
-from metalearn.device import arithmetic
 from metalearn.errors import UserError
-from metalearn.evaluation import evaluate
-from metalearn.outer import Outer
+from metalearn.runtime.device import arithmetic
+from metalearn.training.evaluate import evaluate
+from metalearn.training.outer_optimizer import Outer
 from tests.conftest import QUICK, ROOT, algorithm, batch_of, meta_of
 from tests.test_gradients import close
 
@@ -39,7 +39,7 @@ def test_long_inner_loops_recompute_by_themselves_where_they_can():
 
 PEAK = """
 import re, sys
-from metalearn.device import keep_memory
+from metalearn.runtime.device import keep_memory
 from tests.conftest import algorithm, batch_of, meta_of
 import torch
 keep_memory()

@@ -110,7 +110,7 @@ MISTAKES = {
     "~control.cycle.Evaluate +control.cycle.GL.alpha=2": "add Evaluate before it",
     "~control.cycle.Step": "none of its controls trains",
     "+control.cycle.mine._target_=nowhere.Mine": "cannot be imported",
-    "+control.cycle.mine._target_=os.getcwd": "does not make a metalearn.controls.base.Control",
+    "+control.cycle.mine._target_=os.getcwd": "does not make a metalearn.controls.loop.Control",
     "+control.cycle.Warn.predicate='grad_norms>1'": "no value grad_norms; there are",
     "+control.cycle.Callback.f=nowhere.f": "cannot be imported",
     "control.cycle.Save.file=../../x.pt": "plain name",

@@ -74,7 +74,7 @@ def test_an_interrupted_decoding_leaves_no_cache(tmp_path, monkeypatch):
 LARGER_THAN_MEMORY = """
 import re, resource, sys
 import torch
-from metalearn import memory
+from metalearn.runtime import memory
 from metalearn.data import folder, store
 memory.total = lambda: 2**28
 torch.set_num_threads(1)
@@ -108,7 +108,7 @@ def test_a_mapped_set_gives_the_same_tasks(tmp_path, monkeypatch):
     images(tmp_path / "mine", {f"class{i}": 6 + i for i in range(8)}, colour=True)
     settings = {"rotate_train": True, "crop": 2, "flip": True, "normalize": True}
     inside = load_folder(tmp_path / "mine", **settings).source("train", 0, "cpu")
-    monkeypatch.setattr("metalearn.memory.total", lambda: 1000)
+    monkeypatch.setattr("metalearn.runtime.memory.total", lambda: 1000)
     mapped = load_folder(tmp_path / "mine", **settings).source("train", 0, "cpu")
     assert isinstance(mapped._store, store.Mapped) and isinstance(inside._store, store.Resident)
     for a, b in zip(inside.tasks(torch.arange(9), 3, 2, 4), mapped.tasks(torch.arange(9), 3, 2, 4), strict=True):

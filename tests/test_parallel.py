@@ -11,8 +11,9 @@ import time
 import pytest
 import torch
 
-from metalearn import checkpoint, torchrun
-from metalearn.signals import Signals, Stopped
+from metalearn.cli import torchrun
+from metalearn.recording import checkpoint
+from metalearn.runtime.signals import Signals, Stopped
 from tests.conftest import QUICK, ROOT
 
 WORDS = [w for w in QUICK if not w.startswith("steps=")] + [
@@ -86,11 +87,11 @@ def test_a_signal_saves_and_ends_all_of_them(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)])
 def test_the_launcher_exits_as_the_run_does(tmp_path, sent, status):
-    process = started(tmp_path, "metalearn.torchrun")
+    process = started(tmp_path, "metalearn.cli.torchrun")
     process.send_signal(sent)
     _, err = process.communicate(timeout=120)
     assert process.returncode == status and err.count(f"stopped by {sent.name}") == 1, err
-    assert "python -m metalearn.torchrun --nproc-per-node 2 -m metalearn.run resume=" in err
+    assert "python -m metalearn.cli.torchrun --nproc-per-node 2 -m metalearn.run resume=" in err
     assert checkpoint.read(tmp_path / "out" / "checkpoints" / "last.pt")["step"] >= 3
 
 
@@ -117,7 +118,7 @@ def test_the_exit_status_is_that_of_process_0(monkeypatch, codes, status):
 
 
 def test_the_end_of_the_launcher_stops_the_run(monkeypatch):
-    monkeypatch.setattr("metalearn.parallel.torchrun", lambda: True)
+    monkeypatch.setattr("metalearn.runtime.distributed.torchrun", lambda: True)
     with Signals() as signals:
         signals.check()
         monkeypatch.setattr("os.getppid", lambda: 1)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from metalearn import plot
-from metalearn.data.images import from_array, image_dataset
-from metalearn.experiment import run_experiment
+from metalearn.data.task_sampler import from_array, image_dataset
+from metalearn.lifecycle.run import run_experiment
 from metalearn.recording import plots
 from metalearn.recording.plots import style
 from tests.conftest import algorithm

@@ -74,7 +74,7 @@ def test_inputs_of_another_normalization_are_viewed_right(tmp_path):
 def test_a_learner_sees_pictures_as_in_training(typed, tmp_path):
     """Of a folder with an unusual name, normalized: the inputs of a loaded learner are those of the data set."""
     import metalearn
-    from metalearn.inputs import as_inputs
+    from metalearn.learner.inputs import as_inputs
 
     root = tmp_path / "mine é [a]=b"
     for part, names in CLASSES.items():

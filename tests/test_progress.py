@@ -7,15 +7,15 @@ from functools import wraps
 import pytest
 import torch
 
-from metalearn import progress
 from metalearn.controls import make_all
-from metalearn.evaluation import Score
-from metalearn.experiment import run_experiment
-from metalearn.iteration import Iteration
-from metalearn.outer import Outer
-from metalearn.record import Disk, Record
+from metalearn.controls.loop import Iteration
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording.record import Disk, Record
+from metalearn.runtime import progress
 from metalearn.trackers.base import Tracker
-from metalearn.train import Training
+from metalearn.training.evaluate import Score
+from metalearn.training.outer_optimizer import Outer
+from metalearn.training.trainer import Training
 from tests.test_learner import config
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from metalearn.compare import markdown
-from metalearn.experiment import run_experiment
+from metalearn.lifecycle.run import run_experiment
 from tests.conftest import ROOT
 from tests.test_learner import config
 

@@ -10,7 +10,7 @@ from torchvision.datasets import CIFAR100
 
 from metalearn.data import cifar_fs
 from metalearn.errors import NotFound, UserError
-from metalearn.make import dataset
+from metalearn.lifecycle.components import dataset
 from tests.conftest import refused
 from tests.made import picture
 

@@ -9,10 +9,12 @@ import time
 import pytest
 import torch
 
-from metalearn import checkpoint, lock, record, resume, train
 from metalearn.errors import Unfinished, UserError
-from metalearn.experiment import run_experiment
-from metalearn.signals import Signals, Stopped
+from metalearn.lifecycle import lock, run_folder
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording import checkpoint, record
+from metalearn.runtime.signals import Signals, Stopped
+from metalearn.training import trainer as train
 from tests.resuming import GLYPHS, SINUSOID, Countdown, Crash, begin, finished, resumed_at, same, stop
 from tests.test_learner import config
 
@@ -114,7 +116,7 @@ def test_the_best_is_not_kept_over_a_change_of_the_validation(stopped, change, k
 def test_other_pixels_under_the_same_names_are_other_data(tmp_path, monkeypatch, no_pictures):
     from dataclasses import replace
 
-    from metalearn.data import images
+    from metalearn.data import task_sampler as images
 
     words = ("data=glyphs", "data.classes=[8,6,6]", "model.filters=2", "steps=6", "way=3", "eval.tasks=4",
              "eval.test_tasks=4", "eval.query=2", "eval.every=3")  # fmt: skip
@@ -137,8 +139,8 @@ def test_runs_started_in_the_same_second_have_folders_of_their_own(tmp_path):
 def test_an_unfinished_run_is_claimed_by_one_process_alone(stopped):
     pattern = f"{stopped.parent}/${{now}}"
     node = config(*SINUSOID)
-    assert resume.unfinished(pattern, node) == stopped
-    assert resume.unfinished(pattern, node) is None  # it is locked now; the scan passes it over
+    assert run_folder.unfinished(pattern, node) == stopped
+    assert run_folder.unfinished(pattern, node) is None  # it is locked now; the scan passes it over
     with lock.hold(stopped):
         assert not lock.claim(stopped)
     assert lock.claim(stopped)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from metalearn.console import console, drop, say
+from metalearn.runtime.console import console, drop, say
 from tests.conftest import QUICK, ROOT
 
 MINE = """

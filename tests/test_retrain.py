@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import metalearn
-from metalearn import checkpoint
 from metalearn.errors import Unfinished, UserError
-from metalearn.experiment import run_experiment
-from metalearn.signals import Signals, Stopped
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording import checkpoint
+from metalearn.runtime.signals import Signals, Stopped
 from tests.resuming import SINUSOID, Countdown
 from tests.test_learner import config
 

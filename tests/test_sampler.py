@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from metalearn.data.images import ImageSet, ImageTasks
+from metalearn.data.task_sampler import ImageSet, ImageTasks
 from metalearn.errors import UserError
 
 TURNS = [lambda x, k=k: torch.rot90(x, k, (-2, -1)) for k in range(4)]

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import metalearn
-from metalearn.evaluation import evaluate
-from metalearn.experiment import run_experiment
-from metalearn.intervals import interval
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording.intervals import interval
+from metalearn.training.evaluate import evaluate
 from tests.conftest import algorithm
 from tests.test_learner import config
 
@@ -31,7 +31,7 @@ def test_the_record_has_the_score_of_every_test_task(result):
 
 
 def test_the_score_with_support_statistics_is_that_of_the_learner_that_is_loaded(result, tmp_path, small_glyphs):
-    from metalearn.build import build
+    from metalearn.config.instantiate import build
     from metalearn.data import Dataset
 
     learner = metalearn.load(tmp_path / "run")

@@ -216,7 +216,7 @@ class Witness(Tracker):
 
 @pytest.mark.parametrize("at", ["start", "log", "finish", "close"])
 def test_a_tracker_that_fails_stops_nothing(at, tmp_path, capsys):
-    from metalearn.experiment import run_experiment
+    from metalearn.lifecycle.run import run_experiment
     from tests.test_learner import config
 
     words = ("data=sinusoid", "steps=9", "log_every=2", "model.hidden=[8]")

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from metalearn.data import Dataset
-from metalearn.evaluation import evaluate
-from metalearn.experiment import run_experiment
-from metalearn.intervals import student_t
-from metalearn.outer import Outer
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording.intervals import student_t
+from metalearn.training.evaluate import evaluate
+from metalearn.training.outer_optimizer import Outer
 from tests.conftest import algorithm
 from tests.test_learner import config
 
@@ -55,11 +55,11 @@ def test_main_returns_the_best_validation_score(tmp_path):
 @pytest.mark.parametrize(("regression", "best"), [(False, 4), (True, 2)])
 def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
     from metalearn.controls import make_all
-    from metalearn.evaluation import Score
-    from metalearn.iteration import Iteration
-    from metalearn.record import Disk, Record
+    from metalearn.controls.loop import Iteration
+    from metalearn.recording.record import Disk, Record
     from metalearn.trackers.base import Tracker
-    from metalearn.train import Training
+    from metalearn.training.evaluate import Score
+    from metalearn.training.trainer import Training
 
     class Nothing:
         def meta_gradient(self, meta, step):
@@ -85,7 +85,7 @@ def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
 
 def test_the_test_score_is_that_of_the_best_checkpoint_on_test_classes(tmp_path):
     import metalearn
-    from metalearn.build import build
+    from metalearn.config.instantiate import build
 
     _, result = run(tmp_path, "algo=anil", "steps=9", "eval.every=3")
     learner = metalearn.load(tmp_path)

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 import metalearn
-from metalearn import checkpoint, trust
-from metalearn.build import build, locate
+from metalearn.config import trust
+from metalearn.config.instantiate import build, locate
 from metalearn.controls import Control
 from metalearn.data import Dataset
 from metalearn.errors import UserError
-from metalearn.experiment import run_experiment
+from metalearn.lifecycle.run import run_experiment
 from metalearn.models.base import MetaModel
+from metalearn.recording import checkpoint
 from metalearn.trackers.base import Tracker
 from tests.conftest import QUICK
 from tests.resuming import SINUSOID
@@ -65,8 +66,8 @@ def test_a_trusted_checkpoint_may_name_a_class_outside_metalearn(stopped, attack
     assert type(metalearn.load(path, trust=True).algorithm).__name__ == "Mine" and marker.exists()
 
 
-FUNCTIONS = ["subprocess.getoutput", "os.system", "builtins.eval", "pickle.loads", "metalearn.build.locate",
-             "metalearn.files.write_atomically", "torch.load", "torch.nn.init.eval", "torchvision.models.get_weight"]  # fmt: skip
+FUNCTIONS = ["subprocess.getoutput", "os.system", "builtins.eval", "pickle.loads", "metalearn.config.instantiate.locate",
+             "metalearn.runtime.files.write_atomically", "torch.load", "torch.nn.init.eval", "torchvision.models.get_weight"]  # fmt: skip
 
 
 @pytest.mark.parametrize("target", FUNCTIONS)

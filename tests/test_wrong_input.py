@@ -11,7 +11,7 @@ from tests.made import archive
 
 @pytest.fixture(scope="module")
 def learner(tmp_path_factory):
-    from metalearn.experiment import run_experiment
+    from metalearn.lifecycle.run import run_experiment
     from tests.test_learner import config
 
     folder = tmp_path_factory.mktemp("run")

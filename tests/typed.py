@@ -63,7 +63,7 @@ def main() -> None:
     import hydra  # noqa: F401
     import torchvision  # noqa: F401
 
-    import metalearn.experiment  # noqa: F401
+    import metalearn.lifecycle.run  # noqa: F401
 
     for line in sys.stdin:
         if (number := os.fork()) == 0:

@@ -12,10 +12,10 @@ import peers
 import torch
 
 from metalearn.algorithms.base import Algorithm
-from metalearn.build import build
-from metalearn.data.tasks import TaskBatch
-from metalearn.device import arithmetic, keep_memory
+from metalearn.config.instantiate import build
+from metalearn.data.base import TaskBatch
 from metalearn.models.base import MetaModel
+from metalearn.runtime.device import arithmetic, keep_memory
 
 OURS, PEERS = ("grouped", "vmap"), ("higher", "loop")
 LR = {"maml": 0.4, "fomaml": 0.03, "anil": 0.4, "reptile": 0.1}

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metalearn.data.tasks import TaskBatch
+from metalearn.data.base import TaskBatch
 
 Gradients = dict[str, Tensor]
 

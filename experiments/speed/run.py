@@ -27,7 +27,7 @@ import torch  # noqa: E402
 from engines import LR, OURS, PEERS, Setting, matmul_rate, work  # noqa: E402
 from rich.progress import track  # noqa: E402
 
-from metalearn.console import say, table  # noqa: E402
+from metalearn.runtime.console import say, table  # noqa: E402
 
 ALGORITHMS = tuple(LR)
 SETTINGS = (Setting(5, 1, 1, 1, 32), Setting(5, 1, 15, 1, 32), Setting(5, 1, 15, 5, 32), Setting(20, 1, 1, 5, 16))
@@ -123,8 +123,8 @@ def end_to_end(device: str, steps: int) -> dict[str, float]:
     import tempfile
 
     from metalearn.config.compose import compose
-    from metalearn.experiment import Experiment
-    from metalearn.record import Disk, Record
+    from metalearn.lifecycle.run import Experiment
+    from metalearn.recording.record import Disk, Record
     from metalearn.trackers.base import Tracker
 
     config = compose(f"device={device}", "query=1", "algo.meta_batch=32", f"steps={steps}")

@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metalearn.console import warn
-from metalearn.data.tasks import Source, TaskBatch
+from metalearn.data.base import Source, TaskBatch
 from metalearn.errors import UserError
-from metalearn.inner import Batched, Loss, gradients, make_engine
-from metalearn.inner_optimizers import Optimizer
+from metalearn.inner.optimizers import Optimizer
+from metalearn.inner.recompute import recomputed
+from metalearn.inner.unroll import Batched, Loss, gradients, make_engine
 from metalearn.models.base import EngineName, Functional, MetaModel, Weights, linear
 from metalearn.models.masks import QUERY, Masks
 from metalearn.models.norm import MOMENTUM, NormMode, Pass
 from metalearn.models.torch_layers import pure
-from metalearn.recompute import recomputed
+from metalearn.runtime.console import warn
 
 Meta = dict[str, Tensor]  # all that is learned over tasks: parameters by name, and running statistics
 RUNNING = "running."  # prefix of those entries of Meta that are averages, not parameters
@@ -62,7 +62,7 @@ class Algorithm:
         meta_batch: tasks (or single examples) in a meta-step.
         inner_steps: inner-loop steps in meta-training.
         inner_steps_test: inner-loop steps at evaluation.
-        inner_optimizer: {name: SGD or Adam, lr: ..., ...}; see metalearn.inner.make_engine for others.
+        inner_optimizer: {name: SGD or Adam, lr: ..., ...}; see metalearn.inner.unroll.make_engine for others.
         reduction: of the inner loss over a support set: `mean` over examples; `sum`; or `shot_mean`, the sum over
             classes of the mean over a class's shots, N times `mean`: the hidden factor of the original MAML code.
         engine: `grouped`, `vmap` or `higher`, see metalearn.inner; `auto` chooses by a rule (Functional.grouped).
@@ -148,7 +148,7 @@ class Algorithm:
         return self.inner.optimizer
 
     def descend(self, meta: Meta, loss: Loss, start: Weights, second_order: bool) -> Iterator[Weights]:
-        """Yield the weights after 0, 1, 2, ... inner steps; see metalearn.inner.Batched.descend."""
+        """Yield the weights after 0, 1, 2, ... inner steps; see metalearn.inner.unroll.Batched.descend."""
         inner = Batched(self.stepper(meta, list(start))) if isinstance(self.inner, Batched) else self.inner
         return inner.descend(loss, start, second_order)
 

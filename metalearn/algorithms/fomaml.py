@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from metalearn.algorithms.maml import MAML
-from metalearn.inner import gradients
+from metalearn.inner.unroll import gradients
 from metalearn.models.base import Weights, total
 
 

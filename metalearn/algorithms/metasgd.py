@@ -9,7 +9,7 @@ from torch import Tensor
 from metalearn.algorithms.base import RATE, Meta, trained
 from metalearn.algorithms.maml import MAML
 from metalearn.errors import UserError
-from metalearn.inner_optimizers import Optimizer
+from metalearn.inner.optimizers import Optimizer
 from metalearn.models.base import Weights
 
 
@@ -46,7 +46,7 @@ class MetaSGD(MAML):
 
 
 class PerWeightSGD:
-    """Gradient descent with a learning rate for every weight: an Optimizer of metalearn.inner_optimizers."""
+    """Gradient descent with a learning rate for every weight: an Optimizer of metalearn.inner.optimizers."""
 
     def __init__(self, rates: list[Tensor]):
         self.rates = rates

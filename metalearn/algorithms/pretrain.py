@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from metalearn.algorithms.base import Algorithm, Meta, MetaStep, trained
-from metalearn.data.tasks import Source, TaskBatch
+from metalearn.data.base import Source, TaskBatch
 from metalearn.models.base import Weights
 
 CLASSIFIER = "classifier."  # prefix of the head over all training classes

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.base import Adapted, Algorithm, Meta, MetaStep, trained
-from metalearn.data.tasks import Source, TaskBatch
+from metalearn.data.base import Source, TaskBatch
 from metalearn.errors import UserError
 from metalearn.models.base import total
 

@@ -16,7 +16,10 @@ from metalearn.config.compose import CONF
 from metalearn.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parent.parent
-TARGETS = {"outer": "metalearn.outer.Outer", "control": "metalearn.settings.Control"}  # groups without a `_target_`
+TARGETS = {  # of groups without a `_target_`
+    "outer": "metalearn.training.outer_optimizer.Outer",
+    "control": "metalearn.training.settings.Control",
+}
 
 
 class Setting(NamedTuple):
@@ -204,7 +207,7 @@ def controls() -> Iterator[tuple[str, str, str]]:
     """Every control: its name, the first line of its docstring, its arguments."""
     here = PACKAGE / "controls"
     for imported in ast.parse((here / "__init__.py").read_text()).body:
-        if not isinstance(imported, ast.ImportFrom) or imported.module in ("metalearn.controls.base", None):
+        if not isinstance(imported, ast.ImportFrom) or imported.module in ("metalearn.controls.loop", None):
             continue
         if not imported.module.startswith("metalearn.controls."):
             continue

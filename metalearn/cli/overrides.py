@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from metalearn import trust
+from metalearn.config import trust
 from metalearn.config.compose import CONF, plain
 from metalearn.config.quoting import hydra_quoted
 from metalearn.errors import UserError
@@ -22,7 +22,7 @@ def resumed_words(words: list[str]) -> list[str]:
         return words
     from hydra._internal.utils import get_args_parser
 
-    from metalearn.manifest import FILE, read_manifest
+    from metalearn.lifecycle.manifest import FILE, read_manifest
 
     options = get_args_parser().parse_known_args(words)[0]
     settings = [word for word in options.overrides if word not in asked]
@@ -84,7 +84,7 @@ def _unfinished(words: list[str]) -> Path | None:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from metalearn import resume
+    from metalearn.lifecycle import run_folder
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides=words, return_hydra_config=True)
@@ -92,7 +92,7 @@ def _unfinished(words: list[str]) -> Path | None:
     OmegaConf.set_struct(config, False)
     config.pop("hydra")
     assert isinstance(pattern, dict)
-    return resume.unfinished(str(pattern["dir"]), plain(config))
+    return run_folder.unfinished(str(pattern["dir"]), plain(config))
 
 
 def sweep_command() -> str:
@@ -101,7 +101,7 @@ def sweep_command() -> str:
 
     from hydra.core.hydra_config import HydraConfig
 
-    from metalearn import resume_command
+    from metalearn.lifecycle import resume_command
 
     words = [word for word in sys.argv[1:] if not sets(word, "resume", "hydra.sweep.dir")]
     place = resume_command.quoted(Path(HydraConfig.get().sweep.dir))

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from metalearn.build import build
-from metalearn.controls.act import (
+from metalearn.config.instantiate import build
+from metalearn.controls.actions import (
     Callback,
     Error,
     Evaluate,
@@ -16,9 +16,18 @@ from metalearn.controls.act import (
     WithModel,
     WithTrainingLosses,
 )
-from metalearn.controls.base import Control
-from metalearn.controls.stop import GL, PQ, InvalidValue, NumberLimit, NumberSinceBest, Patience, Threshold, TimeLimit
-from metalearn.controls.wrap import Skip, WarmUp
+from metalearn.controls.criteria import (
+    GL,
+    PQ,
+    InvalidValue,
+    NumberLimit,
+    NumberSinceBest,
+    Patience,
+    Threshold,
+    TimeLimit,
+)
+from metalearn.controls.loop import Control
+from metalearn.controls.wrappers import Skip, WarmUp
 from metalearn.errors import UserError
 
 ALL = {
@@ -26,6 +35,8 @@ ALL = {
     for kind in (Step, Evaluate, Save, NumberLimit, TimeLimit, Patience, NumberSinceBest, Threshold, GL, PQ,
                  InvalidValue, WarmUp, Skip, Info, Warn, Error, WithLoss, WithTrainingLosses, WithModel, Callback)
 }  # fmt: skip
+
+WRAPPERS = ("WarmUp", "Skip")  # their setting `control` is a control of its own
 
 __all__ = ["ALL", "Control", "make", "make_all", *ALL]
 
@@ -38,7 +49,19 @@ def make(name: str, settings: Mapping[str, Any] | None, place: str = "control.cy
         raise UserError(f"{where}={settings}: is a group of settings, such as {{n: 5}}")
     if "_target_" not in settings and name not in ALL:
         raise UserError(f"{where}: no such control; there are {', '.join(ALL)}, or any class by its _target_")
-    return build({"_target_": f"metalearn.controls.{name}", **settings}, where, Control)
+    given = {}
+    if name in WRAPPERS and "control" in settings:
+        given["control"] = _inner(settings["control"], f"{where}.control")
+        settings = {key: value for key, value in settings.items() if key != "control"}
+    return build({"_target_": f"metalearn.controls.{name}", **settings}, where, Control, **given)
+
+
+def _inner(control: Any, where: str) -> Control:
+    """Make the control inside a wrapper from {NAME: {its settings}}."""
+    if not isinstance(control, Mapping) or len(control) != 1:
+        raise UserError(f"{where}={control}: must be one control, such as {{Patience: {{n: 5}}}}")
+    ((name, settings),) = control.items()
+    return make(str(name), settings, where)
 
 
 def make_all(cycle: Mapping[str, Any]) -> dict[str, Control]:

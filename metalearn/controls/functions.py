@@ -6,10 +6,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from metalearn.build import locate
+from metalearn.config.instantiate import locate
+from metalearn.controls.loop import Failed, Iteration
 from metalearn.errors import UserError
-from metalearn.iteration import Failed, Iteration
-from metalearn.signals import Stopped
+from metalearn.runtime.signals import Stopped
 
 _COMPARE = {
     "<": operator.lt,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metalearn.data import counter
+from metalearn.data import rng
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Augment:
         Returns:
             Images of the same shape.
         """
-        draws = counter.bits(stream, ids, len(x) // len(ids), 3).view(-1, 3)
+        draws = rng.bits(stream, ids, len(x) // len(ids), 3).view(-1, 3)
         if self.flip:
             x = torch.where((draws[:, 2] & 1 == 1)[:, None, None, None], x.flip(-1), x)
         if self.crop:

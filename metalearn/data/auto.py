@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from metalearn.build import build, call
-from metalearn.data import Dataset, omniglot
+from metalearn.config.instantiate import build, call
+from metalearn.data import omniglot
+from metalearn.data.base import Dataset
 from metalearn.errors import NotFound
 
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from metalearn import memory
 from metalearn.errors import UserError
-from metalearn.files import read_json, write_atomically, writing
+from metalearn.runtime import memory
+from metalearn.runtime.files import read_json, write_atomically, writing
 
 Blocks = Callable[[], Iterator[np.ndarray]]
 
@@ -67,7 +67,7 @@ def write_cache(name: str, beside: Path, blocks: Blocks, facts: Callable[[], dic
     Raises:
         UserError: no folder has enough room.
     """
-    from metalearn.console import warn
+    from metalearn.runtime.console import warn
 
     folder = beside if _writable(beside) else _user_cache()
     try:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from metalearn import trust
-from metalearn.data import Dataset
+from metalearn.config import trust
 from metalearn.data.augment import Augment
+from metalearn.data.base import Dataset
 from metalearn.data.cache import Packed, read_cache, write_cache
 from metalearn.data.download import FAILURES, patience, reachable
 from metalearn.data.folder import image_set
-from metalearn.data.images import image_dataset
 from metalearn.data.moments import Tally, moments
+from metalearn.data.task_sampler import image_dataset
 from metalearn.errors import NotFound, UserError
 
 # The published lists of classes: 64 for training, 16 for validation, 20 for test

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from metalearn.data.cache import Packed, read_cache, write_cache
+from metalearn.data.image_io import DAMAGED, upright
 from metalearn.data.listing import Listing
 from metalearn.data.moments import Tally
-from metalearn.data.pictures import DAMAGED, upright
 
 Colour = Literal["auto", "grey", "rgb"]
 _AT_ONCE, _BYTES = 256, 2**24  # images in memory: at most so many, and of at most so many bytes

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import torch
 
-from metalearn.console import warn
-from metalearn.data import Dataset, splits
+from metalearn.data import splits
 from metalearn.data.augment import Augment
+from metalearn.data.base import Dataset
 from metalearn.data.cache import Packed
 from metalearn.data.decode import Colour, decoded
-from metalearn.data.images import ImageSet, image_dataset
 from metalearn.data.listing import listed
 from metalearn.data.moments import moments
+from metalearn.data.task_sampler import ImageSet, image_dataset
 from metalearn.errors import NotFound, UserError
+from metalearn.runtime.console import warn
 
 
 def load(

@@ -10,9 +10,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from metalearn import memory
-from metalearn.data import Dataset, counter
-from metalearn.data.images import from_array, image_dataset
+from metalearn.data import rng
+from metalearn.data.base import Dataset
+from metalearn.data.task_sampler import from_array, image_dataset
+from metalearn.runtime import memory
 
 DRAWERS, SIZE = 20, 28
 _STROKES, _DOTS = 3, 48  # most strokes in a glyph; dots that a stroke is set of, about a pixel apart
@@ -54,7 +55,7 @@ def _draw(ids: Tensor, seed: int) -> Tensor:
     n = len(ids)
 
     def uniform(name: str, low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * counter.uniform(counter.stream(seed, "glyph", name), ids, *shape)
+        return low + (high - low) * rng.uniform(rng.stream(seed, "glyph", name), ids, *shape)
 
     # The program: where each stroke starts (often where an earlier one ended), where it ends and how it bends
     strokes = uniform("strokes", 1.4, _STROKES + 0.999, 1).floor()  # [n, 1]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metalearn.data import Dataset, Source, Split, TaskBatch
+from metalearn.data.base import Dataset, Source, Split, TaskBatch
 from metalearn.errors import UserError
 
 
@@ -14,7 +14,7 @@ def source_for(spec: Mapping[str, Any], dataset: Dataset, split: Split, seed: in
     """A source whose inputs are normalized by the mean and deviation of the learner's own training images.
 
     Args:
-        spec: the facts about a trained learner, see metalearn.spec.
+        spec: the facts about a trained learner, see metalearn.learner.spec.
         seed: of the tasks.
 
     Raises:

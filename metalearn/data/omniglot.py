@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
-from metalearn import trust
-from metalearn.data import Dataset, splits
+from metalearn.config import trust
+from metalearn.data import splits
+from metalearn.data.base import Dataset
 from metalearn.data.download import FAILURES, patience, reachable
-from metalearn.data.images import from_array, image_dataset
 from metalearn.data.omniglot_files import find, packed
+from metalearn.data.task_sampler import from_array, image_dataset
 from metalearn.errors import NotFound, UserError
 
 HOW = (

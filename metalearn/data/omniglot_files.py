@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from metalearn.data.cache import Packed, read_cache, write_cache
-from metalearn.data.pictures import DAMAGED
+from metalearn.data.image_io import DAMAGED
 from metalearn.errors import UserError
 
 CHARACTERS = {"images_background": 964, "images_evaluation": 659}
@@ -87,7 +87,7 @@ def _pack(found: Found, facts: dict[str, Any]) -> Iterator[np.ndarray]:
         names += list(drawings)
         yield np.stack([np.stack(images) for images in drawings.values()])
     if digest.hexdigest() != OFFICIAL:
-        from metalearn.console import warn
+        from metalearn.runtime.console import warn
 
         warn(f"{found.sets[0].parent}: the drawings differ from the official release of Omniglot")
     facts.update(names=names, background=background)

@@ -5,8 +5,8 @@ import hashlib
 import torch
 from torch import Tensor
 
-from metalearn.data import Dataset, Split, counter
-from metalearn.data.tasks import Examples, TaskBatch
+from metalearn.data import rng
+from metalearn.data.base import Dataset, Examples, Split, TaskBatch
 from metalearn.errors import UserError
 
 
@@ -34,7 +34,7 @@ class SinusoidTasks:
     class_names: tuple[str, ...] = ()
 
     def __init__(self, seed: int, name: str, amplitude: list[float], phase: list[float], domain: list[float]):
-        self._stream = counter.stream(seed, name, "sinusoid")
+        self._stream = rng.stream(seed, name, "sinusoid")
         self._amplitude, self._phase, self._domain = amplitude, phase, domain
 
     def check(self, way: int, shot: int, query: int) -> None:
@@ -44,14 +44,14 @@ class SinusoidTasks:
 
     def tasks(self, ids: Tensor, way: int, shot: int, query: int) -> TaskBatch:
         """Sinusoids `ids` (int64 [T]): x float [T, K, 1] and [T, Q, 1], y likewise; there is no way."""
-        draws = counter.uniform(self._stream, ids, 2 + shot + query)
+        draws = rng.uniform(self._stream, ids, 2 + shot + query)
         x = _scale(draws[:, 2:], self._domain)[..., None]
         y = self._y(draws, x[..., 0])[..., None]
         return TaskBatch(x[:, :shot], y[:, :shot], x[:, shot:], y[:, shot:], ids)
 
     def examples(self, ids: Tensor) -> Examples:
         """Points `ids` (int64 [B]), each of a sinusoid of its own: x, y float [B, 1]."""
-        draws = counter.uniform(self._stream, ids, 3)
+        draws = rng.uniform(self._stream, ids, 3)
         x = _scale(draws[:, 2:], self._domain)
         return Examples(x, self._y(draws, x))
 

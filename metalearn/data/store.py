@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metalearn import memory
+from metalearn.runtime import memory
 
 
 class Store(Protocol):

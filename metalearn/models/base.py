@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from metalearn.kernels.grouped import expand
 from metalearn.models.failures import changed_buffer, explained
-from metalearn.models.grouped import expand
 from metalearn.models.norm import BatchNorm, Pass, during
 
 EngineName = Literal["auto", "grouped", "vmap", "higher"]

@@ -5,9 +5,9 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metalearn.kernels.conv_stack import blocks
+from metalearn.kernels.grouped import as_groups, by_channel, conv, from_groups, pooled, stack
 from metalearn.models.base import MetaModel, Weights
-from metalearn.models.blocks import blocks
-from metalearn.models.grouped import as_groups, by_channel, conv, from_groups, pooled, stack
 from metalearn.models.norm import EPS, BatchNorm, Pass, normalise
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from metalearn.data import counter
+from metalearn.data import rng
 
 QUERY = -1  # the number of the query pass
 
@@ -33,6 +33,6 @@ class Masks:
 
     def draw(self, shape: torch.Size, p: float) -> Tensor:
         """The next mask of one task: bool, true with probability 1 - p."""
-        stream = counter.stream(self.seed, "dropout", self.number, self.calls)
+        stream = rng.stream(self.seed, "dropout", self.number, self.calls)
         self.calls += 1
-        return counter.uniform(stream, self.ids[None], *shape)[0] >= p
+        return rng.uniform(stream, self.ids[None], *shape)[0] >= p

@@ -1,22 +1,10 @@
-"""What a run says of itself in words: its first line and the table at its end."""
+"""The table that a run shows at its end."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metalearn import console
-from metalearn.algorithms.base import Algorithm
-from metalearn.data import Dataset
-from metalearn.settings import Settings
-
-
-def headline(settings: Settings, algorithm: Algorithm, dataset: Dataset, device: str) -> str:
-    """The run in one line."""
-    what = f"{settings.shot}-shot regression" if dataset.regression else f"{settings.way}-way {settings.shot}-shot"
-    return (
-        f"{type(algorithm).__name__} on {dataset.name} (split: {dataset.split}), {what}, {settings.steps} meta-steps "
-        f"of {algorithm.meta_batch} on {device}, {norm_words(algorithm.norm_mode)}, seed {settings.seed}"
-    )
+from metalearn.runtime import console
 
 
 def norm_words(mode: str) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metalearn.console import warn
 from metalearn.errors import UserError
+from metalearn.runtime.console import warn
 
 
 class Identity(NamedTuple):

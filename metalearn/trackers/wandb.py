@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from metalearn.console import say, warn
 from metalearn.errors import UserError
+from metalearn.runtime.console import say, warn
 from metalearn.trackers.base import Identity, Tracker, sectioned
 
 

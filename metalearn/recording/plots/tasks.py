@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.base import Algorithm, Meta, nth
-from metalearn.data.tasks import Source, TaskBatch
+from metalearn.data.base import Source, TaskBatch
 from metalearn.recording.plots.style import PLAIN, RIGHT, SUPPORT, WRONG, pyplot, saved
 
 _ROWS = 10  # classes below each other; more stand in a second block

@@ -1,0 +1,142 @@
+"""Make an object from a config node, with every value checked against the constructor's annotation.
+
+Hydra's own `instantiate` accepts `inner_steps=abc` and fails much later, inside some tensor operation. Checkpoints
+use this module too, so a trained learner loads on a machine without Hydra.
+"""
+
+import importlib
+import inspect
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from metalearn.config import trust
+from metalearn.errors import UserError
+
+Made = TypeVar("Made")
+
+
+def locate(target: str, where: str, kind: type | None) -> Any:
+    """Import the class or function that a dotted path names.
+
+    Args:
+        target: the path, such as `metalearn.models.conv4.Conv4`.
+        where: the setting that names it, for messages (`algo._target_`, ...).
+        kind: the class of the objects that it must make: it is a subclass, or a function annotated to return one.
+            None: any callable.
+
+    Raises:
+        UserError: it is not trusted (see metalearn.config.trust; nothing is imported then), cannot be imported, or
+            makes something else (it is not called then).
+    """
+    trust.permit(target, where, made=kind is not None)
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise UserError(f"{where}={target}: cannot be imported ({error})") from error
+    if not callable(found):
+        raise UserError(f"{where}={target}: is not a class or a function")
+    if kind is not None and not _makes(found, kind):
+        name = f"{kind.__module__}.{kind.__name__}"
+        say = "" if inspect.isclass(found) else f"; annotate what the function returns: -> {kind.__name__}"
+        raise UserError(f"{where}={target}: does not make a {name}{say}")
+    return found
+
+
+def _makes(found: Any, kind: type) -> bool:
+    """True if calling `found` gives an object of this class, as far as its declaration says."""
+    if not inspect.isclass(found):
+        try:
+            found = get_type_hints(found).get("return")
+        except (TypeError, ValueError, NameError, AttributeError):
+            return False
+    return inspect.isclass(found) and issubclass(found, kind)
+
+
+def build(node: Mapping[str, Any], where: str, kind: type[Made], **given: Any) -> Made:
+    """Call `node["_target_"]` with the node's other entries and with `given`.
+
+    Args:
+        node: a plain mapping; entries must be keyword arguments of the target.
+        where: the node's name in the config, for messages (`algo`, `data`, ...).
+        kind: the class of what is built; a target that makes something else is refused before it is called.
+        given: arguments that do not come from the config (a model, a device); not type-checked.
+
+    Raises:
+        UserError: unknown or missing entry, a value of the wrong type or out of range, or a target that is not trusted
+            or makes something else; in one line.
+    """
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise UserError(f"{where}={node}: choose one of the files in conf/{where}/ (see --help)")
+    target, values = str(node["_target_"]), {k: v for k, v in node.items() if k != "_target_"}
+    trust.permit_values(target, values, where)
+    made = call(locate(target, f"{where}._target_", kind), values, where, **given)
+    if not isinstance(made, kind):
+        raise UserError(f"{where}._target_={target}: does not make a {kind.__module__}.{kind.__name__}")
+    return made
+
+
+def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> Any:
+    """Call `target(**values, **given)` after checking `values` against its annotations."""
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where}={values}: is a group of settings, not a value")
+    try:
+        parameters = inspect.signature(target).parameters
+        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}._target_: {target} cannot be built from settings") from error
+    prefix = f"{where}." if where else ""
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # hands them on to another that checks
+    for name, value in values.items():
+        if name in given or (name not in parameters and not open_ended):
+            own = ", ".join(parameter for parameter in parameters if parameter not in given)
+            raise UserError(f"{prefix}{name}: {target.__name__} has no such setting; it has {own}")
+        check(value, hints.get(name, Any), prefix + name)
+    for name, parameter in parameters.items():
+        needed = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+        if needed and name not in values and name not in given:
+            raise UserError(f"{prefix}{name}: a value is needed for {target.__name__}")
+    try:
+        return target(**values, **given)
+    except ValueError as error:  # constructors state the range in a ValueError, as everywhere in Python
+        raise UserError(f"{prefix}{error}") from error
+
+
+def check(value: Any, hint: Any, where: str) -> None:
+    """Raise UserError unless `value` is of the annotated type (int passes as float, bool never as int)."""
+    if not _fits(value, hint):
+        name = f": {where}.name={value}" if where.endswith("optimizer") and isinstance(value, str) else ""
+        raise UserError(f"{where}={value}: must be {_spell(hint)}{name}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if hint is Any:
+        return True
+    if origin is Literal:
+        return any(value == option and type(value) is type(option) for option in get_args(hint))
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, option) for option in get_args(hint))
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if origin in (list, tuple):
+        return isinstance(value, (list, tuple)) and all(_fits(v, get_args(hint)[0]) for v in value)
+    kind = origin or hint
+    return isinstance(value, Mapping if kind is dict else kind)
+
+
+_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+
+
+def _spell(hint: Any) -> str:
+    origin = get_origin(hint)
+    if origin is Literal:
+        return " or ".join(str(option) for option in get_args(hint))
+    if origin in (Union, types.UnionType):
+        return " or ".join(_spell(option) for option in get_args(hint))
+    if origin in (list, tuple):
+        return f"a list, each {_spell(get_args(hint)[0])}"
+    return _NAMES.get(hint, "a group of settings" if (origin or hint) is dict else getattr(hint, "__name__", str(hint)))

@@ -1,0 +1,39 @@
+"""Errors as one line that says what was wrong and what to do."""
+
+import re
+
+from metalearn.config.compose import CONF
+from metalearn.config.names import for_choice, suggestion
+
+
+def one_line(error: Exception) -> str:
+    """An error as one line that says what to do."""
+    from hydra.errors import MissingConfigException, OverrideParseException
+
+    text = str(error)
+    if isinstance(error, MissingConfigException):
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        files = (CONF / group).rglob("*.yaml")
+        known = error.options or [file.relative_to(CONF / group).with_suffix("").as_posix() for file in files]
+        return f"{group}={choice}: no such choice; there are {', '.join(sorted(known))}{for_choice(group, choice)}"
+    if key := re.search(r"(?s)Could not override '([^']*)'(?:.*Key '([^']*)' is not in struct)?", text):
+        name = f"{key[1]}.{key[2]}" if key[1] and key[2] else key[1] or key[2]
+        if name.rpartition(".")[0] in ("algo.inner_optimizer", "outer.optimizer"):
+            return f"{name}: not set so far: write +{name}= to hand it to the optimiser"
+        return f"{name}: no such setting{suggestion(name)}; --help explains them, --cfg job shows all"
+    if "missing EQUAL" in text:
+        return f"{text.split(chr(39))[1]}: write settings as key=value; --help explains them"
+    if key := re.search(r"node `([^`]*)` is not a container", text):
+        return f"{key[1]}: is a group of settings, not a value"
+    if text.startswith("Ambiguous value"):
+        return f"{text.split(chr(39))[1]}: several values are a sweep: add -m"
+    if text.startswith("Missing mandatory value"):
+        return f"{getattr(error, 'full_key', None) or text.split()[-1]}: a value is needed, see --help"
+    if "Config group override" in text:
+        return "algo, data, model, outer, control and tracker need one of their choices, not null: --help lists them"
+    if isinstance(error, OverrideParseException):
+        name, _, value = str(error.override).partition("=")
+        return f"{name}={value}: brackets or quotes do not match; a text with such signs: {name}='\"...\"'"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the system'}: {error.strerror or error}"
+    return " ".join(text.split("\n")[0].split())

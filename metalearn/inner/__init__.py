@@ -1,0 +1,1 @@
+"""The inner loop: unrolled gradient steps on the support loss."""

@@ -1,0 +1,119 @@
+"""Second-order inner loops in little memory: steps are computed again in the backward pass."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from metalearn.errors import UserError
+from metalearn.inner.optimizers import Optimizer
+from metalearn.inner.unroll import gradients, leaves
+from metalearn.models.base import Weights
+
+
+def recomputed(
+    loss: Callable[[int, Weights, Weights, bool], Tensor],
+    optimizer: Callable[[Weights], Optimizer],
+    start: Weights,
+    held: Weights,
+    steps: int,
+) -> Weights:
+    """Take `steps` second-order steps as `Batched.descend`, in the memory of a few of them.
+
+    Kept are the weights at every sqrt(steps)-th step. The backward pass goes through the steps between two of them
+    once more, keeping the weights of each, and then through each step alone, keeping all that it computes: about two
+    further forward passes (Griewank & Walther, "Evaluating derivatives", 2008, chapter 12).
+
+    Args:
+        loss: of the step, the meta-parameters, the adapted weights [T, ...], and of whether it will be differentiated
+            twice; one value for each task. It must not remember its calls.
+        optimizer: the inner optimizer as a function of the meta-parameters.
+        start: the weights [T, ...] before the first step.
+        held: the meta-parameters. The gradient reaches those that `loss` and `optimizer` take from their argument.
+        steps: how many.
+
+    Raises:
+        UserError: in the backward pass, where `loss` or `optimizer` uses a learned tensor that is not in its arguments,
+            whose gradient would be lost.
+    """
+    count, forms = len(start), {0: _parted(None)[1]}  # the optimizer's state but for its tensors, by step
+
+    def run(first: int, last: int, size: int, graph: bool, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        rest, fast = tensors[: len(held)], tensors[len(held) :]
+        if last - first > 1:
+            for i in range(first, last, size):
+                part = partial(run, i, min(i + size, last), 1)
+                fast = _Recompute.apply(part, *rest, *fast)
+            return fast
+        meta = dict(zip(held, rest, strict=True))
+        weights = list(fast[:count]) if graph else leaves(fast[:count])
+        state = _joined(fast[count:], forms[first])
+        with torch.enable_grad():
+            value = loss(first, meta, dict(zip(start, weights, strict=True)), graph).sum()
+            grads = gradients(value, weights, create_graph=graph)
+        with torch.set_grad_enabled(graph):
+            weights, state = optimizer(meta).update(weights, grads, state)
+        tensors, forms[last] = _parted(state)
+        return *weights, *tensors
+
+    tensors = (*held.values(), *start.values())
+    moved = run(0, steps, max(1, math.isqrt(steps)), True, tensors) if steps else tuple(start.values())
+    return dict(zip(start, moved[:count], strict=True))
+
+
+class _Recompute(Function):
+    """Activation checkpointing: save only the inputs, and compute again in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, run: Callable[[bool, tuple[Tensor, ...]], tuple[Tensor, ...]], *tensors: Tensor) -> Any:
+        ctx.run = run
+        ctx.save_for_backward(*tensors)
+        return run(False, tuple(t.detach() for t in tensors))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Any) -> Any:
+        inputs = tuple(leaves(ctx.saved_tensors))
+        with torch.enable_grad():
+            outputs = ctx.run(True, inputs)
+        asked = [(output, grad) for output, grad in zip(outputs, grads, strict=True) if output.requires_grad]
+        _refuse_others([output for output, _ in asked], inputs)
+        by = [output for output, _ in asked], inputs, [grad for _, grad in asked]
+        return None, *torch.autograd.grad(*by, materialize_grads=True)
+
+
+def _refuse_others(outputs: list[Tensor], leaves: tuple[Tensor, ...]) -> None:
+    """Raise UserError where the outputs depend on a leaf that is not among these."""
+    known = {id(leaf) for leaf in leaves}
+    nodes = [output.grad_fn for output in outputs]
+    seen = set(nodes)
+    while nodes:
+        node = nodes.pop()
+        variable = getattr(node, "variable", None)
+        if variable is not None and id(variable) not in known:
+            raise UserError("algo.recompute=true: the inner loss or optimizer uses a learned tensor that is not in the "
+                            "`meta` it is given; take it from there, or set algo.recompute=false")  # fmt: skip
+        following = {n for n, _ in node.next_functions if n is not None} - seen if node is not None else set()
+        seen |= following
+        nodes += following
+
+
+def _parted(state: Any) -> tuple[tuple[Tensor, ...], Any]:
+    """The tensors of an optimiser's state, and all the rest."""
+    values, tree = tree_flatten(state)
+    return tuple(v for v in values if isinstance(v, Tensor)), (
+        [None if isinstance(v, Tensor) else [v] for v in values],
+        tree,
+    )
+
+
+def _joined(tensors: tuple[Tensor, ...], form: Any) -> Any:
+    """The state again."""
+    (others, tree), left = form, iter(tensors)
+    return tree_unflatten([next(left) if other is None else other[0] for other in others], tree)

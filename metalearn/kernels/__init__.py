@@ -1,0 +1,1 @@
+"""Fast kernels for many tasks at once; each has a plain equivalent."""

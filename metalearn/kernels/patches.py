@@ -1,0 +1,108 @@
+"""The first block of a network, over images that need no gradient, by way of their patches.
+
+A convolution is a product with patches p of few values, and batch norm behind it needs to know no more of them than
+their mean and covariance C: over all patches, k.p has the mean k.mean(p) and the variance k'Ck. So the block is the
+ReLU of one product of [p - mean(p), 1] with a small matrix of each task, and all its derivatives go through that
+matrix: the map behind the convolution, the largest of all, is neither normalised nor differentiated.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+_relu_backward = torch.ops.aten.threshold_backward
+
+
+def suits(x: Tensor, kernel: Tensor) -> bool:
+    """Whether this is the way for images x: patches small against the map, a rule measured on the CPU; not elsewhere.
+
+    Nor under autocast, which would round too much, or where x needs a gradient, which patches do not give.
+    """
+    small = 3 * kernel.shape[-3:].numel() <= kernel.shape[-4]
+    return small and x.device.type == "cpu" and not x.requires_grad and not torch.is_autocast_enabled("cpu")
+
+
+def patches(x: Tensor, size: int, stride: int) -> Tensor:
+    """Patches of images x [T, B, C, H, W], less the mean patch of their task, and a one behind each.
+
+    Args:
+        size: of a patch; images are padded by size // 2.
+
+    Returns:
+        [T, K + 1, B, H', W'] with K = C*size*size.
+    """
+    windows = F.pad(x, (size // 2,) * 4).unfold(3, size, stride).unfold(4, size, stride).permute(0, 2, 5, 6, 1, 3, 4)
+    values = windows.shape[1:4].numel()
+    p = x.new_empty(len(x), values + 1, *windows.shape[4:])
+    own, ones = p.split([values, 1], 1)
+    own.view(windows.shape).copy_(windows)
+    own -= own.mean((2, 3, 4), keepdim=True)
+    ones.fill_(1)
+    return p
+
+
+def as_matrix(p: Tensor, kernel: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
+    """Convolution and batch norm as one matrix of each task [T, O, K + 1], a function of their weights.
+
+    Args:
+        p: of `patches`.
+        kernel: [T, O, C, k, k], or [O, C, k, k] where the tasks share it; gamma and beta: [T, O] or [O].
+    """
+    # in single precision few digits would be left of the variance of an edge in a blur
+    rows, all_ = kernel.flatten(-3), p.flatten(2).double()
+    covariance = (all_ @ all_.mT)[:, :-1, :-1] / all_.shape[2]
+    variance = ((rows.double() @ covariance) * rows).sum(-1)  # [T, O]
+    scale = gamma * torch.rsqrt(variance + eps).to(gamma.dtype)
+    return torch.cat([scale[..., None] * rows, beta.expand_as(scale)[..., None]], -1)
+
+
+def block(p: Tensor, matrix: Tensor) -> Tensor:
+    """The block: [B, O, H', W', T], laid out as in metalearn.kernels.grouped; twice differentiable by the matrix."""
+    y: Tensor = _Block.apply(p, matrix)
+    return y
+
+
+class _Block(Function):
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, matrix: Tensor) -> Tensor:
+        y = product(p, matrix).relu_()
+        ctx.save_for_backward(p, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return None, _BlockGrad.apply(grads[0], *ctx.saved_tensors)
+
+
+class _BlockGrad(Function):
+    """The gradient by the matrix, linear in that by the maps."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, p: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(p, y)
+        return gradient(p, _relu_backward(grad, y, 0))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Any) -> Any:
+        p, y = ctx.saved_tensors
+        u = product(p, grads[0])
+        return _relu_backward.grad_input(u, y, 0, grad_input=u), None, None
+
+
+def product(p: Tensor, matrix: Tensor) -> Tensor:
+    """The maps before the ReLU, which autograd knows nothing of."""
+    tasks, _, *shape = p.shape
+    y = p.new_empty(*shape, tasks, matrix.shape[1])
+    torch.bmm(p.flatten(2).mT, matrix.mT, out=y.flatten(0, 2).transpose(0, 1))
+    return y.permute(0, 4, 1, 2, 3)
+
+
+def gradient(p: Tensor, grad: Tensor) -> Tensor:
+    """The gradient of <grad, product(p, matrix)> by the matrix."""
+    each = grad.permute(4, 0, 2, 3, 1).flatten(1, 3)  # [T, B*H'*W', O]
+    return torch.bmm(p.flatten(2), each).mT

@@ -1,0 +1,135 @@
+"""The facts about a run that its learner needs without the run's configuration and data."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metalearn.algorithms.base import Algorithm
+from metalearn.config import trust
+from metalearn.config.instantiate import build, check, locate
+from metalearn.data.base import Dataset
+from metalearn.errors import UserError
+from metalearn.models.base import MetaModel
+from metalearn.models.norm import NormMode
+from metalearn.recording.checkpoint import Damaged
+from metalearn.training.settings import Settings
+
+TYPES: dict[str, Any] = {
+    "name": str,
+    "algo": dict[str, Any],
+    "model": dict[str, Any],
+    "data": str,
+    "shape": list[int],
+    "dark_ink": bool,
+    "mean": list[float] | None,
+    "deviation": list[float] | None,
+    "regression": bool,
+    "outputs": int,
+    "labels": int | None,
+    "way": int,
+    "shot": int,
+    "query": int,
+    "norm": NormMode,
+    "seed": int,
+}
+MOST_STEPS = 100_000  # inner steps: more would seem to hang
+
+
+def spec_of(config: Mapping[str, Any], settings: Settings, dataset: Dataset, labels: int | None) -> dict[str, Any]:
+    """Plain values, kept in every checkpoint.
+
+    Args:
+        labels: classes of the training source.
+    """
+    return {
+        "name": str(config["algo"]["_target_"]).rpartition(".")[2].lower(),  # of the class, whatever choice named it
+        "algo": dict(config["algo"]),
+        "model": dict(config["model"]),
+        "data": dataset.name,
+        "shape": list(dataset.shape),
+        "dark_ink": dataset.dark_ink,
+        "mean": None if dataset.mean is None else list(dataset.mean),
+        "deviation": None if dataset.deviation is None else list(dataset.deviation),
+        "regression": dataset.regression,
+        "outputs": dataset.outputs or settings.way,
+        "labels": labels,
+        "way": settings.way,
+        "shot": settings.shot,
+        "query": settings.query,
+        "norm": settings.norm,
+        "seed": settings.seed,
+    }
+
+
+def algorithm_of(spec: Mapping[str, Any]) -> Algorithm:
+    """The algorithm with its model, freshly initialised from the seed."""
+    locate(str(spec["algo"].get("_target_")), "algo._target_", Algorithm)  # before anything is built
+    torch.manual_seed(spec["seed"])
+    model = build(spec["model"], "model", MetaModel, shape=tuple(spec["shape"]), outputs=spec["outputs"])
+    given = {name: spec[name] for name in ("regression", "way", "shot", "query", "norm", "labels")}
+    return build(spec["algo"], "algo", Algorithm, model=model, seed=spec["seed"], **given)
+
+
+def own_random() -> AbstractContextManager[Any]:
+    """Leave torch's global random generators as they are: a learner that is loaded must not reseed them."""
+    return torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else [])
+
+
+def restored(content: Mapping[str, Any], file: Path) -> Algorithm:
+    """Build the algorithm of a checkpoint, whose content may be damaged or come from a stranger.
+
+    The parameters' names and shapes are compared first, without memory for them, so that nothing is built that is not
+    as large as the file says.
+
+    Args:
+        content: as metalearn.recording.checkpoint.read gives it.
+        file: for messages.
+
+    Raises:
+        Damaged: the spec lacks an entry, has one of a wrong type or size, or does not fit the parameters.
+        UserError: the spec names code that is not trusted.
+    """
+    try:
+        spec = content["spec"]
+        for name, hint in TYPES.items():
+            check(spec[name], hint, name)
+        for name in ("way", "shot", "query", "outputs"):
+            if spec[name] < 1:
+                raise ValueError(f"{name}={spec[name]}: must be at least 1")
+        if not spec["shape"] or min(spec["shape"]) < 1 or not 0 <= spec["seed"] < 2**63:
+            raise ValueError("shape or seed")
+        for name in ("mean", "deviation"):
+            if spec[name] is not None and len(spec[name]) != spec["shape"][0]:
+                raise ValueError(f"{name}: needs a number for each channel")
+        if spec["deviation"] is not None and min(spec["deviation"]) <= 0:
+            raise ValueError("deviation: must be above 0")
+        steps = [value for name, value in spec["algo"].items() if "steps" in name and isinstance(value, int)]
+        if max(steps, default=0) > MOST_STEPS:
+            raise ValueError(f"{max(steps)} inner steps")
+        if len(str(spec["model"])) > 10_000 + 100 * len(content["meta"]):
+            raise ValueError("a model of more layers than parameters")
+        found = {name: tuple(value.shape) for name, value in content["meta"].items()}
+        with own_random():
+            if shapes(spec) not in (found, None):
+                raise ValueError("parameters of other names or shapes than its model's")
+            return algorithm_of(spec)
+    except UserError as error:
+        raise type(error)(f"{file}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, MemoryError) as error:
+        raise Damaged(f"{file}: damaged, or not a learner: {' '.join(str(error).split())[:200]}") from error
+
+
+def shapes(spec: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
+    """The shapes of the meta-parameters; None for a trusted model that cannot be built without memory."""
+    try:
+        with torch.device("meta"):
+            return {name: tuple(value.shape) for name, value in algorithm_of(spec).init().items()}
+    except (NotImplementedError, RuntimeError) as error:
+        if "overflow" in str(error).lower():
+            raise UserError("model: more parameters than any machine can hold") from error
+        if trust.limited():
+            raise
+        return None

@@ -1,0 +1,54 @@
+"""A trained learner with another way, batch-norm mode or number of inner steps than it was trained with."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from metalearn.algorithms.base import Algorithm, Meta
+from metalearn.errors import UserError
+from metalearn.learner.spec import MOST_STEPS, algorithm_of, own_random
+from metalearn.models.norm import NormMode
+
+HEAD = ("head.weight", "head.bias")
+
+
+def variant(
+    spec: Mapping[str, Any], meta: Meta, *, way: int, norm: NormMode, inner_steps: int
+) -> tuple[Algorithm, Meta]:
+    """Build the algorithm of a trained learner with other settings, and the meta-parameters that go with it.
+
+    Where `way` is not that of training, the head has another width. It is then initialised anew, as before training.
+    That is sound only where the learner's own head holds no knowledge about a certain number of classes: the inner loop
+    adapts the head alone (ANIL, pretrain), or the learned head is zero.
+
+    Args:
+        spec: of a checkpoint that metalearn.learner.spec.restored accepts.
+        meta: its meta-parameters.
+        way: classes in a task.
+        norm: where batch norm gets its statistics from at evaluation.
+        inner_steps: inner-loop steps at evaluation.
+
+    Raises:
+        UserError: the learner cannot be used with these settings.
+    """
+    if not 0 <= inner_steps <= MOST_STEPS:
+        raise UserError(f"inner_steps={inner_steps}: must be 0 to {MOST_STEPS}")
+    if norm == "per_step" and spec["norm"] != "per_step":
+        raise UserError(
+            f"norm=per_step: this learner has no running statistics, it was trained with norm={spec['norm']}"
+        )
+    outputs = spec["outputs"] if spec["regression"] else way
+    own = {**spec["algo"], "inner_steps_test": inner_steps}
+    with own_random():
+        algorithm = algorithm_of({**spec, "algo": own, "norm": norm, "way": way, "outputs": outputs})
+        fresh = algorithm.init()
+    if outputs == spec["outputs"]:
+        return algorithm, meta
+    wide = [name for name, value in fresh.items() if name in meta and value.shape != meta[name].shape]
+    zero = not any(meta[name].any() for name in HEAD)
+    head_alone = all(name.startswith("head.") for name in algorithm.weights(meta) if algorithm.adapts(name))
+    if set(wide) - set(HEAD) or not (zero or head_alone):
+        raise UserError(
+            f"way={way}: this {spec['name']} learner has a learned head for way={spec['way']}; only a learner whose "
+            "inner loop adapts the head alone (anil, pretrain) can be given a new head"
+        )
+    return algorithm, meta | {name: fresh[name].to(meta[name].device) for name in wide}

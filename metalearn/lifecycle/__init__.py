@@ -1,0 +1,1 @@
+"""The life of a run: open, train, retrain, test, record."""

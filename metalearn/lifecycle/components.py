@@ -1,0 +1,85 @@
+"""Data sets, models and algorithms from Python, with the values of the files in conf/ unless others are given."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from metalearn.algorithms.base import Algorithm
+from metalearn.config.compose import choice
+from metalearn.config.instantiate import build
+from metalearn.config.messages import one_line
+from metalearn.data.base import Dataset
+from metalearn.errors import UserError
+from metalearn.models.base import MetaModel
+
+
+def dataset(name: str, **settings: Any) -> Dataset:
+    """Load a data set.
+
+    Args:
+        name: a file of conf/data, such as `omniglot`, `glyphs`, `folder`.
+        settings: replace the values of that file, such as `root="images"`.
+
+    Raises:
+        UserError: no such data set, a wrong setting, or data that cannot be read.
+    """
+    return build(_values("data", name, settings)["data"], "data", Dataset)
+
+
+def model(name: str, *, shape: Sequence[int], outputs: int, **settings: Any) -> MetaModel:
+    """Build a model with fresh weights from torch's random generator.
+
+    Args:
+        name: a file of conf/model, such as `conv4`.
+        shape: of one input, (C, H, W) or (D,); `Dataset.shape`.
+        outputs: the number of ways, or the dimension of a regression target.
+        settings: replace the values of that file, such as `filters=32`.
+
+    Raises:
+        UserError: no such model, or a wrong setting.
+    """
+    return build(_values("model", name, settings)["model"], "model", MetaModel, shape=tuple(shape), outputs=outputs)
+
+
+def algorithm(
+    name: str,
+    model: MetaModel,
+    *,
+    way: int,
+    shot: int,
+    query: int | None = None,
+    norm: str | None = None,
+    labels: int | None = None,
+    regression: bool = False,
+    **settings: Any,
+) -> Algorithm:
+    """Make an algorithm.
+
+    Args:
+        name: a file of conf/algo, such as `maml`.
+        model: the architecture and the initial weights.
+        way: classes in a task.
+        shot: support images a class.
+        query: query images a class in a training task; by default as in conf/.
+        norm: batch-norm statistics, `transductive`, `support` or `per_step`; by default as in conf/.
+        labels: classes of the training source (`Source.labels`); `pretrain` needs it.
+        regression: use the mean squared error in place of cross-entropy.
+        settings: replace the values of that file, such as `inner_steps=5`.
+
+    Raises:
+        UserError: no such algorithm, a wrong setting, or a model that is not a MetaModel.
+    """
+    values = _values("algo", name, settings)
+    given = {"query": values["query"] if query is None else query, "norm": values["norm"] if norm is None else norm}
+    given |= {"way": way, "shot": shot, "labels": labels, "regression": regression}
+    return build(values["algo"], "algo", Algorithm, model=model, **given)
+
+
+def _values(group: str, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with this choice and these settings in it."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return choice(group, name, settings)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_line(error)) from error

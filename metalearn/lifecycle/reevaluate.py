@@ -1,0 +1,185 @@
+"""Evaluate a trained learner on tasks other than those of its run, with a record of its own beside the run."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from metalearn.algorithms.base import Algorithm
+from metalearn.config.instantiate import build
+from metalearn.data.base import Dataset, Split
+from metalearn.data.matching import source_for
+from metalearn.errors import UserError
+from metalearn.learner.spec import restored
+from metalearn.learner.variant import variant
+from metalearn.lifecycle.final_test import device_name, measured
+from metalearn.lifecycle.manifest import read_manifest
+from metalearn.models.norm import NormMode
+from metalearn.recording import checkpoint
+from metalearn.recording.record import git_commit, write_result
+from metalearn.runtime.console import say, warn
+from metalearn.runtime.device import Precision, resolve
+from metalearn.runtime.progress import Progress
+
+
+class Trained(NamedTuple):
+    """A learner as it lies on the disk."""
+
+    file: Path
+    content: dict[str, Any]  # of its checkpoint
+    algorithm: Algorithm
+    folder: Path  # of its run, or the checkpoint's own
+    config: dict[str, Any] | None  # of its run; None for a checkpoint alone
+
+
+@dataclass(kw_only=True)
+class Tasks:
+    """Which tasks a learner is evaluated on, and how."""
+
+    way: int
+    shot: int
+    query: int  # query images a class
+    norm: NormMode
+    inner_steps: int
+    tasks: int
+    seed: int
+    split: Literal["test", "validation", "all"]
+    device: str
+    precision: Precision
+
+    def __post_init__(self) -> None:
+        for name, least in {"way": 1, "shot": 1, "query": 1, "inner_steps": 0, "tasks": 2, "seed": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}")
+
+
+def find(path: Path) -> Trained:
+    """Read a trained learner.
+
+    Args:
+        path: a run's folder, or a checkpoint file.
+
+    Raises:
+        UserError: no learner there, or one that needs trust.
+    """
+    file = checkpoint.find(path)
+    content = checkpoint.read(file)
+    run = file.parent.parent if file.parent.name == "checkpoints" else file.parent
+    begun = read_manifest(run)
+    return Trained(file, content, restored(content, file), run if begun else file.parent, begun and begun.config)
+
+
+def defaults(trained: Trained, measure: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the run's own test.
+
+    Args:
+        measure: the group `eval` of conf/, for a checkpoint without a run.
+    """
+    spec, config = trained.content["spec"], trained.config or {}
+    measure = config.get("eval", {**measure, "query": spec["query"]})
+    return {
+        **{name: spec[name] for name in ("way", "shot", "norm", "seed")},
+        "query": measure["query"],
+        "inner_steps": trained.algorithm.inner_steps_test,
+        "tasks": measure["test_tasks"],
+        "split": "test",
+        "device": config.get("device", "auto"),
+        "precision": config.get("precision", "float32"),
+    }
+
+
+def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
+    """Evaluate a learner and write the record.
+
+    The same settings give the same folder, whose record is then written again.
+
+    Args:
+        data: the group `data` of a configuration, with its `_target_`.
+
+    Returns:
+        The content of result.json, and its folder.
+
+    Raises:
+        UserError: the learner cannot be evaluated on such tasks.
+    """
+    spec, device = trained.content["spec"], resolve(tasks.device)
+    meta = {name: value.to(device) for name, value in trained.content["meta"].items()}
+    algorithm, own = variant(spec, meta, way=tasks.way, norm=tasks.norm, inner_steps=tasks.inner_steps)
+    dataset = build(data, "data", Dataset)
+    part: Split = "test+validation+train" if tasks.split == "all" else tasks.split
+    source = source_for(spec, dataset, part, tasks.seed, device)
+    source.check(tasks.way, tasks.shot, tasks.query)
+    if trained.config and not (trained.folder / "result.json").exists():
+        warn(f"{trained.folder}: this run is not complete; its learner of step {trained.content['step']} is evaluated")
+    folder = trained.folder / "evaluations" / _name(trained, tasks, dataset, data)
+    say(f"evaluating {trained.file} on {tasks.tasks} tasks of {dataset.name}")
+    if dataset.notice:
+        warn(dataset.notice)
+    if seen := _seen(trained, dataset, data, part):
+        warn(f"{seen} classes of these tasks were in the run's training: this is no test on new classes")
+    found = measured(
+        algorithm, own, source, tasks=tasks.tasks, progress=Progress(), check=lambda: None,
+        precision=tasks.precision, device=device, way=tasks.way, shot=tasks.shot, query=tasks.query,
+    )  # fmt: skip
+    result = {
+        "run": trained.folder.resolve().name,
+        "checkpoint": trained.file.name,
+        "step": trained.content["step"],
+        "algo": spec["name"],
+        "data": dataset.name,
+        "split": dataset.split,
+        "part": tasks.split,
+        "data_fingerprint": dataset.fingerprint,
+        "classes_seen_in_training": seen,
+        "way": tasks.way,
+        "shot": tasks.shot,
+        "eval_query": tasks.query,
+        "inner_steps_test": tasks.inner_steps,
+        "norm_mode": algorithm.norm_mode,
+        "new_head": own is not meta,
+        "seed": tasks.seed,
+        "precision": tasks.precision,
+        "device": device,
+        "device_name": device_name(device),
+        **found,
+        "torch_version": str(torch.__version__),
+        "git_commit": git_commit(),
+    }
+    write_result(folder, result)
+    return result, folder
+
+
+def _seen(trained: Trained, dataset: Dataset, data: Mapping[str, Any], part: Split) -> int:
+    """Count the classes that the learner was trained on, by name: another split of the run's own data has some.
+
+    Of a checkpoint without a run the training classes are unknown, and so they are where the run's data are gone.
+    """
+    if trained.config is None:
+        return 0
+    try:
+        own = dataset if data == trained.config["data"] else build(trained.config["data"], "data", Dataset)
+    except UserError as error:
+        warn(f"the run's own data cannot be read, so training classes among these tasks are not noticed: {error}")
+        return 0
+    pieces = ["train", "validation"] if trained.config["control"]["retrain"] else ["train"]
+    known = {name for piece in pieces for name in own.classes.get(piece, [])}
+    return len(known & {name for piece in part.split("+") for name in dataset.classes.get(piece, [])})
+
+
+def _name(trained: Trained, tasks: Tasks, dataset: Dataset, data: Mapping[str, Any]) -> str:
+    """The folder's name: the main settings in words, and a digest of all of them.
+
+    Where the data lie is no part of it, but their fingerprint is.
+    """
+    settings = {name: value for name, value in asdict(tasks).items() if name != "device"}
+    where = {name: value for name, value in data.items() if name != "root"}
+    key = json.dumps([settings, where, dataset.fingerprint, trained.file.name], sort_keys=True, default=str)
+    words = f"{dataset.name}_{tasks.split}_{tasks.way}way_{tasks.shot}shot_{tasks.inner_steps}steps"
+    if trained.file.name != "best.pt":
+        words = f"{trained.file.stem}_{words}"
+    return re.sub(r"[^\w.-]+", "-", f"{words}_{hashlib.sha256(key.encode()).hexdigest()[:8]}")

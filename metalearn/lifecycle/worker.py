@@ -1,0 +1,42 @@
+"""The loop of processes 1, 2, ... under torchrun: they compute their share of each meta-gradient, and no more."""
+
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+from metalearn.data.base import Split
+from metalearn.lifecycle.run import Experiment
+from metalearn.runtime.distributed import PeerLost, team
+from metalearn.runtime.signals import NAMES
+
+
+class Worker:
+    """The run of process 0 as far as meta-gradients need it."""
+
+    def __init__(self, config: Mapping[str, Any]):
+        self.experiment = Experiment(config)
+
+    def gradient(self, part: Split, step: int) -> None:
+        """Take part in the meta-gradient of a meta-step."""
+        if self.experiment.phase.part != part:
+            self.experiment.phase = self.experiment.prepare(part)
+        self.experiment.gradient(self.experiment.phase.outer.meta, step)
+
+
+def worker_loop() -> int:
+    """Obey process 0 until it says `quit`, or is gone; return the exit status."""
+    for name in NAMES:
+        signal.signal(getattr(signal, name), signal.SIG_IGN)  # process 0 ends the run and tells the others
+    group = team()
+    assert group is not None
+    worker: Worker | None = None
+    try:
+        while (command := group.hear())[0] != "quit":
+            if command[0] == "begin":
+                worker = Worker(*command[1:])
+            else:
+                assert worker is not None
+                worker.gradient(*command[1:])
+    except PeerLost:
+        return 1
+    return 0

@@ -1,0 +1,140 @@
+"""Runs that differ by their seed alone, as one row: means and spreads over seeds, paired differences over tasks."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from metalearn.recording.comparison.runs import Run
+from metalearn.recording.intervals import paired
+
+# Runs with these in common can be compared, task by task
+_PROBLEM = ("data", "split", "way", "shot")
+_TASKS = ("test_digest", "test_tasks", "eval_query", *_PROBLEM)
+ALWAYS = ("data", "algo", "way", "shot", "norm")  # visible in every table: as columns, or above it
+
+
+@dataclass(frozen=True)
+class Group:
+    """Finished runs that differ by their seed alone."""
+
+    settings: Mapping[str, Any]  # those that they share
+    runs: Sequence[Run]
+
+    @property
+    def results(self) -> list[Mapping[str, Any]]:
+        """The content of each run's result.json."""
+        return [run.result for run in self.runs if run.result is not None]
+
+    @property
+    def measure(self) -> str:
+        """`mse` or `accuracy`."""
+        return "mse" if "val_mse" in self.results[0] else "accuracy"
+
+    @property
+    def problem(self) -> tuple[str, ...]:
+        """The data set, split, way, shot and measure: only groups that share them compete."""
+        return (*(str(self.results[0].get(name)) for name in _PROBLEM), self.measure)
+
+    def values(self, part: str, mode: str = "") -> list[float]:
+        """A score of every run that has it.
+
+        Args:
+            part: `val` or `test`.
+            mode: `_support` for the test with support statistics.
+        """
+        name = f"{part}_{self.measure}{mode}"
+        return [float(result[name]) for result in self.results if isinstance(result.get(name), (int, float))]
+
+    def score(self, part: str, mode: str = "") -> tuple[float, float] | None:
+        """Mean score, and its standard deviation over seeds; of one run, the 95% interval over its tasks."""
+        values = self.values(part, mode)
+        if not values:
+            return None
+        if len(values) > 1:
+            return fmean(values), stdev(values)
+        return values[0], float(self.results[0].get(f"{part}_ci95{mode}") or math.nan)
+
+    @property
+    def rank(self) -> float:
+        """The validation score to sort by; the smallest is the best."""
+        score = self.score("val")
+        if score is None or not math.isfinite(score[0]):
+            return math.inf
+        return score[0] if self.measure == "mse" else -score[0]
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Collect finished runs that differ by their seed alone; sorted by problem, then by validation, the best first."""
+    collected: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.result is not None:
+            shared = {name: value for name, value in run.settings.items() if name != "seed"}
+            collected.setdefault(json.dumps(shared, sort_keys=True, default=str), []).append(run)
+    groups = [
+        Group({n: v for n, v in own[0].settings.items() if n != "seed" or len(own) == 1}, own)
+        for own in collected.values()
+    ]
+    return sorted(groups, key=lambda group: (group.problem, group.rank))
+
+
+def best_of(groups: Sequence[Group]) -> dict[tuple[str, ...], Group]:
+    """The group with the best validation score of each problem that has several."""
+    best: dict[tuple[str, ...], Group] = {}
+    for group in groups:
+        if math.isfinite(group.rank) and (group.problem not in best or group.rank < best[group.problem].rank):
+            best[group.problem] = group
+    alone = [problem for problem in best if sum(group.problem == problem for group in groups) < 2]
+    return {problem: group for problem, group in best.items() if problem not in alone}
+
+
+def difference(group: Group, other: Group) -> tuple[float, float, int] | None:
+    """Mean difference of the test scores of two groups over the tasks that both were tested on.
+
+    Returns:
+        The mean of group - other, the half-width of its paired 95% interval, and the number of task pairs (over all
+        seeds that both have); None where no tasks are known to be the same.
+    """
+    known = {_tasks(result): result["test_scores"] for result in other.results if result.get("test_digest")}
+    a: list[float] = []
+    b: list[float] = []
+    for result in group.results:
+        scores, others = result.get("test_scores"), known.pop(_tasks(result), None)
+        if scores and others and len(scores) == len(others) and all(map(math.isfinite, [*scores, *others])):
+            a += scores
+            b += others
+    return (*paired(a, b), len(a)) if a else None
+
+
+def _tasks(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """Identify the test tasks of a result: by a digest of the tasks themselves."""
+    return tuple(str(result.get(name)) for name in _TASKS)
+
+
+def varying(runs: Sequence[Run]) -> list[str]:
+    """The settings that tell the runs apart.
+
+    A setting that was typed is kept where it differs. Another is kept only where those before it leave something to
+    tell: the many settings that come with `algo=anil` are all said by `algo`.
+    """
+    typed = {name for run in runs for name in run.typed}
+    names = list(dict.fromkeys(name for run in runs for name in run.settings))
+    first = ["data", "algo", "model", "split", "data.split", "way", "shot", "norm"]
+    names.sort(key=lambda name: (name not in typed, first.index(name) if name in first else len(first)))
+    kept: list[str] = []
+    for name in names:
+        if name == "seed" or len({_spelled(run.settings.get(name)) for run in runs}) < 2:
+            continue
+        cells: dict[tuple[str, ...], set[str]] = {}
+        for run in runs:
+            place = tuple(_spelled(run.settings.get(other)) for other in kept)
+            cells.setdefault(place, set()).add(_spelled(run.settings.get(name)))
+        if name in typed or name in ALWAYS or any(len(values) > 1 for values in cells.values()):
+            kept.append(name)
+    return sorted(kept, key=lambda name: (name not in first, first.index(name) if name in first else 0))
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)

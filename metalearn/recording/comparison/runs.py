@@ -1,0 +1,202 @@
+"""The runs below a folder: their settings, their results, and what became of them."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from metalearn.errors import UserError
+from metalearn.runtime.files import read_json
+
+EVALUATIONS = "evaluations"  # in a run's folder: records of metalearn.evaluate
+DATA_FOUND = "data found"  # as a setting: name and fingerprint of the data set
+FAILED = "failed.json"  # in a sweep's folder: the runs that ended before they had a record
+# Settings that say how a run is carried out or watched, not which experiment it is
+_IGNORED = ("resume", "allow_changes", "trust", "profile", "tracker", "hydra", "log_every", "cuda_graph", "device")
+_EVALUATED = {"way": "way", "shot": "shot", "eval_query": "eval.query", "test_tasks": "eval.test_tasks",
+              "inner_steps_test": "algo.inner_steps_test", "part": "part"}  # fmt: skip
+_PLACES = ("root", "download")  # of data: where it lies on one machine
+_NUMBERS = ("val_accuracy", "val_mse", "val_ci95", "test_accuracy", "test_mse", "test_ci95", "test_accuracy_support",
+            "test_mse_support", "test_ci95_support", "train_seconds", "pixel_nearest_neighbour")  # fmt: skip
+_RECORDED = ("data", "split", "algo", "way", "shot", "query", "seed", "steps", "inner_steps_train",
+             "inner_steps_test", "engine", "precision", "retrained", "init")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        name: its folder, seen from the folder that was asked for.
+        settings: by dotted name; `algo`, `data` and `model` are names rather than groups.
+        typed: the settings that its command line names.
+        result: the content of result.json; None where there is none.
+        status: empty for a finished run, else what became of it, in words.
+        curve: the measurements on the validation classes, as (meta-step, score).
+        places: settings that say where the data lie on one machine.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    typed: Sequence[str] = ()
+    result: Mapping[str, Any] | None = None
+    status: str = ""
+    curve: Sequence[tuple[int, float]] = field(default=())
+    places: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_runs(folders: Sequence[Path], evaluations: bool = False) -> list[Run]:
+    """Read every run below these folders.
+
+    Args:
+        evaluations: also read the records of `python -m metalearn.evaluate`.
+
+    Raises:
+        UserError: no such folder, or no run below it.
+    """
+    runs: dict[Path, Run] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
+        found = dict(_below(folder, evaluations))
+        found |= {place: run for place, run in _failed(folder) if place not in found or found[place].result is None}
+        if not found:
+            raise UserError(f"{folder}: no run with a result.json or a config.json below it")
+        prefix = f"{folder.name}/" if len(folders) > 1 else ""
+        for place, run in found.items():
+            runs.setdefault(place, replace(run, name=f"{prefix}{run.name}"))
+    return _with_places(list(runs.values()))
+
+
+def _with_places(runs: list[Run]) -> list[Run]:
+    """Count where the data lie as a setting, if other data were found there."""
+    if len({run.settings.get(DATA_FOUND) for run in runs if run.result is not None}) < 2:
+        return runs
+    return [replace(run, settings=_before_found(run)) for run in runs]
+
+
+def _before_found(run: Run) -> dict[str, Any]:
+    found = {name: value for name, value in run.settings.items() if name == DATA_FOUND}
+    return {name: value for name, value in run.settings.items() if name != DATA_FOUND} | dict(run.places) | found
+
+
+def _below(folder: Path, evaluations: bool) -> Iterator[tuple[Path, Run]]:
+    places = {file.parent for name in ("result.json", "config.json") for file in folder.rglob(name)}
+    for place in sorted(places, key=lambda p: [(len(part), part) for part in p.relative_to(folder).parts]):
+        if place.parent.name == EVALUATIONS and not evaluations:
+            continue
+        name = place.relative_to(folder).as_posix() if place != folder else folder.resolve().name
+        yield place.resolve(), read_run(place, name)
+
+
+def read_run(folder: Path, name: str) -> Run:
+    """Read the run in a folder; what is missing or damaged is in its status."""
+    config, result, status = {}, None, ""
+    try:
+        origin = folder.parent.parent if folder.parent.name == EVALUATIONS else folder
+        if (origin / "config.json").exists():
+            config = read_json(origin / "config.json")
+        if (folder / "result.json").exists():
+            result = read_json(folder / "result.json")
+            if wrong := _damage(result):
+                result, status = None, f"result.json: damaged ({wrong})"
+    except (ValueError, OSError) as error:
+        result, status = None, f"damaged record ({' '.join(str(error).split())[:60]})"
+    rows, damaged = _rows(folder / "metrics.csv")
+    words = config.get("overrides") if isinstance(config, dict) else None
+    typed = [word.partition("=")[0].lstrip("+~") for word in words or () if isinstance(word, str)]
+    node = config.get("config") if isinstance(config, dict) else None
+    settings = _settings(node if isinstance(node, dict) else {}, config, result or {})
+    if result is None and not status:
+        last = rows[-1]["step"] if rows else "0"
+        status = f"unfinished: recorded up to meta-step {last} of {settings.get('steps', '?')}"
+    places = {n: settings.pop(n) for n in list(settings) if n.startswith("data.") and n.endswith(_PLACES)}
+    return Run(name, settings, typed, result, status or damaged, _curve(rows), places)
+
+
+def _damage(result: Any) -> str:
+    """Say what is wrong with a result; empty where it can be compared."""
+    if not isinstance(result, dict):
+        return "no table of entries"
+    missing = [name for name in ("algo", "data", "way", "shot", "norm_mode") if name not in result]
+    wrong = [name for name in _NUMBERS if not isinstance(result.get(name, 0.0), (int, float))]
+    for name in ("test_scores", "test_scores_support"):
+        scores = result.get(name, [])
+        if not isinstance(scores, list) or not all(isinstance(score, (int, float)) for score in scores):
+            wrong.append(name)
+    return ", ".join([*(f"no {name}" for name in missing), *(f"{name} is no number" for name in wrong)])
+
+
+def _settings(node: Mapping[str, Any], config: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """The flat settings: of the whole configuration where it is there, else those that the result repeats."""
+    if not node:
+        return {name: result[name] for name in _RECORDED if name in result} | _norm(result)
+    flat = {n: v for n, v in _flat(node) if n.partition(".")[0] not in _IGNORED}
+    named = {
+        "algo": result.get("algo") or _target(node, "algo"),
+        "data": result.get("data") or _target(node, "data"),
+        "model": _target(node, "model"),
+    }
+    found = {DATA_FOUND: config["data"]} if isinstance(config.get("data"), str) else {}
+    if "part" in result:  # an evaluation of the run on other tasks
+        flat |= {setting: result[name] for name, setting in _EVALUATED.items() if name in result}
+        other = f"{result['data']}, {str(result.get('fingerprint'))[:16]}"
+        if found.get(DATA_FOUND) != other:  # the data settings are those of the run
+            flat = {name: value for name, value in flat.items() if not name.startswith("data.")}
+            found = {DATA_FOUND: other}
+    return named | flat | _norm(result) | found  # what was found comes last: it is shown where nothing else tells
+
+
+def _norm(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The batch-norm mode of the run, which is `none` for a model without batch norm, whatever was configured."""
+    return {"norm": result["norm_mode"]} if "norm_mode" in result else {}
+
+
+def _target(node: Mapping[str, Any], group: str) -> str:
+    target = str((node.get(group) or {}).get("_target_", "?"))
+    return target.split(".")[-2 if group == "data" and "." in target else -1].lower()
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _rows(path: Path) -> tuple[list[dict[str, str]], str]:
+    """The rows of a table, and a remark where it cannot be read."""
+    try:
+        with open(path, newline="") as file:
+            return [row for row in csv.DictReader(file) if row.get("step")], ""
+    except FileNotFoundError:
+        return [], ""
+    except (OSError, ValueError, csv.Error) as error:
+        return [], f"metrics.csv cannot be read ({error})"
+
+
+def _curve(rows: Sequence[Mapping[str, str]]) -> list[tuple[int, float]]:
+    found = []
+    for row in rows:
+        value = row.get("val_accuracy") or row.get("val_mse")
+        try:
+            found += [(int(row["step"]), float(value))] if value else []
+        except ValueError:
+            continue
+    return found
+
+
+def _failed(folder: Path) -> list[tuple[Path, Run]]:
+    """Runs of a sweep that were refused, from its failed.json."""
+    try:
+        entries = read_json(folder / FAILED)
+        pairs = [(str(entry["run"]), list(entry["words"]), str(entry["why"])) for entry in entries]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    runs = []
+    for name, words, why in pairs:
+        settings = {str(word).partition("=")[0].lstrip("+~"): str(word).partition("=")[2] for word in words}
+        runs.append(((folder / name).resolve(), Run(name, settings, list(settings), None, f"failed: {why}")))
+    return runs

@@ -1,0 +1,195 @@
+"""The progress of a run: a bar in a terminal, a line a minute in a log file."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from metalearn.runtime.console import console, say, values_in_words
+
+LINE_SECONDS = 60.0  # between lines where there is no terminal
+_FIRST_GUESS = (2, 2.0, 20)  # steps and seconds that the first estimate needs, or this many steps
+
+Clock = Callable[[], float]
+
+
+class Pace:
+    """The time that remaining steps take, judged by those of this session.
+
+    The first step is left out of the rate, for it also warms up caches and allocators. Pauses for validation count, so
+    that the estimate includes the validations to come once one was seen.
+
+    Args:
+        total: steps of the whole training.
+        done: steps done before this session.
+    """
+
+    def __init__(self, total: int, done: int, clock: Clock):
+        self.total, self.done, self._clock = total, done, clock
+        self.started = clock()
+        self._first: tuple[int, float] | None = None  # the step that the rate is counted from, and when it ended
+        self._steps = 0  # of this session
+
+    def step(self, done: int) -> None:
+        """Note that so many steps are done."""
+        self.done, self._steps = done, self._steps + 1
+        self._first = self._first or (done, self._clock())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of this session."""
+        return self._clock() - self.started
+
+    @property
+    def per_step(self) -> float | None:
+        """Seconds for one step; None before the second."""
+        if self._first is None or self.done <= self._first[0]:
+            return None
+        return (self._clock() - self._first[1]) / (self.done - self._first[0])
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds that are left; None before the second step."""
+        return None if self.per_step is None else self.per_step * (self.total - self.done)
+
+    @property
+    def settled(self) -> bool:
+        """True as soon as a first estimate is worth telling."""
+        steps, seconds, many = _FIRST_GUESS
+        return self._steps >= many or (self._steps >= steps and self.elapsed >= seconds)
+
+
+class Progress:
+    """Show what is happening, how far it is, and how long it will take.
+
+    Args:
+        clock: seconds that only grow; tests give their own.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic):
+        from rich import progress
+
+        self._clock = clock
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=8),  # with the values beside it, all fits into 80 columns
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[shown]}"),
+            progress.TextColumn("{task.fields[time]}"),
+            console=console(),
+            transient=True,
+            disable=not console().is_terminal,
+        )
+        self._open = 0  # contexts that need the bar
+        self._spoken = clock()  # when the last line was printed
+        self._pace: Pace | None = None
+        self._told = False  # the expected time
+        self._values = ""  # the last row of metrics, in words
+
+    @contextmanager
+    def training(self, steps: int, done: int = 0) -> Iterator[None]:
+        """Follow a training of `steps` meta-steps, of which `done` were done before."""
+        self._pace, self._told, self._values = Pace(steps, done, self._clock), False, ""
+        self._spoken = self._clock()
+        with self._shown("", steps, done) as self._task:
+            yield
+        self._pace = None
+
+    def step(self, step: int) -> None:
+        """Move on to a meta-step. Call it after each; it costs microseconds."""
+        pace = self._pace
+        if pace is None:
+            return
+        pace.step(step)
+        self._update(self._task, step, self._values, f"{clock_time(pace.elapsed)}<{_left(pace.remaining)}")
+        if not self._told and pace.settled and pace.remaining is not None and step < pace.total:
+            self._told = True
+            each = pace.per_step or 0.0
+            rate = f"{each:.1f} s each" if each > 1 else f"{1 / max(each, 1e-9):.1f} a second"
+            say(f"expected time on this machine: about {duration(pace.remaining)} for {pace.total - step} meta-steps "
+                f"({rate}), without validation and test")  # fmt: skip
+        self._line(f"step {step}/{pace.total}  {self._values}".rstrip())
+
+    def values(self, row: Mapping[str, float]) -> None:
+        """Show the values of a row of metrics.csv and timing.csv."""
+        self._values = values_in_words(row)
+
+    @contextmanager
+    def counting(
+        self, what: str, total: int, check: Callable[[], None] = lambda: None
+    ) -> Iterator[Callable[[int], None]]:
+        """Follow a piece of work such as the validation.
+
+        Args:
+            what: its name.
+            total: its units, such as tasks.
+            check: called at each report; what it raises ends the work.
+
+        Yields:
+            A function to report how many units are done.
+        """
+        pace = Pace(total, 0, self._clock)
+        with self._shown(what, total, 0) as task:
+
+            def report(done: int) -> None:
+                check()
+                left = pace.elapsed * (total - done) / done if done else None
+                self._update(task, done, "", f"{clock_time(pace.elapsed)}<{_left(left)}")
+                self._line(f"{what} {done}/{total}")
+
+            yield report
+
+    @contextmanager
+    def _shown(self, what: str, total: int, done: int) -> Iterator[int]:
+        """A bar while the context is open."""
+        if not self._open:
+            self._bar.start()
+        self._open += 1
+        task = self._bar.add_task(what, total=total, completed=done, shown="", time="0:00<-:--")
+        try:
+            yield task
+        finally:
+            self._bar.remove_task(task)
+            self._open -= 1
+            if not self._open:
+                self._bar.stop()
+
+    def _update(self, task: int, done: int, shown: str, spent: str) -> None:
+        with contextlib.suppress(OSError):
+            self._bar.update(task, completed=done, shown=shown, time=spent)  # type: ignore[arg-type]
+
+    def _line(self, text: str) -> None:
+        """Print a line where there is no terminal, a minute after the last."""
+        if console().is_terminal or self._clock() - self._spoken < LINE_SECONDS:
+            return
+        self._spoken = self._clock()
+        spent = (
+            f"  {duration(self._pace.elapsed)} elapsed, about {_words(self._pace.remaining)} left" if self._pace else ""
+        )
+        say(text + spent)
+
+
+def duration(seconds: float) -> str:
+    """A time span in words, such as `45 s`, `12 min` or `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def clock_time(seconds: float) -> str:
+    """A time span as on a clock, such as `0:45` or `3:20:00`."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def _left(seconds: float | None) -> str:
+    return "-:--" if seconds is None else clock_time(seconds)
+
+
+def _words(seconds: float | None) -> str:
+    return "an unknown time" if seconds is None else duration(seconds)

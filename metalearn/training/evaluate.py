@@ -1,0 +1,191 @@
+"""Measure a learner on fixed tasks: the i-th evaluation task depends on (seed, i) alone."""
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metalearn.algorithms.base import Adapted, Algorithm, Meta
+from metalearn.data.base import Source, TaskBatch
+from metalearn.recording.intervals import interval
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean over tasks with its 95% confidence interval (Student's t, half-width)."""
+
+    mean: float
+    ci95: float
+    tasks: int
+    curve: list[float]  # the mean after 0, 1, 2, ... inner steps, where asked for; else after the last alone
+    loss: float = math.nan  # mean query loss
+    changes: dict[str, float] = field(default_factory=dict)  # how far the inner loop moves each layer: RMS over weights
+    confused: list[dict[str, Any]] = field(default_factory=list)  # see `_most_confused`
+    scores: list[float] = field(default_factory=list)  # of each task, by task id
+    nonfinite: int = 0  # tasks with outputs that are not finite
+    curve_ci95: list[float] = field(default_factory=list)  # of each entry of `curve`
+    support: list[float] = field(default_factory=list)  # of each task, with support statistics, where asked for
+
+
+def evaluate(
+    algorithm: Algorithm,
+    meta: Meta,
+    source: Source,
+    *,
+    tasks: int,
+    way: int,
+    shot: int,
+    query: int,
+    device: str,
+    curve: bool = False,
+    support: bool = False,
+    watch: Callable[[int], None] = lambda done: None,
+) -> Score:
+    """Adapt to `tasks` tasks and score their query sets: accuracy, or mean squared error.
+
+    A task whose outputs are not finite has accuracy 0, and counts as one of `nonfinite`.
+
+    Args:
+        tasks: how many; always tasks 0 .. tasks-1 of the source, so that two learners are compared on the same.
+        curve: score after every inner step as well.
+        support: score with batch norm's support statistics as well, as a loaded learner predicts.
+        watch: called before each batch of tasks with the number of tasks done; what it raises ends the evaluation.
+    """
+    if not algorithm.regression:
+        algorithm.require_outputs(way)
+    meta = {name: value.detach() for name, value in meta.items()}
+    pieces, losses, others, finite = [], [], [], []  # [T, steps scored], then [T] each
+    squares: dict[str, list[Tensor]] = {}  # of each layer, by parameter: [T] squared distances from the start
+    wrong, met = [], []  # pairs of classes, as numbers a * classes + b: a query of a taken for b; a query of a beside b
+    probe = source.tasks(torch.zeros(1, dtype=torch.int64, device=device), way, shot, query)
+    start = 0
+    while start < tasks:
+        watch(start)
+        size = min(algorithm.tasks_at_once(probe.support_x, probe.query_x), tasks - start)
+        try:
+            batch = source.tasks(torch.arange(start, start + size, device=device), way, shot, query)
+            scores, outputs, adapted = _adapt(algorithm, meta, batch, curve)
+        except torch.OutOfMemoryError:
+            scores = []
+        if not scores:  # outside the handler, whose traceback holds on to the memory
+            algorithm.halve(size)
+            continue
+        start += size
+        with torch.no_grad():
+            losses.append(algorithm.task_loss(outputs, batch.query_y))
+            finite.append(outputs.flatten(1).isfinite().all(1))
+            if support:
+                alone = algorithm.predict(adapted, batch.query_x, "support")
+                others.append(algorithm.scores(alone, batch.query_y))
+            for name, moved in _distances(adapted, meta).items():
+                squares.setdefault(name, []).append(moved)
+            if curve and not algorithm.regression:
+                classes = source.classes(torch.arange(start - size, start, device=device), way)  # [T, N]
+                own = classes.gather(1, batch.query_y) * len(source.class_names)
+                guess = classes.gather(1, outputs.argmax(-1))
+                wrong.append((own + guess)[outputs.argmax(-1) != batch.query_y])
+                met.append((own[:, :, None] + classes[:, None, :]).flatten())
+        pieces.append(torch.stack(scores, 1))
+    table, bounded = torch.cat(pieces).double(), not algorithm.regression
+    intervals = [interval(column, bounded) for column in table.T.tolist()]
+    return Score(
+        table[:, -1].mean().item(),
+        intervals[-1],
+        tasks,
+        table.mean(0).tolist(),
+        torch.cat(losses).double().mean().item(),
+        {name: torch.cat(moved).double().mean().sqrt().item() for name, moved in squares.items()},
+        _most_confused(torch.cat(wrong), torch.cat(met), source.class_names) if wrong else [],
+        table[:, -1].tolist(),
+        int((~torch.cat(finite)).sum()),
+        intervals,
+        torch.cat(others).double().tolist() if support else [],
+    )
+
+
+def _adapt(algorithm: Algorithm, meta: Meta, batch: TaskBatch, curve: bool) -> tuple[list[Tensor], Tensor, Adapted]:
+    """Score each task [T] after each inner step (or the last alone); also outputs and weights after the last."""
+    last, scores = algorithm.inner_steps_test, []
+    for adapted in algorithm.adapt(meta, batch.support_x, batch.support_y):
+        if curve or adapted.step == last:
+            with torch.no_grad():
+                outputs = algorithm.predict(adapted, batch.query_x)
+                scores.append(algorithm.scores(outputs, batch.query_y))
+        if adapted.step == last:
+            return scores, outputs, adapted
+    raise AssertionError("an inner loop has no end")
+
+
+def _most_confused(wrong: Tensor, met: Tensor, names: Sequence[str], most: int = 20) -> list[dict[str, Any]]:
+    """The pairs of classes that were confused most often: query images of one, taken for the other.
+
+    Returns:
+        `class`, `taken_for`, `times`, and `of`: the query images of the class in tasks that had the other as well.
+    """
+    pairs, times = wrong.unique(return_counts=True)
+    known, of = met.unique(return_counts=True)
+    of = of[torch.searchsorted(known, pairs)]
+    order = (-(times.double() + times / of)).argsort(stable=True)[:most].tolist()
+    n = len(names)
+    return [
+        {"class": names[pairs[i] // n], "taken_for": names[pairs[i] % n], "times": int(times[i]), "of": int(of[i])}
+        for i in order
+    ]
+
+
+def layer_of(parameter: str) -> str:
+    """The layer that a parameter belongs to: `convs.0` of `convs.0.weight`."""
+    return parameter.rpartition(".")[0] or parameter
+
+
+def layer_statistics(meta: Meta) -> dict[str, tuple[float, float]]:
+    """The mean over all weights of each layer, and the root of their mean square."""
+    values: dict[str, list[Tensor]] = {}
+    for name, value in meta.items():
+        values.setdefault(layer_of(name), []).append(value.detach().flatten())
+    joined = {layer: torch.cat(parts) for layer, parts in values.items()}
+    return {layer: (w.mean().item(), w.square().mean().sqrt().item()) for layer, w in joined.items()}
+
+
+def _distances(adapted: Adapted, meta: Meta) -> dict[str, Tensor]:
+    """Mean squared distance of each layer's weights from where the inner loop began, for each task: [T]."""
+    sums: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
+    for name, weights in adapted.weights.items():
+        layer, start = layer_of(name), meta[name]
+        tasks = len(adapted.support_x)
+        moved = (weights - start).square()
+        moved = moved.flatten(1).sum(1) if moved.ndim > start.ndim else moved.sum().expand(tasks)
+        sums[layer] = sums[layer] + moved if layer in sums else moved
+        counts[layer] = counts.get(layer, 0) + start.numel()
+    return {layer: total / counts[layer] for layer, total in sums.items()}
+
+
+def tasks_digest(source: Source, *, way: int, shot: int, query: int, device: str, count: int = 8) -> str:
+    """SHA-256 (hex) of the first tasks of a source: equal where two learners are tested on the same tasks.
+
+    It is of the inputs and labels themselves, rounded to 1/1000, so that whatever changes the tasks changes it: seed,
+    images, split, rotation, way, shot, query.
+    """
+    digest = hashlib.sha256()
+    for part in source.tasks(torch.arange(count, device=device), way, shot, query):
+        digest.update(str(tuple(part.shape)).encode())
+        digest.update((part.double() * 1000).round().to(torch.int64).cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def nearest_neighbour(source: Source, *, tasks: int, way: int, shot: int, query: int, device: str,
+                      watch: Callable[[int], None] = lambda done: None) -> float:  # fmt: skip
+    """Accuracy of the nearest support image in pixel space (Euclidean) on the same tasks: what learning must beat."""
+    right: list[Tensor] = []
+    for start in range(0, tasks, 50):
+        watch(start)
+        ids = torch.arange(start, min(start + 50, tasks), device=device)
+        batch: TaskBatch = source.tasks(ids, way, shot, query)
+        nearest = torch.cdist(batch.query_x.flatten(2), batch.support_x.flatten(2)).argmin(-1)
+        right.append((batch.support_y.gather(1, nearest) == batch.query_y).float().mean(1))
+    return torch.cat(right).mean().item()
