@@ -1,27 +1,39 @@
 """The commit that a result names."""
 
-import shutil
 import subprocess
 
-import metalearn.recording.record
-from metalearn.recording.record import git_commit
+from metalearn.recording.commit import git_commit
 
 
-def test_an_algorithm_that_is_not_tracked_is_a_change(tmp_path, monkeypatch):
+def test_only_code_that_is_not_committed_is_a_change(tmp_path):
     package = tmp_path / "metalearn"
     package.mkdir()
-    shutil.copy(metalearn.recording.record.__file__, package / "record.py")
+    (package / "__init__.py").write_text("")
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "notes.txt").write_text("a result")
 
     def git(*words):
         subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True)
 
+    assert git_commit(package) is None  # outside a repository
     git("init", "-q")
     git("add", ".")
     git("commit", "-qm", "first")
-    monkeypatch.setattr(metalearn.recording.record, "__file__", str(package / "record.py"))
-    clean = git_commit()
+    clean = git_commit(package)
     assert clean is not None and len(clean) == 40
-    (tmp_path / "notes.txt").write_text("not of the package")
-    assert git_commit() == clean
-    (package / "mine.py").write_text("# an algorithm of the user's own\n")
-    assert git_commit() == clean + "+changes"
+    (tmp_path / "notes.txt").write_text("another result")
+    assert git_commit(package) == clean
+    for file in (package / "mine.py", tmp_path / "conf" / "mine.yaml"):
+        file.write_text("# a file of the user's own")
+        assert git_commit(package) == clean + "+changes"
+        file.unlink()
+    (package / "__init__.py").write_text("# changed")
+    assert git_commit(package) == clean + "+changes"
+
+
+def test_a_package_that_its_repository_does_not_track_has_no_commit(tmp_path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    package = tmp_path / "site-packages" / "metalearn"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    assert git_commit(package) is None

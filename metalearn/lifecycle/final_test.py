@@ -10,8 +10,8 @@ import torch
 from metalearn.algorithms.base import Algorithm, Meta
 from metalearn.data.base import Source
 from metalearn.recording import plots
+from metalearn.recording.commit import git_commit
 from metalearn.recording.intervals import interval
-from metalearn.recording.record import git_commit
 from metalearn.runtime.console import say, warn
 from metalearn.runtime.device import Precision, arithmetic
 from metalearn.runtime.progress import Progress

@@ -21,7 +21,8 @@ from metalearn.lifecycle.final_test import device_name, measured
 from metalearn.lifecycle.manifest import read_manifest
 from metalearn.models.norm import NormMode
 from metalearn.recording import checkpoint
-from metalearn.recording.record import git_commit, write_result
+from metalearn.recording.commit import git_commit
+from metalearn.recording.record import write_result
 from metalearn.runtime.console import say, warn
 from metalearn.runtime.device import Precision, resolve
 from metalearn.runtime.progress import Progress

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -207,24 +206,3 @@ def write_result(folder: Path, result: dict[str, Any]) -> None:
     """Write result.json, one entry a line."""
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in result.items())
     write_atomically(folder / "result.json", f"{{\n{lines}\n}}\n".encode())
-
-
-def git_commit() -> str | None:
-    """The commit of this package's source; None outside its repository.
-
-    "+changes" follows where tracked files differ, or where the package or conf/ has files that are not tracked.
-    """
-    here = Path(__file__)
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(here.parent), *words], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", here.name)  # installed into somebody else's repository, it is not tracked
-        ours = [str(folder) for folder in (here.parent, here.parent.parent / "conf") if folder.is_dir()]
-        changed = git("status", "--porcelain", "--untracked-files=no") or git("status", "--porcelain", "--", *ours)
-        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
