@@ -10,7 +10,7 @@ run: $(VENV)/installed
 	$(VENV)/bin/python -m metalearn.run $(ARGS)
 
 speed: $(VENV)/installed
-	$(VENV)/bin/python experiments/speed/run.py $(ARGS)
+	$(VENV)/bin/python experiments/speed/benchmark.py $(ARGS)
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest $(ARGS)

@@ -1,6 +1,6 @@
 """A run on real Omniglot, killed ten times with `kill -9` at random moments, ends equal to the run left alone.
 
-python experiments/killed/run.py    (data.root or METALEARN_DATA as for any run; further words are handed on)
+python experiments/killed/kill_and_resume.py    (data.root or METALEARN_DATA as for any run; further words are handed on)
 
 Writes record.json beside this file: when it was killed, from where it went on, and what was compared.
 """

@@ -1,4 +1,4 @@
-"""Meta-steps per second and memory of every engine, side by side: `make speed`, or `python experiments/speed/run.py`.
+"""Meta-steps per second and memory of every engine, side by side: `make speed`, or `python experiments/speed/benchmark.py`.
 
 Every engine has a process of its own; they take turns of half a second (one meta-step at least), on the same tasks and
 from the same weights. Each is started three times, for one process of the same engine is faster or slower than another
@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 import torch  # noqa: E402
-from engines import LR, OURS, PEERS, Setting, matmul_rate, work  # noqa: E402
+from engine_process import LR, OURS, PEERS, Setting, matmul_rate, work  # noqa: E402
 from rich.progress import track  # noqa: E402
 
 from metalearn.runtime.console import say, table  # noqa: E402
