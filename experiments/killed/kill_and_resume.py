@@ -1,8 +1,8 @@
 """A run on real Omniglot, killed ten times with `kill -9` at random moments, ends equal to the run left alone.
 
-python experiments/killed/kill_and_resume.py    (data.root or METALEARN_DATA as for any run; further words are handed on)
+python experiments/killed/kill_and_resume.py    (data.root or METALEARN_DATA as for any run; further words go to the run)
 
-Writes record.json beside this file: when it was killed, from where it went on, and what was compared.
+Writes record.json beside this file: when it was killed, from where it was resumed, and what was compared.
 """
 
 import json

@@ -94,8 +94,8 @@ def main() -> None:
     for algo, setting in track(jobs, description="before and after"):
         rows.append(compare(options.other.resolve(), algo, setting, starts, turns))
         row = rows[-1]
-        print("{} {}-way {}-shot, {} query, {} steps, {} tasks".format(algo, *setting), "ratio {:.2f}".format(row["ratio"]),
-              "({:.2f} to {:.2f})".format(*row["quartiles"]), flush=True)  # fmt: skip
+        words = "{} {}-way {}-shot, {} query, {} steps, {} tasks".format(algo, *setting)
+        print(words, "ratio {:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["quartiles"]), flush=True)
     if not options.quick:
         commit = subprocess.run(["git", "-C", str(options.other), "rev-parse", "HEAD"], capture_output=True, text=True)
         result = {"command": "python experiments/speed/before_after.py OTHER", "other": commit.stdout.strip(),

@@ -1,4 +1,6 @@
-"""Meta-steps per second and memory of every engine, side by side: `make speed`, or `python experiments/speed/benchmark.py`.
+"""Meta-steps per second and memory of every engine, side by side.
+
+Command: `make speed`, or `python experiments/speed/benchmark.py`.
 
 Every engine has a process of its own; they take turns of half a second (one meta-step at least), on the same tasks and
 from the same weights. Each is started three times, for one process of the same engine is faster or slower than another
