@@ -1,6 +1,8 @@
 """A run on real Omniglot, killed ten times with `kill -9` at random moments, ends equal to the run left alone.
 
-python experiments/killed/kill_and_resume.py    (data.root or METALEARN_DATA as for any run; further words go to the run)
+    python experiments/killed/kill_and_resume.py [SETTING=VALUE ...]
+
+Omniglot is found by data.root or METALEARN_DATA, as for any run. Settings are passed to the run.
 
 Writes record.json beside this file: when it was killed, from where it was resumed, and what was compared.
 """
