@@ -1,0 +1,66 @@
+"""Algorithms, meta-parameters and random tasks, small enough for exact comparisons."""
+
+import torch
+
+from metalearn.algorithms.base import Algorithm
+from metalearn.config.instantiate import build
+from metalearn.data.base import TaskBatch
+from metalearn.data.task_sampler import ImageSet
+from metalearn.models.base import MetaModel
+from tests.helpers.configs import ROOT
+
+EXACT = {"rtol": 1e-7, "atol": 1e-9}
+
+
+def algorithm(name: str, *, seed: int = 0, filters: int = 4, shape=(1, 12, 12), way=3, shot=2, query=2,
+              norm="transductive", labels: int | None = 12, regression=False, **settings) -> Algorithm:  # fmt: skip
+    """An algorithm with the settings of its YAML, on a small Conv4 whose head is not at zero."""
+    import yaml
+
+    node = yaml.safe_load((ROOT / "conf" / "algo" / f"{name}.yaml").read_text())["algo"]
+    torch.manual_seed(seed)
+    conv4 = {"_target_": "metalearn.models.conv4.Conv4", "filters": filters, "halving": "stride", "readout": "flatten"}
+    mlp = {"_target_": "metalearn.models.mlp.MLP", "hidden": [8, 8]}
+    model = build(mlp if regression else conv4, "model", MetaModel, shape=shape, outputs=1 if regression else way)
+    torch.nn.init.normal_(model.head.weight, std=0.3)  # at zero, second derivatives would vanish
+    given = {"way": way, "shot": shot, "query": query, "norm": norm, "labels": labels, "regression": regression}
+    return build({**node, **settings}, "algo", Algorithm, model=model, **given)
+
+
+def meta_of(algorithm: Algorithm, dtype=torch.float64):
+    """Its initial meta-parameters, in double precision for exact comparisons."""
+    return {name: value.to(dtype) for name, value in algorithm.init().items()}
+
+
+def batch_of(tasks=3, way=3, shot=2, query=2, shape=(1, 12, 12), seed=0, dtype=torch.float64) -> TaskBatch:
+    """Random tasks."""
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.arange(way)
+    return TaskBatch(
+        torch.rand(tasks, way * shot, *shape, generator=g, dtype=dtype),
+        labels.repeat_interleave(shot).expand(tasks, -1),
+        torch.rand(tasks, way * query, *shape, generator=g, dtype=dtype),
+        labels.repeat_interleave(query).expand(tasks, -1),
+        torch.arange(tasks),
+    )
+
+
+def close(a, b, **tolerance):
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], **(tolerance or EXACT), msg=lambda m, n=name: f"{n}: {m}")
+
+
+def labelled_images(counts: list[int]) -> ImageSet:
+    """Images that say who they are: pixel (0, 0) is the class, pixel (0, 1) the drawer; no symmetry."""
+    rows = []
+    for c, count in enumerate(counts):
+        for d in range(count):
+            image = torch.zeros(1, 4, 4, dtype=torch.uint8)
+            image[0, 0, 0], image[0, 0, 1] = c + 1, d + 101
+            rows.append(image)
+    count = torch.tensor(counts)
+    names = tuple(f"c{i}" for i in range(len(counts)))
+    return ImageSet(
+        torch.stack(rows), count.cumsum(0) - count, count, names, tuple(f"g{i // 10}" for i in range(len(counts)))
+    )

@@ -1,0 +1,103 @@
+"""Help for one choice, and answers to the names that users of other libraries type."""
+
+import subprocess
+import sys
+
+import pytest
+
+from metalearn.cli import choices
+from tests.helpers.configs import ROOT
+
+GROUPS = {
+    "algo=anil": ["algo.meta_batch=8", "tasks (or single examples) in a meta-step", "algo.inner_optimizer={name: SGD, lr: 0.4}",
+                  "Raghu et al. 2020", "steps=3000"],
+    "algo=reptile": ["algo.train_shot=10", "eval.query=5"],
+    "data=auto": ["data.root=", "data.glyphs.classes=[600, 100, 200]", "omniglot-py"],
+    "data=sinusoid": ["model=mlp", "data.amplitude=[0.1, 5.0]", "algo.inner_optimizer.lr=0.01"],
+    "model=conv4": ["model.filters=64", "channels of each block"],
+    "outer=adam": ["outer.optimizer={name: Adam, lr: 0.003}", "outer.schedule=cosine", "outer.clip=null"],
+    "control=early_stopping": ["control.cycle.NumberSinceBest.n=6", "control.cycle.Save.seconds=60.0", "InvalidValue",
+                               "Patience", "PQ", "the quotient at which to stop"],
+    "tracker=wandb": ["project=metalearn"],
+    "experiment=omniglot/maml_5w1s": ["steps=60000", "algo.reduction=shot_mean", "divides by the shots"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("word", GROUPS)
+def test_a_choice_explains_its_settings(word, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    ((group, file),) = choices.asked(["--help", word, "way=5"])
+    text = choices.explain(group, file)
+    for part in GROUPS[word]:
+        assert part in " ".join(text.split()), (part, text)
+
+
+def test_every_choice_can_be_explained():
+    for file in (ROOT / "conf").rglob("*/*.yaml"):
+        group = file.relative_to(ROOT / "conf").parts[0]
+        if group != "hydra":
+            assert choices.explain(group, file).startswith(f"{group}=")
+
+
+def test_help_of_several_choices_and_of_ones_own(typed, tmp_path):
+    (tmp_path / "mine" / "algo").mkdir(parents=True)
+    (tmp_path / "mine" / "algo" / "own.yaml").write_text("# @package _global_\n# My own\nalgo:\n  x: 3  # what x is\n")
+    done = typed("--help", "algo=maml,own", "outer=sgd", "--config-dir=mine")
+    assert done.returncode == 0 and not done.stderr
+    for part in ("algo=maml", "algo.adapt_norm=true", "algo.x=3", "what x is", "outer=sgd", "outer.schedule=linear"):
+        assert part in done.stdout
+    wrong = typed("--help", "algo=nope")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("metalearn: algo=nope: no such choice; there are anil, fomaml")
+
+
+def test_help_of_a_choice_imports_nothing_heavy():
+    code = "import sys; sys.argv = ['x', '--help', 'algo=anil', 'control=steps']\nfrom metalearn.run import cli\n"
+    code += "try: cli()\nfinally: print(sorted({'torch', 'hydra', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]" and "algo.meta_batch=8" in done.stdout
+
+
+@pytest.mark.parametrize("words", ["--help", "--help control=steps", "--cfg job"])
+def test_help_into_a_closed_pipe(words):
+    line = f"{sys.executable} -m metalearn.run {words} | head -1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "" and len(done.stdout.splitlines()) == 1
+
+
+ELSEWHERE = {
+    "lr=1": "here it is outer.optimizer.lr (outer loop) or algo.inner_optimizer.lr (inner loop)",
+    "inner_lr=1": "here it is algo.inner_optimizer.lr",
+    "algo.lr=1": "algo.inner_optimizer.lr",
+    "outer_lr=1": "here it is outer.optimizer.lr",
+    "meta_lr=1": "here it is outer.optimizer.lr",
+    "epochs=1": "here it is steps",
+    "iterations=1": "here it is steps",
+    "batch_size=4": "here it is algo.meta_batch",
+    "tasks_per_batch=4": "here it is algo.meta_batch",
+    "n_way=5": "here it is way",
+    "ways=5": "did you mean way",
+    "k_shot=1": "here it is shot",
+    "shots=1": "did you mean shot",
+    "num_steps=1": "here it is algo.inner_steps and algo.inner_steps_test",
+    "optimizer=adam": "here it is outer.optimizer.name",
+    "outer=adamw": "there are adam, sgd; for this optimizer: outer.optimizer.name=AdamW",
+    "algo.inner_optimizer=Adam": "must be a group of settings: algo.inner_optimizer.name=Adam",
+    "model.hidden_size=64": "here it is model.filters (model=conv4) or model.hidden=[40,40] (model=mlp)",
+    "dataset=omniglot": "here it is data",
+    "algorithm=maml": "here it is algo",
+    "gpu=0": "here it is device=cuda",
+    "algo=reptile algo.recompute=true": "algo.recompute: no such setting in what is chosen; it belongs to algo=maml",
+}
+
+
+@pytest.mark.parametrize("words", ELSEWHERE)
+def test_names_of_other_libraries(words, typed):
+    done = typed("data=glyphs", *words.split())
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert ELSEWHERE[words] in done.stderr, done.stderr
+
+
+def test_a_choice_made_of_another_shows_its_own_values(typed):
+    shown = typed("--help", "data=cub").stdout
+    assert shown.count("data.size=") == 1 and "data.size=84" in shown and "edge of the resized images" in shown

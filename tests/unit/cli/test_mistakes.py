@@ -1,0 +1,175 @@
+"""Wrong command lines: each is one clear line and exit status 2, before any work.
+
+Exit status: 0 done; 2 a mistake in what was asked; 1 the machine failed; 128 + n stopped by signal n.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from metalearn import controls
+from tests.helpers.configs import ROOT, choices
+from tests.helpers.folders import picture
+from tests.helpers.processes import refused
+
+
+class Unretrained(controls.Step):
+    """A step that a retraining leaves out."""
+
+    retrains = False
+
+
+MISTAKES = {
+    "stpes=3": "did you mean steps",
+    "eval.evry=3": "did you mean eval.every",
+    "algo.inner_optimiser.lr=1": "did you mean algo.inner_optimizer.lr",
+    "algo=mmal": f"there are {choices('algo')}",
+    "data=omnigloot": f"there are {choices('data')}",
+    "experiment=nope": "no such choice; there are omniglot/anil_20w1s, ",
+    "algo=maml,anil": "algo=maml,anil: several values are a sweep: add -m",
+    "foo": "key=value",
+    "steps=abc": "must be a whole number",
+    "steps=1.5": "must be a whole number",
+    "steps=-1": "must be at least 0",
+    "way=0": "must be at least 1",
+    "way=": "must be a whole number",
+    "way=500": "only 20 classes",
+    "query=20": "lower shot= or query=",
+    "eval.query=30": "lower shot= or query=",
+    "seed=x": "must be a whole number",
+    "norm=batch": "must be transductive or support or per_step",
+    "device=tpu": "must be auto, cpu, cuda",
+    "device=cuda:99": "CUDA device",
+    "model.filters=0": "must be at least 1",
+    "model.halving=maxpool": "must be stride or max_pool",
+    "model=mlp model.hidden=[]": "model.hidden",
+    "outer.optimizer.name=Adamm": "not an optimiser of torch.optim",
+    "outer.schedule=step": "must be constant or linear or cosine",
+    "outer.clip=-1": "clip above 0",
+    "algo.inner_steps=abc": "must be a whole number",
+    "algo.inner_steps=-1": "must be at least 0",
+    "algo.inner_optimizer.lr=-1": "must be above 0",
+    "algo.inner_optimizer.name=RMSprop": "algo.engine=higher",
+    "precision=half": "must be float32 or tf32 or bf16",
+    "precision=tf32 device=cpu": "is of CUDA devices",
+    "cuda_graph=true device=cpu": "for one process on a CUDA device",
+    "precision=bf16 algo.engine=grouped": "not with algo.engine=grouped",
+    "profile=3": "must be true or false",
+    "algo.recompute=true norm=per_step": "MAML cannot recompute with norm=per_step",
+    "algo=fomaml +algo.recompute=true": "FOMAML is of first order, so that there is nothing to recompute",
+    "algo=reptile algo.recompute=true": "it belongs to algo=maml and algo=metasgd",
+    "+algo.way=5": "algo.way: MAML has no such setting; it has meta_batch",
+    "algo.engine=grouped model=mlp": "no kernels of its own",
+    "algo.engine=magic": "must be auto or grouped or vmap or higher",
+    "algo.reduction=median": "must be mean or sum or shot_mean",
+    "algo=pretrain algo.finetune=tail": "must be head or all",
+    "algo=reptile algo.inner_batch=0": "must be at least 1",
+    "data.classes=[1,2]": "three numbers",
+    "data=folder": "data.root",
+    "data=folder data.root=nowhere": "no such folder",
+    "data=omniglot data.root=nowhere data.download=false": "images_background.zip",
+    "~tracker": "tracker=None: is a group of settings",
+    "eval=3": "eval: is a group of settings, not a value",
+    "algo=null": "need one of their choices",
+    "seed=99999999999999999999": "must be below 2**63",
+    "way=1": "at least 2",
+    "outer.optimizer.name=LBFGS": "closure",
+    "outer.optimizer.name=SparseAdam": "dense gradients",
+    "algo.engine=higher algo.inner_optimizer.name=NAdam": "algo.inner_optimizer",
+    "data._target_=builtins.dict": "data._target_",
+    "hydra.run.dir=/dev/null/x": "Not a directory",
+    "algo=reptile algo.train_shot=25": "algo.train_shot=25",
+    "model._target_=os.getcwd": "does not make a metalearn.models.base.MetaModel",
+    "log_every=0": "must be at least 1",
+    "eval.every=0": "must be at least 1",
+    "eval.tasks=1": "must be at least 2",
+    "eval.test_tasks=none": "must be a whole number",
+    "algo.meta_batch=0": "must be at least 1",
+    "algo.chunk=0": "must be at least 1",
+    "algo.inner_optimizer.momentum=0.5": "write +algo.inner_optimizer.momentum=",
+    "outer.warmup=-1": "warmup must be at least 0",
+    "data=sinusoid model=conv4": "set model=mlp",
+    "data.split_seed=x": "must be a whole number",
+    "data.rotate_train=perhaps": "must be true or false",
+    "tracker=wandb tracker.wandb._target_=builtins.dict": "does not make a metalearn.trackers.base.Tracker",
+    "tracker=wandb tracker.wandb.tags=a": "must be a list",
+    "~algo": "steps: a value is needed",
+    "+nothing=1": "nothing: Settings has no such setting",
+    "control=nope": "control=nope: no such choice; there are early_stopping, prechelt, steps",
+    "control=null": "need one of their choices",
+    "control.retrain=maybe": "must be true or false",
+    "control.cycle=3": "control.cycle",
+    "control.cycle.Step.n=0": "must be at least 1",
+    "control.cycle.Step.n=x": "must be a whole number",
+    "+control.cycle.Patience.n=0": "must be at least 1",
+    "+control.cycle.Patience=5": "is a group of settings",
+    "+control.cycle.Patiense.n=3": "no such control; there are Step",
+    "~control.cycle.Evaluate +control.cycle.GL.alpha=2": "add Evaluate before it",
+    "~control.cycle.Step": "none of its controls trains",
+    "+control.cycle.mine._target_=nowhere.Mine": "cannot be imported",
+    "+control.cycle.mine._target_=os.getcwd": "does not make a metalearn.controls.loop.Control",
+    "+control.cycle.Warn.predicate='grad_norms>1'": "no value grad_norms; there are",
+    "+control.cycle.Callback.f=nowhere.f": "cannot be imported",
+    "control.cycle.Save.file=../../x.pt": "plain name",
+    "resume=nowhere": "no run was begun there",
+    "-m resume=nowhere": "is for one run",
+    "-m resume=auto": "which sweep? Say hydra.sweep.dir=DIR",
+    "+control.cycle.Info.f=..x": "control.cycle.Info.f=..x: cannot be imported",
+    "+control.cycle.Skip={n: 0, control: {Save: {}}}".replace(" ", ""): "must be at least 1",
+    "control.retrain=true ~control.cycle.Save ++control.cycle.Step._target_=tests.unit.cli.test_mistakes.Unretrained": "add Step",
+    "algo.meta_batch=100000000": "algo.meta_batch=100000000: needs at least",
+    "algo.meta_batch=1e8": "must be a whole number",
+    "model.filters=100000": "parameters: needs at least",
+    "model.filters=10000000000": "more parameters than any machine can hold",
+    "data=glyphs data.classes=[100000000,5,5]": "data.classes=[100000000, 5, 5]: needs at least",
+    "data=sinusoid shot=1000000000000": "shot=1000000000000 query=10: needs at least",
+    "data=folder data.root=. data.size=100000": "must be at most 2048",
+    "algo.inner_optimizer.lr=1e40": "a number in single precision",
+    "outer.optimizer.lr=1e40": "outer.optimizer: ",
+    "+outer.optimizer.capturable=true": "outer.optimizer: If capturable=True",
+    "algo.inner_optimizer.name=Adam +algo.inner_optimizer.eps=-1": "eps=-1: must be above 0",
+    "algo.inner_optimizer.name=Adam +algo.inner_optimizer.eps=0": "eps=0: must be above 0",
+    "outer.optimizer.name=lr_scheduler": "not an optimiser of torch.optim",
+    "data=sinusoid way=5": "way=5: a regression task has no classes; set way=1",
+    "algo=pretrain algo.inner_steps=5": "inner_steps=5: must be 0",
+    "trust=maybe": "must be true or false",
+    "allow_changes=perhaps": "must be true or false",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_a_wrong_command_line(words, typed, tmp_path):
+    base = () if words.startswith("data=") else ("data=glyphs", "data.classes=[20,8,8]", "eval.test_tasks=2")
+    refused(typed(*base, *words.split()), MISTAKES[words])
+    assert not list(tmp_path.rglob("metrics.csv"))
+
+
+def test_batch_norm_over_a_single_value(typed, tmp_path):
+    for name in "abcdefgh":
+        for number in range(6):
+            picture(tmp_path / "images" / name / f"{number}.png")
+    done = typed("data=folder", "data.root=images", "data.size=16", "data.split=[0.4,0.3,0.3]", "way=2", "algo=reptile",
+                 "algo.inner_batch=1", "algo.train_shot=2", "eval.query=2", "algo.engine=vmap", "steps=1")  # fmt: skip
+    refused(done, "batch norm: one value in each of 64 channels has no variance")
+
+
+def test_a_wrong_folder_to_compare(tmp_path):
+    def compare(*words, **settings):
+        return subprocess.run([sys.executable, "-m", "metalearn.compare", *words], cwd=ROOT, text=True, **settings)
+
+    for words, message in (((), "usage"), ((str(tmp_path / "none"),), "no such folder"),
+                           ((str(tmp_path),), "no run with a result.json")):  # fmt: skip
+        refused(compare(*words, capture_output=True), message)
+    listener, closed = os.pipe()
+    os.close(listener)  # as `| head` when it has seen enough
+    runs = tmp_path / "runs"
+    shutil.copytree(ROOT / "experiments" / "algorithms" / "glyphs_anil", runs / "anil")
+    done = compare(str(runs), stdout=closed, stderr=subprocess.PIPE)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_the_list_is_long_enough():
+    assert len(MISTAKES) >= 90

@@ -1,0 +1,120 @@
+"""The printed command that resumes a run, and the state in which a stopped run leaves its folder."""
+
+import json
+import os
+import pty
+import shlex
+import sys
+
+import pytest
+
+from metalearn.runtime.console import console, drop, say
+from tests.helpers.configs import QUICK, ROOT
+
+MINE = """
+from pathlib import Path
+
+from metalearn.algorithms.anil import ANIL
+from metalearn.algorithms.maml import MAML
+from metalearn.data import Dataset, glyphs
+from metalearn.models.conv4 import Conv4
+
+
+class Slow(MAML):
+    pass
+
+
+class Tail(ANIL):
+    pass
+
+
+class Small(Conv4):
+    pass
+
+
+def characters() -> Dataset:
+    return glyphs.load(classes=[8, 6, 6], split_seed=0, rotate_train=True, rotate_test=True)
+
+
+def fail_once(run):
+    if not Path("failed").exists():
+        Path("failed").touch()
+        raise RuntimeError("once")
+"""
+
+
+def choices(folder):
+    """A package with an algorithm, a model and a data set, and a configuration folder with their choices."""
+    (folder / "mine.py").write_text(MINE)
+    conf = folder / "my conf"
+    algo = (ROOT / "conf/algo/maml.yaml").read_text().replace("metalearn.algorithms.maml.MAML", "mine.Slow")
+    model = (ROOT / "conf/model/conv4.yaml").read_text().replace("metalearn.models.conv4.Conv4", "mine.Small")
+    for name, text in (("algo", algo), ("model", model), ("data", "_target_: mine.characters\n")):
+        (conf / name).mkdir(parents=True)
+        (conf / name / "own.yaml").write_text(text)
+
+
+@pytest.mark.parametrize("how", [("--config-dir", "my conf"), ("--config-dir=my conf",)])
+def test_a_run_of_the_users_own_choices_resumes_by_the_line_as_printed(typed, tmp_path, how):
+    choices(tmp_path)
+    words = [word for word in QUICK if not word.startswith("data")]
+    own = ["algo=own", "model=own", "data=own", "+control.cycle.Callback.f=mine.fail_once"]
+    done = typed(*how, *words, *own, "hydra.run.dir=a run")
+    assert done.returncode == 1 and "once" in done.stderr, done.stderr
+    line = done.stderr.strip().rpartition(": ")[2]
+    assert shlex.split(line)[:3] == ["python", "-m", "metalearn.run"]
+    again = typed(*shlex.split(line)[3:])
+    assert again.returncode == 0, again.stderr
+    assert "from meta-step" in again.stdout
+    result = json.loads((tmp_path / "a run" / "result.json").read_text())
+    assert result["algo"] == "slow"
+
+
+def test_a_choice_with_another_class_has_the_name_of_the_class(typed, tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    done = typed(*QUICK, "algo=anil", "algo._target_=mine.Tail", "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["algo"] == "tail"
+    assert "tail on glyphs" in done.stdout and "anil" not in done.stdout
+
+
+def test_the_tables_of_a_stopped_run_have_their_last_row(stopped):
+    rows = [line.split(",")[0] for line in (stopped / "metrics.csv").read_text().splitlines()]
+    assert rows == ["step", "3", "5", "6", "9", "10", "12"]
+    assert [line.split(",")[0] for line in (stopped / "timing.csv").read_text().splitlines()] == rows
+
+
+def test_a_closed_terminal_ends_no_output_in_an_error(capfd):
+    """A hung-up terminal answers every write with EIO; afterwards the output goes nowhere."""
+    master, slave = pty.openpty()
+    kept = os.dup(1)
+    try:
+        with capfd.disabled(), open(slave, "w") as terminal:
+            os.close(master)
+            before, sys.stdout = sys.stdout, terminal
+            try:
+                console().print("not suppressed")
+                say("written nowhere")
+            finally:
+                sys.stdout = before
+                drop(terminal)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_saves_and_ends_with_129(tmp_path):
+    """A real terminal, closed in the middle of a training."""
+    words = ("data=sinusoid", "steps=100000", "log_every=10", "eval.every=20", "eval.tasks=5", "model.hidden=[8]")
+    pid, master = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        os.environ["OMP_NUM_THREADS"] = "1"
+        os.execv(sys.executable, [sys.executable, "-m", "metalearn.run", *words, "hydra.run.dir=run"])
+    shown = b""
+    while b"step 20" not in shown:
+        shown += os.read(master, 4096)
+    os.close(master)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129
+    assert (tmp_path / "run" / "checkpoints" / "last.pt").exists()

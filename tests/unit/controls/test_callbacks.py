@@ -1,0 +1,34 @@
+"""A function of the user that raises ends the run in one line, and loses nothing."""
+
+import pytest
+
+from metalearn.errors import Unfinished
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording import checkpoint
+from tests.helpers.configs import SINUSOID, config
+from tests.helpers.resuming import same
+
+RAISES = True
+
+
+def raises(run):
+    if RAISES and run.step >= 10:
+        raise ZeroDivisionError("of my\nown")
+
+
+@pytest.mark.parametrize("control", ["Callback: {f: %s}", "Info: {f: %s}", "Warn: {predicate: %s}"])
+def test_a_callback_that_raises(control, tmp_path, no_pictures, monkeypatch):
+    words = [
+        *SINUSOID,
+        "+control.cycle.{}={}".format(*(control % "tests.unit.controls.test_callbacks.raises").split(": ", 1)),
+    ]
+    with pytest.raises(
+        Unfinished, match=r"test_callbacks\.raises raised ZeroDivisionError: of my own \(.*\.py:\d+\)"
+    ) as end:
+        run_experiment(config(*words), tmp_path / "run")
+    assert "\n" not in str(end.value) and "resume=" in str(end.value) and end.value.status == 1
+    assert checkpoint.read(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == 10
+    monkeypatch.setattr("tests.unit.controls.test_callbacks.RAISES", False)
+    run_experiment(config(*words, f"resume={tmp_path / 'run'}"), tmp_path / "run")
+    run_experiment(config(*words), tmp_path / "whole")
+    same(tmp_path / "whole", tmp_path / "run")

@@ -1,0 +1,117 @@
+"""Training that starts from another run's weights: `init=RUN`."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from metalearn.errors import UserError
+from metalearn.lifecycle import initial_weights
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording import checkpoint
+from metalearn.runtime.signals import Signals, Stopped
+from tests.helpers.configs import GLYPHS, config
+from tests.helpers.processes import refused
+from tests.helpers.resuming import Countdown, same, stop
+from tests.helpers.tasks import algorithm
+
+
+def weights(file):
+    return checkpoint.read(file)["meta"]
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """Trained runs of two algorithms, and of one whose head is at zero still."""
+    folder = tmp_path_factory.mktemp("others")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("metalearn.lifecycle.final_test.pictures", lambda *a: {})
+        for algo in ("maml", "pretrain"):
+            run_experiment(config(*GLYPHS, f"algo={algo}"), folder / algo)
+    return folder
+
+
+def began_with(folder, words, monkeypatch):
+    """The weights before the first meta-step of a run."""
+    stop(folder, monkeypatch, words, at=1)
+    return weights(folder / "checkpoints" / "last.pt")
+
+
+def test_a_training_starts_from_the_best_weights_of_another(others, tmp_path, monkeypatch, no_pictures):
+    meta = began_with(tmp_path / "new", (*GLYPHS, "seed=5", f"init={others}/maml"), monkeypatch)
+    best = weights(others / "maml" / "checkpoints" / "best.pt")
+    assert meta.keys() == best.keys() and all(torch.equal(meta[name], best[name]) for name in meta)
+    run_experiment(config(*GLYPHS, "seed=5", f"init={others}/maml", f"resume={tmp_path}/new"), tmp_path / "new")
+    result = json.loads((tmp_path / "new" / "result.json").read_text())
+    assert result["init"] == f"maml {checkpoint.digest(best)[:16]}" and str(others) not in json.dumps(result)
+    assert json.loads((others / "maml" / "result.json").read_text())["init"] is None
+
+
+def test_a_checkpoint_file_serves_too(others, tmp_path, monkeypatch):
+    file = others / "maml" / "checkpoints" / "last.pt"
+    meta = began_with(tmp_path / "new", (*GLYPHS, "steps=3", f"init={file}"), monkeypatch)
+    assert all(torch.equal(value, weights(file)[name]) for name, value in meta.items())
+
+
+@pytest.mark.parametrize("more", [(), ("control.retrain=true",)])
+def test_a_stopped_run_resumes_without_the_other_run(others, tmp_path, monkeypatch, no_pictures, more):
+    shutil.copytree(others / "maml", tmp_path / "other")
+    words = (*GLYPHS, f"init={tmp_path}/other", *more)
+    run_experiment(config(*words), tmp_path / "whole")
+    for at in (1, 9):
+        with monkeypatch.context() as patch:
+            countdown = Countdown(at, Stopped(15))
+            patch.setattr(Signals, "check", lambda self, countdown=countdown: countdown())
+            with pytest.raises(Exception, match="stopped by SIGTERM"):
+                run_experiment(config(*words), tmp_path / f"{at}")
+    shutil.rmtree(tmp_path / "other")
+    for at in (1, 9):
+        with pytest.raises(UserError, match="can no longer start from other weights"):
+            changed = (*GLYPHS, *more, f"init={others}/pretrain", "resume=auto", "allow_changes=true")
+            run_experiment(config(*changed), tmp_path / f"{at}")
+        run_experiment(config(*words, "resume=auto"), tmp_path / f"{at}")
+        same(tmp_path / "whole", tmp_path / f"{at}")
+
+
+@pytest.mark.parametrize("algo", ["anil", "pretrain"])
+def test_a_head_of_another_width_begins_anew_where_it_has_no_part(others, tmp_path, monkeypatch, algo, capfd):
+    words = (*GLYPHS, "way=4", f"algo={algo}", f"init={others}/maml")
+    meta = began_with(tmp_path / "new", words, monkeypatch)
+    best = weights(others / "maml" / "checkpoints" / "best.pt")
+    assert len(meta["head.weight"]) == 4 and "with a new head" in capfd.readouterr().out
+    body = [name for name in best if not name.startswith("head.")]
+    assert body and all(torch.equal(meta[name], best[name]) for name in body)
+
+
+def test_a_head_at_zero_has_any_width_and_a_learned_one_its_own(others, tmp_path, monkeypatch):
+    meta = began_with(tmp_path / "new", (*GLYPHS, "way=4", f"init={others}/pretrain"), monkeypatch)
+    assert len(meta["head.weight"]) == 4 and not any(name.startswith("classifier.") for name in meta)
+    with pytest.raises(UserError, match="has a learned head for 3 outputs, and 4 are needed"):
+        run_experiment(config(*GLYPHS, "way=4", f"init={others}/maml"), tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+
+
+def test_another_model_is_refused_and_nothing_is_changed(others):
+    algo = algorithm("maml", filters=3, shape=(1, 28, 28))
+    meta = algo.init()
+    before = {name: value.clone() for name, value in meta.items()}
+    with pytest.raises(UserError, match=r"maml .*is of another model: \S+ is 2\S* there and 3"):
+        initial_weights.read(str(others / "maml")).fill(meta, algo)
+    assert all(torch.equal(meta[name], before[name]) for name in meta)
+
+
+def test_what_an_algorithm_adds_to_the_model_begins_anew(others):
+    algo = algorithm("metasgd", filters=2, shape=(1, 28, 28), norm="per_step")
+    meta = algo.init()
+    rates = {name: value.clone() for name, value in meta.items() if name.startswith(("rate.", "running."))}
+    assert rates
+    initial_weights.read(str(others / "maml")).fill(meta, algo)
+    assert all(torch.equal(meta[name], value) for name, value in rates.items())
+
+
+def test_mistakes_are_one_line_and_leave_nothing(typed, others, tmp_path):
+    refused(typed(*GLYPHS, "init=nowhere", "hydra.run.dir=out"), "init=nowhere: nowhere: no such checkpoint")
+    refused(typed(*GLYPHS, f"init={others}", "hydra.run.dir=out"), "holds 2 runs; choose one of its folders")
+    refused(typed(*GLYPHS, "init=''", "hydra.run.dir=out"), "init=: is empty")
+    assert not (tmp_path / "out" / "config.json").exists()

@@ -1,0 +1,175 @@
+"""A checkpoint that asks for more than its file holds, or lacks a part, is one line; nothing large is computed."""
+
+import io
+import json
+import resource
+import zipfile
+
+import pytest
+import torch
+
+import metalearn
+from metalearn.errors import UserError
+from metalearn.learner.spec import algorithm_of, shapes
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording import checkpoint
+from tests.helpers.configs import SINUSOID, config
+
+GIGABYTES = 6 * 2**30
+
+
+@pytest.fixture
+def little_memory():
+    """A limit on the address space, so that a test that fails harms nobody."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + GIGABYTES, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def shared(levels):
+    value = [0]
+    for _ in range(levels):
+        value = [value, value]
+    return value
+
+
+def endless():
+    value = []
+    value.append(value)
+    return value
+
+
+def deep(levels):
+    value = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+HUGE = {
+    "a tensor of stride 0": lambda: torch.zeros(1).expand(10**10),
+    "a small tensor a million times": lambda: [torch.zeros(10**5)] * 10**4,
+    "a tensor on no device": lambda: torch.empty(10**10, device="meta"),
+    "a sparse tensor": lambda: torch.sparse_coo_tensor([[0]], [1.0], (10**10,), check_invariants=False),
+    "lists that share their parts": lambda: shared(60),
+    "a list in itself": endless,
+    "lists in lists": lambda: deep(300),
+    "a number of many digits": lambda: 10**5000,
+    "a set": lambda: {1, 2},
+    "bytes to come": lambda: bytearray(5),
+}
+
+
+@pytest.mark.parametrize("kind", HUGE)
+def test_a_file_that_asks_for_more_than_it_holds(kind, tmp_path, little_memory):
+    torch.save({"format": checkpoint.FORMAT, "meta": {}, "spec": {}, "step": 0, "x": HUGE[kind](), "digest": ""},
+               tmp_path / "x.pt")  # fmt: skip
+    with pytest.raises(UserError, match=r"x\.pt: damaged, or not a checkpoint of metalearn$"):
+        metalearn.load(tmp_path / "x.pt")
+
+
+def rewritten(path, method=zipfile.ZIP_STORED, twice=False):
+    """The same archive, packed in another way."""
+    source, target = zipfile.ZipFile(io.BytesIO(path.read_bytes())), io.BytesIO()
+    with zipfile.ZipFile(target, "w", method) as file:
+        for name in source.namelist():
+            file.writestr(name, source.read(name))
+            if twice and name.endswith("data.pkl"):
+                file.writestr(name.replace("data.pkl", "more/data.pkl"), source.read(name))
+    path.write_bytes(target.getvalue())
+
+
+@pytest.mark.parametrize("how", [{"method": zipfile.ZIP_DEFLATED}, {"twice": True}])
+def test_an_archive_that_is_not_ours(stopped, how):
+    path = stopped / "checkpoints" / "last.pt"
+    rewritten(path)
+    metalearn.load(path)
+    rewritten(path, **how)
+    with pytest.raises(UserError, match="damaged, or not a checkpoint"):
+        metalearn.load(path)
+
+
+ABSENT = object()
+SPECS = {
+    "no spec": ("spec", ABSENT),
+    "a spec that is a list": ("spec", [1]),
+    "no meta": ("meta", ABSENT),
+    "meta that is a list": ("meta", [torch.zeros(1)]),
+    "no way": ("spec.way", ABSENT),
+    "way 0": ("spec.way", 0),
+    "a million million ways": ("spec.outputs", 10**12),
+    "a huge layer": ("spec.model.hidden", [10**9, 10**9]),
+    "a layer beyond 64 bits of memory": ("spec.model.hidden", [2**62, 2**62]),
+    "many layers": ("spec.model.hidden", [1] * 10**5),
+    "another layer": ("spec.model.hidden", [40, 41]),
+    "a shape of texts": ("spec.shape", ["1"]),
+    "a negative shape": ("spec.shape", [-1]),
+    "no algorithm": ("spec.algo", {}),
+    "an algorithm that is a text": ("spec.algo", "maml"),
+    "steps for ever": ("spec.algo.inner_steps_test", 10**12),
+    "an unknown norm": ("spec.norm", "batch"),
+    "a seed that is none": ("spec.seed", -1),
+}
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_spec_that_does_not_fit(kind, stopped, little_memory):
+    path = stopped / "checkpoints" / "last.pt"
+    where, value = SPECS[kind]
+    content = checkpoint.read(path)
+    *parts, last = where.split(".")
+    node = content
+    for part in parts:
+        node = node[part]
+    node.pop(last) if value is ABSENT else node.update({last: value})
+    path.write_bytes(checkpoint.pack({key: value for key, value in content.items() if key != "format"}))
+    with pytest.raises(UserError, match=r"last\.pt: ") as error:
+        metalearn.load(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("where", ["optimizer", "best", "iteration", "record", "random", "first"])
+def test_a_state_that_lacks_a_part_is_one_line(where, stopped):
+    path = stopped / "checkpoints" / "last.pt"
+    content = checkpoint.read(path)
+    del content["state"][where]
+    path.write_bytes(checkpoint.pack({key: value for key, value in content.items() if key != "format"}))
+    with pytest.raises(UserError, match="damaged, or of another run"):
+        run_experiment(config(*SINUSOID, f"resume={stopped}"), stopped)
+
+
+def test_a_checkpoint_of_another_model_is_not_resumed(stopped):
+    path = stopped / "checkpoints" / "last.pt"
+    content = checkpoint.read(path)
+    content["meta"]["layers.0.weight"] = content["meta"]["layers.0.weight"][:1].clone()
+    path.write_bytes(checkpoint.pack({key: value for key, value in content.items() if key != "format"}))
+    with pytest.raises(UserError, match="other names or shapes"):
+        run_experiment(config(*SINUSOID, f"resume={stopped}"), stopped)
+
+
+@pytest.mark.parametrize("content", ["[" * 10**6, '{"config": {}, "overrides": [1, 2]}', " " * 2**27])
+def test_a_config_that_is_huge_or_deep(content, stopped, typed):
+    values = json.loads((stopped / "config.json").read_text())
+    if content.startswith("{"):
+        content = json.dumps(values | {"overrides": [1, 2]})
+    (stopped / "config.json").write_text(content)
+    done = typed(f"resume={stopped}")
+    assert done.returncode == 2 and "config.json: damaged: this run cannot be resumed" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_every_algorithm_is_restored_on_no_device(tmp_path):
+    """The shapes of a spec are found without memory, whatever the algorithm and the norm."""
+    for algo in ("maml", "anil", "fomaml", "metasgd", "reptile", "pretrain"):
+        for words in (["data=sinusoid"], ["model=conv4", "norm=per_step"], ["algo.engine=higher"]):
+            if (algo, words[0]) in (("pretrain", "data=sinusoid"), ("metasgd", "algo.engine=higher")):
+                continue
+            values = config(f"algo={algo}", *words)
+            sinusoid = "data=sinusoid" in words
+            spec = {"name": algo, "algo": values["algo"], "model": values["model"], "regression": sinusoid, "data": "x",
+                    "shape": [1] if sinusoid else [1, 28, 28], "outputs": 1 if sinusoid else 5, "labels": 20,
+                    "dark_ink": False, **{n: values[n] for n in ("way", "shot", "query", "norm", "seed")}}  # fmt: skip
+            made = algorithm_of(spec)
+            assert shapes(spec) == {name: tuple(value.shape) for name, value in made.init().items()}, (algo, words)

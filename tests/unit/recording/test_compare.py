@@ -1,0 +1,147 @@
+"""Comparisons: seeds together, the best by validation, paired differences, every format, and what did not finish."""
+
+import csv
+import io
+import json
+import math
+
+import pytest
+
+from metalearn import compare
+from metalearn.errors import UserError
+from metalearn.recording.comparison.groups import best_of, difference, group_runs, varying
+from metalearn.recording.comparison.runs import read_runs
+from metalearn.recording.comparison.sweep import Sweep, count_runs
+from metalearn.recording.comparison.table import as_csv, as_latex, as_markdown, compare_runs, pivot
+from metalearn.recording.intervals import interval
+from tests.helpers.folders import made
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    folder = tmp_path / "sweep"
+    made(folder / "0", "maml", 0.1, 0, 0.90, [0.8, 0.9, 1.0, 0.7])
+    made(folder / "1", "maml", 0.1, 1, 0.94, [0.9, 0.9, 0.9, 0.9])
+    made(folder / "2", "anil", 0.1, 0, 0.96, [0.9, 0.9, 1.0, 0.8])
+    made(folder / "3", "anil", 0.4, 0, 0.80, [0.5, 0.6, 0.7, 0.6], steps_taken=200)
+    return folder
+
+
+def test_seeds_are_one_row_and_the_best_by_validation_is_first(sweep):
+    table = compare_runs(read_runs([sweep]))
+    assert list(table.columns[:3]) == ["algorithm", "algo.inner_optimizer.lr", "run"]
+    assert [row[:2] for row in table.rows] == [["anil", "0.1"], ["maml", "0.1"], ["anil", "0.4"]]
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert rows[0]["validation"] == "96.00 ± 1.00% *" and rows[0]["support"] == "50.00 ± 3.00%"
+    assert rows[1]["seeds"] == "2" and rows[1]["validation"] == f"92.00 ± {100 * 0.02 * math.sqrt(2):.2f}%"
+    assert rows[2]["meta-steps"] == "200 of 300"
+    assert "glyphs, 5-way, 1-shot, transductive batch norm" in table.title
+
+
+def test_settings_that_come_with_a_choice_are_no_columns(sweep):
+    runs = read_runs([sweep])
+    assert varying(runs) == [
+        "algo",
+        "algo.inner_optimizer.lr",
+    ]  # meta_batch comes with algo; tracker and log_every are none
+
+
+def test_differences_are_paired_over_the_same_tasks(sweep):
+    groups = group_runs(read_runs([sweep]))
+    (best,) = best_of(groups).values()
+    mean, width, pairs = difference(groups[1], best)  # seed 0 alone: the best has no seed 1
+    expected = [-0.1, 0.0, 0.0, -0.1]
+    assert (mean, pairs) == (pytest.approx(-0.05), 4) and width == pytest.approx(interval(expected, bounded=False))
+    assert width < interval([0.8, 0.9, 1.0, 0.7])
+
+
+def test_other_tasks_are_not_paired(tmp_path):
+    made(tmp_path / "a", "maml", 0.1, 0, 0.9, [0.8, 0.9])
+    made(tmp_path / "b", "anil", 0.1, 0, 0.8, [0.8, 0.9], test_digest="other")
+    made(tmp_path / "c", "anil", 0.2, 0, 0.8, [0.8, 0.9], way=20)
+    groups = group_runs(read_runs([tmp_path]))
+    assert all(difference(a, b) is None for a in groups for b in groups if a is not b)
+
+
+def test_what_did_not_finish_is_listed(sweep):
+    (sweep / "4").mkdir()
+    (sweep / "4" / "config.json").write_text(json.dumps({"config": {"steps": 300}, "overrides": []}))
+    (sweep / "4" / "metrics.csv").write_text("step,val_accuracy\n50,0.5\n")
+    (sweep / "5").mkdir()
+    (sweep / "5" / "result.json").write_text("{dam")
+    (sweep / "failed.json").write_text(json.dumps([{"run": "6", "words": ["way=99"], "why": "too many ways"}]))
+    notes = "\n".join(compare_runs(read_runs([sweep])).notes)
+    assert "4: unfinished: recorded up to meta-step 50 of 300" in notes
+    assert "5: damaged record" in notes and "6: failed: too many ways" in notes
+
+
+def test_evaluations_are_no_runs(sweep):
+    place = sweep / "0" / "evaluations" / "way20"
+    place.mkdir(parents=True)
+    (place / "result.json").write_text((sweep / "0" / "result.json").read_text())
+    assert len(read_runs([sweep])) == 4 and len(read_runs([sweep], evaluations=True)) == 5
+
+
+def test_the_formats(sweep):
+    runs = read_runs([sweep])
+    table = compare_runs(runs)
+    lines = as_markdown(table).splitlines()
+    assert lines[3] == "|---" * len(table.columns) + "|" and lines[4].startswith(
+        "| anil | 0.1 | 2 |  | 96.00 ± 1.00% * |"
+    )
+    latex = as_latex(table)
+    assert r"algo.inner\_optimizer.lr" in latex and r"96.00 $\pm$ 1.00\% $^*$" in latex and r"\bottomrule" in latex
+    rows = list(csv.DictReader(io.StringIO(as_csv(runs))))
+    assert len(rows) == 4 and rows[0]["run"] == "0" and rows[0]["val_accuracy"] == "0.9"
+
+
+def test_a_sweep_over_two_settings_is_pivoted(sweep):
+    table = pivot(read_runs([sweep]), "algo", "algo.inner_optimizer.lr")
+    assert table.rows == [["anil", "96.00% *", "80.00%"], ["maml", f"92.00 ± {100 * 0.02 * math.sqrt(2):.2f}%", ""]]
+    with pytest.raises(UserError, match="no run has this setting; there are algo, "):
+        pivot(read_runs([sweep]), "algo", "nothing")
+
+
+def test_the_picture_of_the_learning_curves(sweep, tmp_path):
+    assert compare.main([str(sweep), "--figure", str(tmp_path / "curves.svg"), "--csv"]) == 0
+    text = (tmp_path / "curves.svg").read_text()
+    assert text.count("<!-- maml, algo.inner_optimizer.lr=0.1 (2 seeds) -->") == 1 and "glyphs, 5-way 1-shot" in text
+
+
+def test_the_command_writes_beside_the_runs_and_mistakes_are_one_line(sweep, capfd):
+    assert compare.main([str(sweep)]) == 0
+    assert (sweep / "comparison.csv").exists() and (sweep / "comparison.png").stat().st_size > 10_000
+    assert "* best by validation" in capfd.readouterr().out
+    for words, message in (([str(sweep / "no")], "no such folder"), ([str(sweep / "0" / "x")], "no such folder"),
+                           ([str(sweep), "--figure", "x.txt"], "must end in .png")):  # fmt: skip
+        assert compare.main(words) == 2
+        assert message in capfd.readouterr().err
+
+
+def test_a_sweep_says_which_run_and_how_long(tmp_path, capfd):
+    now = [0.0]
+    sweep = Sweep(["algo=maml,anil", "way=5,20", "seed=0"], tmp_path, clock=lambda: now[0])
+    for number in range(4):
+        sweep.start([f"way={number}"])
+        now[0] += [0.5, 100.0, 200.0, 10.0][number]  # the first was complete before
+        sweep.end(str(number), [f"way={number}"], math.nan if number == 3 else 0.9)
+    sweep.close()
+    lines = capfd.readouterr().out.splitlines()
+    assert lines == ["run 1 of 4: way=0", "run 2 of 4: way=1", "run 3 of 4: way=2 (about 3 min left for the sweep)",
+                     "run 4 of 4: way=3 (about 2 min left for the sweep)"]  # fmt: skip
+    assert json.loads((tmp_path / "failed.json").read_text()) == [{"run": "3", "words": ["way=3"], "why": "no score"}]
+
+
+def test_the_runs_of_a_sweep_are_counted():
+    assert count_runs(["algo=maml,anil", "way=choice(5,20,50)", "shot=range(1,4)", "seed=0"]) == 18
+    assert count_runs(["algo=maml", "algo.inner_optimizer.lr=interval(0,1)"]) is None
+
+
+def test_a_sweep_as_typed_ends_in_the_comparison(typed, tmp_path):
+    from tests.helpers.configs import QUICK
+
+    done = typed("-m", *QUICK, "algo=anil,maml", "algo.inner_optimizer.lr=0.1,-1", "hydra.sweep.dir=sweep")
+    assert done.returncode == 2, done.stderr
+    assert "run 3 of 4: " in done.stdout and "best by validation" in done.stdout
+    assert "1: failed: algo.inner_optimizer" in done.stdout
+    assert (tmp_path / "sweep" / "comparison.png").exists()

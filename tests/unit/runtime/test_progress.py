@@ -1,0 +1,176 @@
+"""A run shows that it is alive, however slow its meta-steps are."""
+
+import json
+from dataclasses import replace
+from functools import wraps
+
+import pytest
+import torch
+
+from metalearn.controls import make_all
+from metalearn.controls.loop import Iteration
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording.record import Disk, Record
+from metalearn.runtime import progress
+from metalearn.trackers.base import Tracker
+from metalearn.training.evaluate import Score
+from metalearn.training.outer_optimizer import Outer
+from metalearn.training.trainer import Training
+from tests.helpers.configs import config
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("time.monotonic", clock)
+    return clock
+
+
+def training_of(folder, clock, seconds, cycle, *, limit=100, log_every=50, name="a"):
+    """A training of one weight, each meta-step of which takes so many seconds, and its controls."""
+    from metalearn.algorithms.base import MetaStep
+
+    def gradient(meta, step):
+        clock.now += seconds
+        return MetaStep({"w": torch.ones(1)}, {"loss": torch.ones(())}, {})
+
+    class Nothing:
+        regression, meta_batch = False, 1
+
+        def kind_of_layer(self, layer):
+            return "weights"
+
+    outer = Outer(optimizer={"name": "SGD", "lr": 1.0}, schedule="constant", warmup=0, clip=None,
+                  meta={"w": torch.zeros(1)}, steps=limit)  # fmt: skip
+    record = Record(folder / name, Tracker(), "accuracy", Disk())
+    (folder / name).mkdir()
+    score = Score(0.5, 0.0, 2, [], 1.0)
+    training = Training(algorithm=Nothing(), outer=outer, gradient=gradient, validate=lambda meta: score, record=record,
+                        spec={}, device="cpu", limit=limit, log_every=log_every)  # fmt: skip
+    record.start()
+    return training, Iteration(training, make_all(cycle))
+
+
+def test_a_checkpoint_is_written_every_minute_however_slow_the_steps_are(tmp_path, clock):
+    saved = []
+    training, iteration = training_of(tmp_path, clock, 40.0, {"Step": {"n": 100}, "Save": {"seconds": 60.0}}, limit=10)
+    save, training.save = training.save, lambda file: (saved.append(training.step), save(file))
+    iteration.run()
+    assert saved[:4] == [2, 4, 6, 8]  # between two rows
+
+
+def test_a_time_limit_stops_between_two_rows_and_loses_none(tmp_path, clock):
+    training, iteration = training_of(tmp_path, clock, 600.0, {"Step": {"n": 100}, "TimeLimit": {"hours": 1.0}})
+    stop = iteration.run()
+    training.close()
+    assert (stop.control, training.step) == ("TimeLimit", 6)
+    assert [row["step"] for row in training.record.rows] == [6] and training.record.rows[0]["train_loss"] == 1.0
+
+
+def test_rows_stay_at_multiples_of_log_every(tmp_path, clock):
+    training, iteration = training_of(tmp_path, clock, 1.0, {"Step": {"n": 7}}, limit=14, log_every=3)
+    iteration.run()
+    assert [row["step"] for row in training.record.rows] == [3, 6, 7, 9, 12, 14]
+
+
+def test_the_rate_of_a_row_is_the_one_that_its_last_step_used(tmp_path, clock):
+    training, iteration = training_of(tmp_path, clock, 1.0, {"Step": {"n": 2}}, limit=4, log_every=2)
+    training.outer._schedule = "linear"
+    iteration.run()
+    assert [row["lr"] for row in training.record.rows] == [0.75, 0.25]  # 1, 0.75, 0.5, 0.25
+
+
+def test_the_bar_moves_with_every_step_and_knows_the_end_from_the_second_on(clock):
+    shown, bar = [], progress.Progress(clock)
+    bar._update = lambda task, done, values, spent: shown.append((done, spent))
+    with bar.training(10):
+        for step in range(1, 5):
+            clock.now += 40.0
+            bar.step(step)
+    assert shown == [(1, "0:40<-:--"), (2, "1:20<5:20"), (3, "2:00<4:40"), (4, "2:40<4:00")]
+
+
+def test_a_log_file_has_the_expected_time_and_a_line_a_minute(clock, capfd):
+    bar = progress.Progress(clock)
+    with bar.training(60000):
+        for step in range(1, 10):
+            clock.now += 20.0
+            bar.step(step)
+        bar.values({"train_loss": 1.25, "tasks_per_second": 8.0})
+        with bar.counting("validation", 200) as report:
+            for done in range(0, 200, 50):
+                clock.now += 30.0
+                report(done)
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == (
+        "expected time on this machine: about 13 d 21 h for 59998 meta-steps (20.0 s each), without validation and test"
+    )
+    assert lines[1] == "step 3/60000  1 min elapsed, about 13 d 21 h left".replace("1 min", "60 s")
+    assert [line.split("  ")[0] for line in lines[1:]] == [
+        "step 3/60000", "step 6/60000", "step 9/60000", "validation 50/200", "validation 150/200"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(45, "45 s"), (700, "12 min"), (12000, "3 h 20 min"), (1e6, "11 d 13 h")]
+)
+def test_times_are_told_in_units_of_people(seconds, words):
+    assert progress.duration(seconds) == words
+
+
+def test_validation_and_test_move_the_bar(tmp_path, monkeypatch, no_pictures):
+    seen = []
+    update = progress.Progress._update
+    monkeypatch.setattr(
+        progress.Progress,
+        "_update",
+        lambda self, task, done, *a: (seen.append((task, done)), update(self, task, done, *a)),
+    )
+    run_experiment(config("data=glyphs", "data.classes=[8,6,6]", "model.filters=2", "steps=2", "eval.tasks=4", "way=3",
+                          "eval.test_tasks=4", "algo.chunk=2", "eval.query=2"), tmp_path / "run")  # fmt: skip
+    tasks = {task for task, _ in seen}
+    assert len(tasks) == 4  # training, validation, test, nearest neighbour
+    assert sum(done == 2 for _, done in seen) >= 3  # in the middle of training, validation and test
+
+
+def test_without_a_test_the_test_classes_are_left_alone(tmp_path, monkeypatch):
+    from metalearn.data import glyphs
+
+    load = glyphs.load
+
+    @wraps(load)
+    def guarded(**settings):
+        dataset = load(**settings)
+
+        def source(part, seed, device):
+            assert part != "test", "the test classes were touched"
+            return dataset.source(part, seed, device)
+
+        return replace(dataset, source=source)
+
+    monkeypatch.setattr("metalearn.data.glyphs.load", guarded)
+    words = (
+        "data=glyphs",
+        "data.classes=[8,6,6]",
+        "model.filters=2",
+        "steps=2",
+        "eval.tasks=4",
+        "way=3",
+        "eval.query=2",
+    )
+    value = run_experiment(config(*words, "test=false"), tmp_path / "run")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert value == result["val_accuracy"]
+    assert not [name for name in result if name.startswith("test") or name in ("adaptation_curve", "confused")]
+    assert (tmp_path / "run" / "curves.png").exists() and not (tmp_path / "run" / "tasks.png").exists()
+    with pytest.raises(AssertionError, match="touched"):
+        run_experiment(config(*words, "eval.test_tasks=4"), tmp_path / "other")

@@ -1,0 +1,161 @@
+"""Training: the same seed gives the same bits; it learns; what it writes is true."""
+
+import csv
+import json
+import math
+
+import pytest
+import torch
+
+from metalearn.data import Dataset
+from metalearn.lifecycle.run import run_experiment
+from metalearn.recording.intervals import student_t
+from metalearn.training.evaluate import evaluate
+from metalearn.training.outer_optimizer import Outer
+from tests.helpers.configs import config
+from tests.helpers.tasks import algorithm
+
+SMALL = ("data=glyphs", "data.classes=[40,10,10]", "model.filters=8", "log_every=2")
+
+
+def run(folder, *words):
+    value = run_experiment(config(*SMALL, *words), folder)
+    return value, json.loads((folder / "result.json").read_text())
+
+
+def weights(folder, name="last.pt"):
+    return torch.load(folder / "checkpoints" / name, weights_only=True)["meta"]
+
+
+@pytest.mark.parametrize("name", ["maml", "reptile", "pretrain"])
+def test_same_seed_same_bits(tmp_path, name):
+    words = (f"algo={name}", "steps=6", "eval.every=3", *(["algo.train_shot=4"] if name == "reptile" else []))
+    (a, first), (b, second) = run(tmp_path / "a", *words), run(tmp_path / "b", *words)
+    for key in ("test_accuracy", "test_ci95", "val_accuracy", "adaptation_curve", "pixel_nearest_neighbour"):
+        assert first[key] == second[key]
+    assert a == b and all(torch.equal(v, weights(tmp_path / "b")[n]) for n, v in weights(tmp_path / "a").items())
+    timing = {"tasks_per_second", "train_seconds"}
+    rows = [[{k: v for k, v in row.items() if k not in timing} for row in csv.DictReader(open(tmp_path / x / "metrics.csv"))]
+            for x in "ab"]  # fmt: skip
+    assert rows[0] == rows[1]
+    _, other = run(tmp_path / "c", *words, "seed=1")
+    assert other["adaptation_curve"] != first["adaptation_curve"]
+
+
+def test_main_returns_the_best_validation_score(tmp_path):
+    value, result = run(tmp_path, "algo=anil", "steps=9", "eval.every=3")
+    rows = list(csv.DictReader(open(tmp_path / "metrics.csv")))
+    scores = {int(row["step"]): float(row["val_accuracy"]) for row in rows if row["val_accuracy"]}
+    assert list(scores) == [3, 6, 9] and value == max(scores.values()) == result["val_accuracy"]
+    assert scores[result["best_step"]] == value
+    assert torch.load(tmp_path / "checkpoints" / "best.pt", weights_only=True)["step"] == result["best_step"]
+    assert torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["step"] == 9
+
+
+@pytest.mark.parametrize(("regression", "best"), [(False, 4), (True, 2)])
+def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
+    from metalearn.controls import make_all
+    from metalearn.controls.loop import Iteration
+    from metalearn.recording.record import Disk, Record
+    from metalearn.trackers.base import Tracker
+    from metalearn.training.evaluate import Score
+    from metalearn.training.trainer import Training
+
+    class Nothing:
+        def meta_gradient(self, meta, step):
+            from metalearn.algorithms.base import MetaStep
+
+            return MetaStep({"w": torch.ones(1)}, {"loss": torch.ones(())}, {})
+
+        def kind_of_layer(self, layer):
+            return "weights"
+
+    algo = Nothing()
+    algo.regression, algo.meta_batch = regression, 1
+    outer = Outer(optimizer={"name": "SGD", "lr": 1.0}, schedule="constant", warmup=0, clip=None,
+                  meta={"w": torch.zeros(1)}, steps=6)  # fmt: skip
+    scores = iter([0.5, 0.9, 0.7])  # after steps 2, 4 and 6
+    record = Record(tmp_path, Tracker(), "mse" if regression else "accuracy", Disk())
+    training = Training(algorithm=algo, outer=outer, gradient=algo.meta_gradient, validate=lambda meta: Score(next(scores), 0.0, 1, [], 1.0),
+                        record=record, spec={}, device="cpu", limit=6, log_every=1)  # fmt: skip
+    Iteration(training, make_all({"Step": {"n": 2}, "Evaluate": {}, "Save": {}})).run()
+    assert training.best_step == best and training.best.mean == (0.5 if regression else 0.9)
+    assert weights(tmp_path, "best.pt")["w"] == -best and weights(tmp_path)["w"] == -6
+
+
+def test_the_test_score_is_that_of_the_best_checkpoint_on_test_classes(tmp_path):
+    import metalearn
+    from metalearn.config.instantiate import build
+
+    _, result = run(tmp_path, "algo=anil", "steps=9", "eval.every=3")
+    learner = metalearn.load(tmp_path)
+    dataset = build(config(*SMALL)["data"], "data", Dataset)
+    source = dataset.source("test", 0, "cpu")
+    score = evaluate(learner.algorithm, learner.meta, source, tasks=20, way=5, shot=1, query=3, device="cpu")
+    assert (score.mean, score.ci95) == (pytest.approx(result["test_accuracy"]), pytest.approx(result["test_ci95"]))
+
+
+@pytest.mark.parametrize("norm", ["transductive", "support", "per_step"])
+@pytest.mark.parametrize("name", ["maml", "fomaml", "anil", "metasgd", "reptile", "pretrain"])
+def test_every_algorithm_learns_in_every_norm_mode(name, norm, small_glyphs):
+    """After some meta-steps, held-out tasks are solved better than before."""
+    settings = {"meta_batch": 64 if name == "pretrain" else 6, "chunk": 6}
+    if name == "reptile":
+        settings |= {"train_shot": 4, "inner_steps": 3, "inner_steps_test": 5}
+    if name in ("fomaml", "reptile"):
+        settings["inner_optimizer"] = {"name": "SGD", "lr": 0.1}
+    source = small_glyphs.source("train", 0, "cpu")
+    algo = algorithm(name, norm=norm, filters=12, shape=(1, 28, 28), shot=1, query=4, labels=source.labels, **settings)
+    meta = algo.init()
+    optimizer = {"name": "SGD", "lr": 1.0} if name == "reptile" else {"name": "Adam", "lr": 0.005}
+    outer = Outer(optimizer=optimizer, schedule="constant", warmup=0, clip=10.0, meta=meta, steps=60)
+    held = {"tasks": 100, "way": 3, "shot": 1, "query": 4, "device": "cpu"}
+    before = evaluate(algo, meta, small_glyphs.source("test", 0, "cpu"), **held)
+    for step in range(60):
+        outer.step(algo.meta_gradient(meta, algo.draw(source, step, "cpu")))
+    after = evaluate(algo, meta, small_glyphs.source("test", 0, "cpu"), **held)
+    assert after.mean > before.mean + before.ci95
+
+
+@pytest.mark.parametrize(("schedule", "expected"), [
+    ("constant", [1, 1, 1, 1]), ("linear", [1, 0.75, 0.5, 0.25]),
+    ("cosine", [(1 + math.cos(math.pi * s / 4)) / 2 for s in range(4)])])  # fmt: skip
+def test_schedules(schedule, expected):
+    algo = algorithm("maml")
+    meta = algo.init()
+    outer = Outer(optimizer={"name": "SGD", "lr": 0.1}, schedule=schedule, warmup=0, clip=None, meta=meta, steps=4)
+    from metalearn.algorithms.base import MetaStep
+
+    nothing = MetaStep({n: torch.zeros_like(v) for n, v in meta.items()}, {}, {})
+    seen = []
+    for _ in range(4):
+        seen.append(outer.lr / 0.1)
+        outer.step(nothing)
+    assert seen == pytest.approx(expected)
+
+
+def test_sinusoid_regression_is_learned(tmp_path):
+    value = run_experiment(config("data=sinusoid", "steps=400", "eval.tasks=100", "eval.test_tasks=100"), tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert value == result["val_mse"] and "test_accuracy" not in result and result["norm_mode"] == "none"
+    assert result["test_mse"] < 0.8 * result["adaptation_curve"][0] and result["test_mse"] < 3.5
+
+
+def test_the_evaluation_interval_is_that_of_the_tasks(small_glyphs):
+    algo = algorithm("anil", shape=(1, 28, 28))
+    source = small_glyphs.source("test", 0, "cpu")
+    meta = algo.init()
+    arguments = {"way": 3, "shot": 1, "query": 4, "device": "cpu"}
+    score = evaluate(algo, meta, source, tasks=50, curve=True, **arguments)
+    singles = torch.tensor([one_task(algo, meta, source, i) for i in range(50)], dtype=torch.float64)
+    assert score.mean == pytest.approx(singles.mean().item(), abs=1e-6)
+    assert score.ci95 == pytest.approx(student_t(49) * singles.std().item() / 50**0.5, abs=1e-6)
+    assert len(score.curve) == algo.inner_steps_test + 1 and score.tasks == 50
+
+
+def one_task(algo, meta, source, i):
+    from metalearn.algorithms.base import nth
+
+    batch = source.tasks(torch.tensor([i]), 3, 1, 4)
+    adapted = nth(algo.adapt(meta, batch.support_x, batch.support_y), algo.inner_steps_test)
+    return (algo.predict(adapted, batch.query_x).argmax(-1) == batch.query_y).double().mean().item()
