@@ -56,8 +56,8 @@ def tasks_of(setting: Setting, device: str) -> TaskBatch:
 def algorithm_of(algo: str, setting: Setting, engine: str) -> Any:
     """An algorithm of this project with the peers' network."""
     torch.manual_seed(0)
-    model = build({"_target_": "metalearn.models.conv4.Conv4", "filters": 64, "halving": "stride",
-                   "readout": "flatten"}, "model", MetaModel, shape=(1, 28, 28), outputs=setting.way)  # fmt: skip
+    model = build({"_target_": "metalearn.models.conv4.Conv4", "filters": 64, "downsampling": "stride",
+                   "pooling": "flatten"}, "model", MetaModel, shape=(1, 28, 28), outputs=setting.way)  # fmt: skip
     torch.nn.init.normal_(model.head.weight, std=0.05)
     names = {"maml": "maml.MAML", "fomaml": "fomaml.FOMAML", "anil": "anil.ANIL", "reptile": "reptile.Reptile"}
     own: dict[str, Any] = {"maml": {"adapt_norm": True}, "fomaml": {"adapt_norm": True}, "reptile": {

@@ -70,7 +70,7 @@ class Dataset:
     shape: tuple[int, ...]  # of one input: (C, H, W), or (D,)
     outputs: int | None  # dimension of a regression target; None: as many outputs as ways
     source: Callable[[Split, int, str], Source]  # (split, seed, device) -> the supply of tasks
-    dark_ink: bool = False  # scans show dark ink on light paper, the model expects ink = 1, paper = 0
+    invert: bool = False  # scans show dark ink on light paper, the model expects ink = 1, paper = 0
     notice: str | None = None  # what the user must not miss, shown before and after the run
     classes: dict[str, list[str]] = field(default_factory=dict)  # the class names of each split
     fingerprint: str = ""  # SHA-256 (hex) of all that tasks are made of: pixels, counts, class names, split

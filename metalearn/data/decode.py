@@ -18,7 +18,7 @@ Colour = Literal["auto", "grey", "rgb"]
 _AT_ONCE, _BYTES = 256, 2**24  # images in memory: at most so many, and of at most so many bytes
 
 
-def decoded(listing: Listing, size: int, colour: Colour, dark_ink: bool) -> Packed:
+def decoded(listing: Listing, size: int, colour: Colour, invert: bool) -> Packed:
     """Images of a listing as uint8 [M, C, size, size], the images of a class side by side.
 
     The cache is made anew where a file's path, size or time, or one of the settings is another.
@@ -27,13 +27,13 @@ def decoded(listing: Listing, size: int, colour: Colour, dark_ink: bool) -> Pack
         listing: what to decode.
         size: the edge in pixels.
         colour: `grey` (one channel), `rgb` (three), or `auto`: rgb where any image has colour.
-        dark_ink: store negatives.
+        invert: store negatives.
 
     Returns:
         Facts of the pack: `classes` and, for each, `counts`, `sums` and `squares` (over the pixels, by channel);
         `damaged` names the files that are no readable images.
     """
-    digest = hashlib.sha256(repr((size, colour, dark_ink)).encode())
+    digest = hashlib.sha256(repr((size, colour, invert)).encode())
     for name, files in listing.files.items():
         for file in files:
             status = file.stat()
@@ -41,7 +41,7 @@ def decoded(listing: Listing, size: int, colour: Colour, dark_ink: bool) -> Pack
     cache = f"images-{size}x{size}-{digest.hexdigest()[:16]}"
     found = read_cache(cache, listing.root)
     if found is None:
-        decoder = _Decoder(listing, size, dark_ink)
+        decoder = _Decoder(listing, size, invert)
         channels = {"grey": 1, "rgb": 3}.get(colour) or (3 if decoder.any_colour() else 1)
         most = decoder.count * channels * size * size
         found = write_cache(cache, listing.root, lambda: decoder.blocks(channels), decoder.facts, most)
@@ -55,8 +55,8 @@ def _short(file: Path, listing: Listing) -> str:
 class _Decoder:
     """Decodes images a few at a time, and counts."""
 
-    def __init__(self, listing: Listing, size: int, dark_ink: bool):
-        self._listing, self._size, self._dark_ink = listing, size, dark_ink
+    def __init__(self, listing: Listing, size: int, invert: bool):
+        self._listing, self._size, self._invert = listing, size, invert
         self._files = [(name, file) for name, files in listing.files.items() for file in files]
         self.count = len(self._files)
         self._threads = min(8, os.cpu_count() or 1)
@@ -117,4 +117,4 @@ class _Decoder:
         except DAMAGED:
             return None
         pixels = np.asarray(small.convert("L"))[None] if channels == 1 else np.asarray(small).transpose(2, 0, 1)
-        return 255 - pixels if self._dark_ink else pixels
+        return 255 - pixels if self._invert else pixels

@@ -24,8 +24,8 @@ def load(
     colour: Colour,
     split: str | list[float],
     split_seed: int,
-    fewest: int,
-    dark_ink: bool,
+    min_images: int,
+    invert: bool,
     normalize: bool,
     crop: int,
     flip: bool,
@@ -46,8 +46,8 @@ def load(
             where the root must have the split; `alternating`: of the sorted classes 0, 2, 4, ... are for training,
             1, 5, 9, ... for validation, 3, 7, 11, ... for test (Chen et al., ICLR 2019, for CUB).
         split_seed: which permutation of the sorted class names is split by shares.
-        fewest: classes with fewer images are named and skipped.
-        dark_ink: turn grey values round, for dark strokes on light paper.
+        min_images: classes with fewer images are named and skipped.
+        invert: turn grey values round, for dark strokes on light paper.
         normalize: subtract the mean of the training images and divide by their standard deviation, by channel.
         crop, flip: of training images, see metalearn.data.augment.
         rotate_train, rotate_test: turn each class of each task by its own multiple of 90 degrees.
@@ -58,7 +58,7 @@ def load(
     Raises:
         UserError: no such folder, too few classes with enough images, or a split that does not fit.
     """
-    for setting, value, least in (("size", size, 1), ("fewest", fewest, 2)):
+    for setting, value, least in (("size", size, 1), ("min_images", min_images, 2)):
         if value < least:
             raise ValueError(f"{setting}={value}: must be at least {least}")
     if size > 2048:
@@ -69,7 +69,7 @@ def load(
         raise NotFound(f"data.root={root}: no such folder; {how or 'it must hold one folder of images for each class'}")
     try:
         listing = listed(folder, split if isinstance(split, str) else None)
-        packed = decoded(listing, size, colour, dark_ink)
+        packed = decoded(listing, size, colour, invert)
     except OSError as error:
         raise UserError(f"data.root={root}: {error.filename or ''}: {error.strerror or error}") from error
     if listing.left_out:
@@ -77,12 +77,14 @@ def load(
     if damaged := packed.facts["damaged"]:
         warn(f"{len(damaged)} unreadable images left out: {_some(damaged)}")
     counts = dict(zip(packed.facts["classes"], packed.facts["counts"], strict=True))
-    small = [c for c, count in counts.items() if count < fewest]
+    small = [c for c, count in counts.items() if count < min_images]
     if small:
-        warn(f"{len(small)} classes with fewer than {fewest} images (data.fewest) left out: {_some(small)}")
+        warn(f"{len(small)} classes with fewer than {min_images} images (data.min_images) left out: {_some(small)}")
     names = sorted(set(counts) - set(small))
     if len(names) < 3:
-        raise UserError(f"data.root={root}: {len(names)} classes with at least {fewest} images; 3 or more are needed")
+        raise UserError(
+            f"data.root={root}: {len(names)} classes have {min_images} images or more; needs 3 such classes"
+        )
     if listing.parts is not None:
         parts = {part: [c for c in found if c not in set(small)] for part, found in listing.parts.items()}
         said = "published"
@@ -101,7 +103,7 @@ def load(
         image_set(packed, names),
         parts,
         rotate={"train": rotate_train, "validation": rotate_test, "test": rotate_test},
-        dark_ink=dark_ink,
+        invert=invert,
         augment=augment,
         mean=mean,
         deviation=deviation,

@@ -58,7 +58,7 @@ def load(
     return image_dataset(
         "omniglot", split, images, parts,
         rotate={"train": rotate_train, "validation": rotate_test, "test": rotate_test},
-        within_group=within_alphabet, dark_ink=True,
+        within_group=within_alphabet, invert=True,
     )  # fmt: skip
 
 

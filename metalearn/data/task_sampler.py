@@ -51,7 +51,7 @@ def image_dataset(
     *,
     rotate: Mapping[str, bool],
     within_group: bool = False,
-    dark_ink: bool = False,
+    invert: bool = False,
     negative: bool = False,
     augment: Augment = NONE,
     mean: tuple[float, ...] | None = None,
@@ -64,15 +64,15 @@ def image_dataset(
         parts: the class names of each split.
         rotate: which splits turn their classes.
         within_group: draw all classes of a task from one group.
-        dark_ink: the files show dark ink on light paper, and the pixels are their negative.
-        negative: show the pixels' negative in pictures, for images without files; `dark_ink` implies it.
+        invert: the files show dark ink on light paper, and the pixels are their negative.
+        negative: show the pixels' negative in pictures, for images without files; `invert` implies it.
         augment: random crops and flips, in training alone.
         mean, deviation: subtract and divide by them, by channel (of values 0..1).
         notice: what the user must not miss.
     """
     number = {class_name: i for i, class_name in enumerate(images.names)}
 
-    common: dict[str, Any] = {"within_group": within_group, "negative": negative or dark_ink, "mean": mean,
+    common: dict[str, Any] = {"within_group": within_group, "negative": negative or invert, "mean": mean,
                               "deviation": deviation}  # fmt: skip
 
     def source(part: Split, seed: int, device: str) -> ImageTasks:
@@ -81,7 +81,7 @@ def image_dataset(
                           augment=augment if part.startswith("train") else NONE, **common)  # fmt: skip
 
     shape = tuple(images.pixels.shape[1:])
-    return Dataset(name, split, False, shape, None, source, dark_ink=dark_ink, notice=notice, classes=parts,
+    return Dataset(name, split, False, shape, None, source, invert=invert, notice=notice, classes=parts,
                    fingerprint=fingerprint(images, parts), mean=mean, deviation=deviation)  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def _picture(picture: Any, spec: Mapping[str, Any]) -> Tensor:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{picture}: not a readable image ({error})") from error
     x = torch.from_numpy(np.array(small)).view(height, width, channels).permute(2, 0, 1).float() / 255
-    return 1 - x if spec["dark_ink"] else x
+    return 1 - x if spec["invert"] else x
 
 
 def _floats(values: Any, spec: Mapping[str, Any]) -> Tensor:

@@ -12,7 +12,7 @@ from metalearn.models.norm import EPS, BatchNorm, Pass, normalise
 
 
 class Conv4(MetaModel):
-    """Four blocks of 3x3 convolution, batch norm, ReLU and halving; then a linear head.
+    """Four blocks of 3x3 convolution, batch norm, ReLU and downsampling; then a linear head.
 
     Vinyals et al., "Matching networks", NeurIPS 2016, 4.1; with strides in place of pooling and a spatial mean
     before the head, Finn et al., "Model-agnostic meta-learning", ICML 2017, 5.2.
@@ -21,8 +21,8 @@ class Conv4(MetaModel):
         shape: of one image, (C, H, W).
         outputs: number of ways.
         filters: channels of each block (64 in the papers).
-        halving: `stride` (stride 2, padding 1) or `max_pool` (2x2 after the ReLU).
-        readout: `mean` over what is left of the image, or `flatten`.
+        downsampling: `stride` (stride 2, padding 1) or `max_pool` (2x2 after the ReLU).
+        pooling: `mean` over what is left of the image, or `flatten`.
     """
 
     def __init__(
@@ -31,8 +31,8 @@ class Conv4(MetaModel):
         shape: tuple[int, ...],
         outputs: int,
         filters: int,
-        halving: Literal["stride", "max_pool"],
-        readout: Literal["mean", "flatten"],
+        downsampling: Literal["stride", "max_pool"],
+        pooling: Literal["mean", "flatten"],
     ):
         super().__init__()
         if filters < 1:
@@ -41,8 +41,8 @@ class Conv4(MetaModel):
             raise ValueError(f"conv4 needs images, and the data are of shape {tuple(shape)}: set model=mlp")
         channels, height, width = shape
         size = f"{height}x{width}"
-        self.halving, self.readout = halving, readout
-        stride = 2 if halving == "stride" else 1
+        self.downsampling, self.pooling = downsampling, pooling
+        stride = 2 if downsampling == "stride" else 1
         self.convs = nn.ModuleList()
         self.norms = nn.ModuleList()
         for _ in range(4):
@@ -52,10 +52,10 @@ class Conv4(MetaModel):
             self.convs.append(conv)
             self.norms.append(BatchNorm(filters))
             channels = filters
-            height, width = ((n + 1) // 2 if halving == "stride" else n // 2 for n in (height, width))
+            height, width = ((n + 1) // 2 if downsampling == "stride" else n // 2 for n in (height, width))
         if min(height, width) < 1:
             raise ValueError(f"images of {size} are too small to be halved four times")
-        self.head = nn.Linear(filters * (height * width if readout == "flatten" else 1), outputs)
+        self.head = nn.Linear(filters * (height * width if pooling == "flatten" else 1), outputs)
         nn.init.zeros_(self.head.weight)  # no way is preferred before adaptation
         nn.init.zeros_(self.head.bias)
 
@@ -63,13 +63,13 @@ class Conv4(MetaModel):
         """Images [B, C, H, W] to features [B, D]."""
         for convolve, layer in zip(self.convs, self.norms, strict=True):
             x = F.relu(layer(convolve(x), norm))
-            if self.halving == "max_pool":
+            if self.downsampling == "max_pool":
                 x = F.max_pool2d(x, 2)
-        return x.mean((2, 3)) if self.readout == "mean" else x.flatten(1)
+        return x.mean((2, 3)) if self.pooling == "mean" else x.flatten(1)
 
     def stacked(self, weights: Weights, x: Tensor, norm: Pass, twice: bool) -> Tensor:
         """Images [T, B, C, H, W] to features [T, B, D]: as `features` with each task's weights, by other kernels."""
-        tasks, pool = len(x), self.halving == "max_pool"
+        tasks, pool = len(x), self.downsampling == "max_pool"
         names = ((f"convs.{i}.weight", f"norms.{i}.weight", f"norms.{i}.bias") for i in range(4))
         layers, stride = [(weights[a], weights[b], weights[c]) for a, b, c in names], 1 if pool else 2
         if norm.plain:
@@ -85,4 +85,4 @@ class Conv4(MetaModel):
     def _read(self, x: Tensor) -> Tensor:
         """[B, C, H, W, T] to features [T, B, D]."""
         x = x.permute(4, 0, 1, 2, 3)
-        return x.mean((3, 4)) if self.readout == "mean" else x.flatten(2)
+        return x.mean((3, 4)) if self.pooling == "mean" else x.flatten(2)

@@ -40,7 +40,7 @@ def images(root, counts, size=(40, 30), colour=False):
 def load_folder(root, **changes):
     from metalearn.data import folder
 
-    settings = {"size": 16, "colour": "auto", "split": [0.5, 0.25, 0.25], "split_seed": 0, "fewest": 6, "dark_ink": False,
+    settings = {"size": 16, "colour": "auto", "split": [0.5, 0.25, 0.25], "split_seed": 0, "min_images": 6, "invert": False,
                 "normalize": False, "crop": 0, "flip": False, "rotate_train": False, "rotate_test": False}  # fmt: skip
     return folder.load(root=str(root), **{**settings, **changes})
 

@@ -19,7 +19,12 @@ def algorithm(name: str, *, seed: int = 0, filters: int = 4, shape=(1, 12, 12), 
 
     node = yaml.safe_load((ROOT / "conf" / "algo" / f"{name}.yaml").read_text())["algo"]
     torch.manual_seed(seed)
-    conv4 = {"_target_": "metalearn.models.conv4.Conv4", "filters": filters, "halving": "stride", "readout": "flatten"}
+    conv4 = {
+        "_target_": "metalearn.models.conv4.Conv4",
+        "filters": filters,
+        "downsampling": "stride",
+        "pooling": "flatten",
+    }
     mlp = {"_target_": "metalearn.models.mlp.MLP", "hidden": [8, 8]}
     model = build(mlp if regression else conv4, "model", MetaModel, shape=shape, outputs=1 if regression else way)
     torch.nn.init.normal_(model.head.weight, std=0.3)  # at zero, second derivatives would vanish

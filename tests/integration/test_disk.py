@@ -100,7 +100,7 @@ def test_read_only_data_and_run_folders(typed, tmp_path, disk):
         "data=folder",
         f"data.root={place}/data",
         "data.size=12",
-        "data.fewest=4",
+        "data.min_images=4",
         "data.split=[0.4,0.3,0.3]",
         "way=2",
     )

@@ -44,7 +44,7 @@ MISTAKES = {
     "device=tpu": "must be auto, cpu, cuda",
     "device=cuda:99": "CUDA device",
     "model.filters=0": "must be at least 1",
-    "model.halving=maxpool": "must be stride or max_pool",
+    "model.downsampling=maxpool": "must be stride or max_pool",
     "model=mlp model.hidden=[]": "model.hidden",
     "outer.optimizer.name=Adamm": "not an optimiser of torch.optim",
     "outer.schedule=step": "must be constant or linear or cosine",

@@ -19,8 +19,8 @@ def test_images_are_decoded_once(tmp_path, monkeypatch):
     first = load_folder(tmp_path / "mine")
     monkeypatch.setattr("metalearn.data.decode.write_cache", None)
     assert load_folder(tmp_path / "mine").fingerprint == first.fingerprint
-    load_folder(tmp_path / "mine", split=[0.25, 0.5, 0.25], fewest=5)  # other splits of the same pixels
-    for changes in ({"size": 17}, {"colour": "rgb"}, {"dark_ink": True}):
+    load_folder(tmp_path / "mine", split=[0.25, 0.5, 0.25], min_images=5)  # other splits of the same pixels
+    for changes in ({"size": 17}, {"colour": "rgb"}, {"invert": True}):
         with pytest.raises(TypeError):
             load_folder(tmp_path / "mine", **changes)
 
@@ -85,8 +85,8 @@ try:
     sys.exit("the limit does not hold")
 except RuntimeError:
     pass
-data = folder.load(root=sys.argv[1], size=512, colour="rgb", split=[0.5, 0.25, 0.25], split_seed=0, fewest=6,
-                   dark_ink=False, normalize=True, crop=2, flip=True, rotate_train=True, rotate_test=False)
+data = folder.load(root=sys.argv[1], size=512, colour="rgb", split=[0.5, 0.25, 0.25], split_seed=0, min_images=6,
+                   invert=False, normalize=True, crop=2, flip=True, rotate_train=True, rotate_test=False)
 for part in ("train", "validation", "test"):
     source = data.source(part, 0, "cpu")
     for i in range(3):

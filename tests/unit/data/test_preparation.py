@@ -30,7 +30,7 @@ def test_normalization_is_by_the_training_images(tmp_path):
 def test_dark_ink_is_viewed_as_in_the_files(tmp_path):
     images(tmp_path / "mine", {f"class{i}": 7 for i in range(4)})
     light, dark = (
-        load_folder(tmp_path / "mine", dark_ink=ink, normalize=ink).source("train", 0, "cpu") for ink in (False, True)
+        load_folder(tmp_path / "mine", invert=ink, normalize=ink).source("train", 0, "cpu") for ink in (False, True)
     )
     a, b = (s.tasks(torch.arange(3), 2, 1, 1).query_x for s in (light, dark))
     torch.testing.assert_close(dark.viewable(b), a)

@@ -218,18 +218,18 @@ def test_statistics_keep_six_digits_in_single_precision():
 
 @pytest.mark.parametrize("filters", [4, 27])
 @pytest.mark.parametrize("norm", ["transductive", "support", "per_step"])
-@pytest.mark.parametrize("halving", ["stride", "max_pool"])
-@pytest.mark.parametrize("readout", ["flatten", "mean"])
-def test_all_engines_agree_in_every_mode(norm, halving, readout, filters):
+@pytest.mark.parametrize("downsampling", ["stride", "max_pool"])
+@pytest.mark.parametrize("pooling", ["flatten", "mean"])
+def test_all_engines_agree_in_every_mode(norm, downsampling, pooling, filters):
     batch, results = batch_of(shape=(1, 16, 16)), []
     for engine in ("grouped", "vmap"):
         algo = algorithm("maml", engine=engine, norm=norm, inner_steps=2, shape=(1, 16, 16), filters=filters)
-        algo.model.halving = algo.net.model.halving = halving
+        algo.model.downsampling = algo.net.model.downsampling = downsampling
         for conv_, twin in zip(algo.model.convs, algo.net.model.convs, strict=True):
-            conv_.stride = twin.stride = (2, 2) if halving == "stride" else (1, 1)
-        algo.net.model.readout = readout
+            conv_.stride = twin.stride = (2, 2) if downsampling == "stride" else (1, 1)
+        algo.net.model.pooling = pooling
         meta = meta_of(algo)
-        if readout == "mean":
+        if pooling == "mean":
             meta["head.weight"] = meta["head.weight"][:, :filters].clone()
         result = algo.meta_gradient(meta, batch)
         predicted = algo.predict(nth(algo.adapt(meta, batch.support_x, batch.support_y), 2), batch.query_x)
@@ -249,7 +249,7 @@ def test_a_subclass_with_another_forward_pass_is_not_run_by_kernels_of_the_old_o
         def features(self, x, norm):
             return 2 * super().features(x, norm)
 
-    settings = {"shape": (1, 12, 12), "outputs": 3, "filters": 4, "halving": "stride", "readout": "flatten"}
+    settings = {"shape": (1, 12, 12), "outputs": 3, "filters": 4, "downsampling": "stride", "pooling": "flatten"}
     assert Conv4(**settings).stacks and not Doubled(**settings).stacks
     assert not Functional(Doubled(**settings)).grouped("cpu")
     assert type("Named", (Conv4,), {})(**settings).stacks

@@ -62,7 +62,7 @@ def test_images_of_any_kind_are_the_same_to_it(learner, task):
     expected = learner.adapt(x, names).predict_proba(query)
     as_bytes = (x * 255).round().to(torch.uint8)
     pictures = [Image.fromarray(255 - image[0].numpy()) for image in as_bytes]
-    learner.spec["dark_ink"] = True  # as for Omniglot: a scan has dark ink on light paper
+    learner.spec["invert"] = True  # as for Omniglot: a scan has dark ink on light paper
     for images in (
         x.numpy(),
         x[:, 0],

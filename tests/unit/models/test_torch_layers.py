@@ -166,8 +166,8 @@ def test_batch_norm_without_parameters():
 
 
 def test_batch_norm_of_torch_is_recorded(typed, tmp_path):
-    done = typed(*QUICK[:2], *QUICK[3:], f"model._target_={HERE}.Plain", "~model.filters", "~model.halving",
-                 "~model.readout", "+model.layer=running", "+model.drop=0.5", "norm=support", "hydra.run.dir=out")  # fmt: skip
+    done = typed(*QUICK[:2], *QUICK[3:], f"model._target_={HERE}.Plain", "~model.filters", "~model.downsampling",
+                 "~model.pooling", "+model.layer=running", "+model.drop=0.5", "norm=support", "hydra.run.dir=out")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out" / "result.json").read_text())["norm_mode"] == "support"
 

@@ -170,6 +170,6 @@ def test_every_algorithm_is_restored_on_no_device(tmp_path):
             sinusoid = "data=sinusoid" in words
             spec = {"name": algo, "algo": values["algo"], "model": values["model"], "regression": sinusoid, "data": "x",
                     "shape": [1] if sinusoid else [1, 28, 28], "outputs": 1 if sinusoid else 5, "labels": 20,
-                    "dark_ink": False, **{n: values[n] for n in ("way", "shot", "query", "norm", "seed")}}  # fmt: skip
+                    "invert": False, **{n: values[n] for n in ("way", "shot", "query", "norm", "seed")}}  # fmt: skip
             made = algorithm_of(spec)
             assert shapes(spec) == {name: tuple(value.shape) for name, value in made.init().items()}, (algo, words)
