@@ -1,10 +1,10 @@
 # make run: a few-shot experiment on whatever data this machine can have.   make test: the test suite.
-# make speed: every engine against its peers.
+# make speed: every engine against its peers.   make docs: the documentation, into site/.
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 
-.PHONY: run test speed
+.PHONY: run test speed docs
 
 run: $(VENV)/installed
 	$(VENV)/bin/python -m metalearn.run $(ARGS)
@@ -14,6 +14,9 @@ speed: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+docs: $(VENV)/installed-docs
+	$(VENV)/bin/python -m mkdocs build --strict $(ARGS)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -25,4 +28,8 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/installed-test: $(VENV)/bin/python pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
+	touch $@ $(VENV)/installed
+
+$(VENV)/installed-docs: $(VENV)/bin/python pyproject.toml
+	$(VENV)/bin/python -m pip install --quiet --editable ".[docs]"
 	touch $@ $(VENV)/installed

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from metalearn.errors import refuse_foreign_files
+
 if TYPE_CHECKING:
     from metalearn.config.compose import compose as compose
     from metalearn.errors import UserError as UserError
@@ -26,6 +28,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name on demand: torch takes seconds, and `--help` should not wait for it."""
     if name not in _HOMES:
         raise AttributeError(f"module 'metalearn' has no attribute {name!r}")
+    refuse_foreign_files()
     import importlib
 
     return getattr(importlib.import_module(f"metalearn.{_HOMES[name]}"), name)

@@ -1,5 +1,20 @@
 """The exceptions that mean: no defect of the program. Each is shown as one line."""
 
+from pathlib import Path
+
+_OF_PARALLEL_METALEARN = ("file_manager", "model_wrappers", "nn_models")  # its folders, none of them ours
+
+
+def refuse_foreign_files(package: Path = Path(__file__).parent) -> None:
+    """Raise ImportError where the distribution parallel-metalearn, of the same import name, lies in this package.
+
+    Each of the two overwrites files of the other, so that neither works.
+    """
+    if found := [name for name in _OF_PARALLEL_METALEARN if (package / name).is_dir()]:
+        raise ImportError(f"{package} holds files of the distribution parallel-metalearn ({found[0]}/), which has the "
+                          "same import name: pip uninstall parallel-metalearn metalearn-torch, then install "
+                          "metalearn-torch again, in an environment without the other")  # fmt: skip
+
 
 class UserError(Exception):
     """A mistake in what was asked for; exit status 2."""

@@ -13,7 +13,7 @@ from metalearn.config import trust
 from metalearn.config.compose import CONF, compose, plain
 from metalearn.config.messages import one_line
 from metalearn.config.quoting import quoted_words
-from metalearn.errors import Unfinished, UserError
+from metalearn.errors import Unfinished, UserError, refuse_foreign_files
 from metalearn.recording.comparison.sweep import reasons
 from metalearn.runtime import distributed
 from metalearn.runtime.console import drop
@@ -76,6 +76,11 @@ def _describe(config: Any, hydra: Any, folder: Path) -> None:
 
 def cli() -> None:
     """As the user types it: a mistake is one line and exit status 2."""
+    try:
+        refuse_foreign_files()  # their __init__.py may have replaced ours
+    except ImportError as error:
+        _say(str(error))
+        sys.exit(2)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a class of one's own is found by the console script too
     if distributed.follows():
