@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from metalearn.config import compose
 from metalearn.config.compose import CONF
 from metalearn.errors import UserError
 
@@ -53,9 +54,8 @@ def asked(words: list[str]) -> list[tuple[str, Path]]:
         for choice in value.strip("[]'\"").split(","):
             file = next((path for folder in folders if (path := folder / group / f"{choice}.yaml").is_file()), None)
             if file is None:
-                files = (CONF / group).rglob("*.yaml")
-                known = sorted(file.relative_to(CONF / group).with_suffix("").as_posix() for file in files)
-                raise UserError(f"{group}={choice}: no such choice; there are {', '.join(known)}")
+                known = ", ".join(compose.choices(group))
+                raise UserError(f"{group}={choice}: no such choice; there are {known}")
             found.append((group, file))
     return found
 
@@ -71,7 +71,7 @@ def explain(group: str, file: Path) -> str:
         *textwrap.wrap(" ".join(comments), width, initial_indent="  ", subsequent_indent="  "),
     ]
     latest: dict[str, Setting] = {}  # a file replaces what those in its defaults say
-    for setting in settings(file, TARGETS.get(group), "" if "@package _global_" in text else f"{group}."):
+    for setting in (*settings(file, TARGETS.get(group), compose.package(text, group)), *_brought(group, file, choice)):
         earlier = latest.get(setting.name)
         latest[setting.name] = setting._replace(text=setting.text or earlier.text) if earlier else setting
     listed = list(latest.values())
@@ -84,6 +84,15 @@ def explain(group: str, file: Path) -> str:
         for name, about, arguments in controls():
             lines += _entry(f"  {name}", f"{about} {arguments}".strip(), column, width)
     return "\n".join(lines)
+
+
+def _brought(group: str, file: Path, choice: str) -> Iterator[Setting]:
+    """The settings in other groups that a choice selects by its name; see the defaults of conf/config.yaml."""
+    patterns = {"algo": [f"budget/{choice}"], "data": [f"task/{choice}", f"data_algo/{choice}_*"]}
+    for pattern in patterns.get(group, []):
+        for folder in dict.fromkeys([CONF, file.parent.parent]):  # the second one is the user's, or the same
+            for other in sorted(folder.glob(f"{pattern}.yaml")):
+                yield from settings(other, None, compose.package(other.read_text(), other.parent.name))
 
 
 def _entry(head: str, text: str, column: int, width: int) -> list[str]:
@@ -107,7 +116,8 @@ def settings(file: Path, target: str | None, prefix: str) -> Iterator[Setting]:
     for key, value in root.value:
         for other in _plain(value) if key.value == "defaults" else ():
             if isinstance(other, dict):
-                yield from (Setting(str(k).removeprefix("override ").lstrip("/"), str(v), "") for k, v in other.items())
+                names = {str(key).removeprefix("override ").lstrip("/").partition("@")[0]: key for key in other}
+                yield from (Setting(name, str(other[key]), "") for name, key in names.items())
             elif other != "_self_":
                 base, _, package = str(other).partition("@")
                 yield from settings(file.with_stem(base), target, f"{prefix}{package}." if package else prefix)

@@ -1,5 +1,6 @@
 """Hydra's configuration, composed to plain values."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,27 @@ def compose(*overrides: str) -> dict[str, Any]:
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return plain(compose("config", overrides=list(overrides)))
+
+
+def choices(group: str) -> list[str]:
+    """List the choices of a group by name, such as `omniglot/maml_5w1s` of `experiment`.
+
+    A file whose name begins with an underscore is a part of other files, and no choice.
+    """
+    files = [file.relative_to(CONF / group).with_suffix("") for file in (CONF / group).rglob("*.yaml")]
+    return sorted(file.as_posix() for file in files if not file.name.startswith("_"))
+
+
+def package(text: str, group: str) -> str:
+    """Find the prefix of the settings in a file: `algo.`, or what its line `# @package` says.
+
+    Args:
+        text: the content of the file.
+        group: the folder of the file below conf/; `.` for conf/config.yaml.
+    """
+    header = re.search(r"^# @package (\S+)", text, re.MULTILINE)
+    name = header[1] if header else group
+    return "" if name in ("_global_", ".") else f"{name}."
 
 
 def choice(group: str, name: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import re
 
-from metalearn.config.compose import CONF
+from metalearn.config.compose import choices
 from metalearn.config.names import for_choice, suggestion
 
 
@@ -12,10 +12,10 @@ def one_line(error: Exception) -> str:
 
     text = str(error)
     if isinstance(error, MissingConfigException):
-        group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        files = (CONF / group).rglob("*.yaml")
-        known = error.options or [file.relative_to(CONF / group).with_suffix("").as_posix() for file in files]
-        return f"{group}={choice}: no such choice; there are {', '.join(sorted(known))}{for_choice(group, choice)}"
+        group, _, choice = str(error.missing_cfg_file).partition("/")
+        users = [] if "/" in choice else [name for name in error.options or () if not name.startswith("_")]
+        known = sorted({*choices(group), *users})  # users: of a folder given by --config-dir
+        return f"{group}={choice}: no such choice; there are {', '.join(known)}{for_choice(group, choice)}"
     if key := re.search(r"(?s)Could not override '([^']*)'(?:.*Key '([^']*)' is not in struct)?", text):
         name = f"{key[1]}.{key[2]}" if key[1] and key[2] else key[1] or key[2]
         if name.rpartition(".")[0] in ("algo.inner_optimizer", "outer.optimizer"):

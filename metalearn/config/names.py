@@ -3,7 +3,7 @@
 import difflib
 from typing import Any
 
-from metalearn.config.compose import CONF
+from metalearn.config.compose import CONF, package
 
 _OUTER, _INNER, _BATCH = "outer.optimizer.lr", "algo.inner_optimizer.lr", "algo.meta_batch, the tasks in a meta-step"
 _STEPS, _INNER_STEPS = "steps, the meta-steps", "algo.inner_steps and algo.inner_steps_test (meta-steps are steps)"
@@ -74,10 +74,9 @@ def _known() -> dict[str, list[str]]:
             continue
         content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         assert isinstance(content, dict)
-        everywhere = group == "." or any(name in content for name in ("algo", "data"))  # a file of package _global_
-        for name in _paths(content, "" if everywhere else f"{group}."):
+        for name in _paths(content, package(file.read_text(), group)):
             choices = known.setdefault(name, [])
-            if name.startswith(f"{group}."):
+            if name.startswith(f"{group}.") and not file.stem.startswith("_"):
                 choices.append(f"{group}={file.stem}")
     return known
 

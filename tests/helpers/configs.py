@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from metalearn.config import compose
 from metalearn.config.compose import CONF
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,7 +17,7 @@ WORDS = (*(w for w in QUICK if not w.startswith(("steps", "eval.every", "log_eve
 
 
 def choices(group: str) -> str:
-    return ", ".join(sorted(file.stem for file in (ROOT / "conf" / group).glob("*.yaml")))
+    return ", ".join(compose.choices(group))
 
 
 def config(*overrides: str) -> dict:

@@ -17,7 +17,7 @@ def algorithm(name: str, *, seed: int = 0, filters: int = 4, shape=(1, 12, 12), 
     """An algorithm with the settings of its YAML, on a small Conv4 whose head is not at zero."""
     import yaml
 
-    node = yaml.safe_load((ROOT / "conf" / "algo" / f"{name}.yaml").read_text())["algo"]
+    node = yaml.safe_load((ROOT / "conf" / "algo" / f"{name}.yaml").read_text())
     torch.manual_seed(seed)
     conv4 = {
         "_target_": "metalearn.models.conv4.Conv4",

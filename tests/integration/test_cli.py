@@ -5,12 +5,10 @@ import json
 
 import pytest
 
+from metalearn.config import compose
 from tests.helpers.configs import QUICK, ROOT, choices
 
-EXPERIMENTS = sorted(
-    file.relative_to(ROOT / "conf" / "experiment").with_suffix("").as_posix()
-    for file in (ROOT / "conf" / "experiment").rglob("*.yaml")
-)
+EXPERIMENTS = compose.choices("experiment")
 
 
 def test_help_explains_the_keys(run):

@@ -9,12 +9,13 @@ import torch
 
 import metalearn
 from metalearn.algorithms.base import Algorithm, nth, trained
+from metalearn.config.compose import choices
 from metalearn.config.instantiate import locate
 from metalearn.training.outer_optimizer import Outer
 from tests.helpers.configs import QUICK, ROOT
 from tests.helpers.tasks import algorithm, batch_of, meta_of
 
-ALGORITHMS = sorted(file.stem for file in (ROOT / "conf" / "algo").glob("*.yaml"))
+ALGORITHMS = choices("algo")
 RESULT = ("algo data split way shot query inner_steps_train inner_steps_test norm_mode steps seed device params "
           "val_accuracy test_accuracy test_ci95 test_tasks adaptation_curve train_seconds tasks_per_second "
           "torch_version git_commit").split()  # fmt: skip

@@ -41,7 +41,7 @@ def test_every_choice_can_be_explained():
 
 def test_help_of_several_choices_and_of_ones_own(typed, tmp_path):
     (tmp_path / "mine" / "algo").mkdir(parents=True)
-    (tmp_path / "mine" / "algo" / "own.yaml").write_text("# @package _global_\n# My own\nalgo:\n  x: 3  # what x is\n")
+    (tmp_path / "mine" / "algo" / "own.yaml").write_text("# My own\nx: 3  # what x is\n")
     done = typed("--help", "algo=maml,own", "outer=sgd", "--config-dir=mine")
     assert done.returncode == 0 and not done.stderr
     for part in ("algo=maml", "algo.adapt_norm=true", "algo.x=3", "what x is", "outer=sgd", "outer.schedule=linear"):

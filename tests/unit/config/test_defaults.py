@@ -38,11 +38,11 @@ def test_every_algorithm_has_the_values_of_its_file(name):
     model = metalearn.model("conv4", shape=(1, 28, 28), outputs=5, filters=4)
     made = metalearn.algorithm(name, model, way=5, shot=1, labels=20, inner_steps_test=4)
     file = yaml.safe_load((ROOT / "conf" / "algo" / f"{name}.yaml").read_text())
-    values = file["algo"] | {"inner_steps_test": 4}
+    values = file | {"inner_steps_test": 4}
     assert {key: getattr(made, key) for key in values if key != "_target_"} == {
         k: v for k, v in values.items() if k != "_target_"
     }
-    assert made.query == file.get("query", 5) and made.norm == "transductive"
+    assert made.query == metalearn.compose(f"algo={name}")["query"] and made.norm == "transductive"
 
 
 def test_mistakes_in_python_are_one_line(tmp_path):

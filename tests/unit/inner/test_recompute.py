@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from metalearn.algorithms.base import Meta, trained
 from metalearn.algorithms.maml import MAML
+from metalearn.config.compose import choices
 from metalearn.errors import UserError
-from tests.helpers.configs import ROOT
 from tests.helpers.tasks import algorithm, batch_of, meta_of
 
-ALGORITHMS = sorted(file.stem for file in (ROOT / "conf" / "algo").glob("*.yaml"))
+ALGORITHMS = choices("algo")
 STEPS = 12
 
 

@@ -1,0 +1,48 @@
+"""Every choice composes with every other, and each group sets its own node alone."""
+
+import pytest
+import yaml
+
+from metalearn.config.compose import CONF, choices, compose
+
+SETS_OTHERS = {"experiment", "budget", "task"}  # groups whose purpose is to set others
+ROOTS = {"folder": ["data.root=images"]}  # words that a data set needs
+
+
+@pytest.mark.parametrize("algo", choices("algo"))
+def test_an_algorithm_composes_with_every_data_set(algo):
+    own = yaml.safe_load((CONF / "algo" / f"{algo}.yaml").read_text())
+    budget = yaml.safe_load(text.read_text()) if (text := CONF / "budget" / f"{algo}.yaml").exists() else {}
+    for data in choices("data"):
+        node = compose(f"algo={algo}", f"data={data}", *ROOTS.get(data, []))
+        regression = data == "sinusoid"
+        assert node["steps"] == budget.get("steps", 3000)
+        assert (node["way"], node["shot"]) == ((1, 10) if regression else (5, 1))
+        assert node["query"] == (10 if regression else budget.get("query", 5))
+        assert node["eval"]["query"] == budget.get("eval", {}).get("query", node["query"])
+        assert node["model"]["_target_"].endswith(".MLP" if regression else ".Conv4")
+        changed = {name for name in own if name != "defaults" and node["algo"][name] != own[name]}
+        assert changed <= ({"inner_steps_test", "inner_optimizer"} if regression else set())
+        if regression and "inner_optimizer" in own:
+            assert node["algo"]["inner_steps_test"] == 10 and node["algo"]["inner_optimizer"]["lr"] == 0.01
+
+
+def test_words_of_the_command_line_come_last():
+    node = compose("algo=reptile", "data=sinusoid", "steps=7", "query=3", "algo.inner_optimizer.lr=0.5", "model=conv4")
+    assert (node["steps"], node["query"], node["algo"]["inner_optimizer"]["lr"]) == (7, 3, 0.5)
+    assert node["model"]["_target_"].endswith(".Conv4")
+    assert compose("experiment=omniglot/reptile_5w1s", "algo=anil")["steps"] == 100000  # the experiment's, not anil's
+
+
+def test_only_groups_that_set_others_reach_beyond_their_node():
+    for file in CONF.rglob("*.yaml"):
+        group = file.relative_to(CONF).parts[0]
+        assert "@package _global_" not in file.read_text() or group in SETS_OTHERS, file
+
+
+def test_an_algorithm_of_ones_own_is_one_plain_file(tmp_path, typed):
+    text = (CONF / "algo" / "anil.yaml").read_text().replace("meta_batch: 8", "meta_batch: 3")
+    (tmp_path / "mine" / "algo").mkdir(parents=True)
+    (tmp_path / "mine" / "algo" / "own.yaml").write_text(text)
+    shown = yaml.safe_load(typed("--config-dir=mine", "algo=own", "data=sinusoid", "--cfg", "job").stdout)
+    assert shown["algo"]["meta_batch"] == 3 and shown["way"] == 1 and isinstance(shown["steps"], int)
