@@ -7,12 +7,12 @@ import time
 import torch
 
 from metalearn.data import omniglot
-from metalearn.runtime.device import keep_memory
+from metalearn.runtime.device import keep_freed_memory
 
 
 def main() -> None:
     """Median over repeats of the seconds for one meta-batch, at several task sizes."""
-    keep_memory()
+    keep_freed_memory()
     root = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("METALEARN_DATA", "data")
     start = time.perf_counter()
     dataset = omniglot.load(

@@ -15,7 +15,7 @@ from metalearn.algorithms.base import Algorithm
 from metalearn.config.instantiate import build
 from metalearn.data.base import TaskBatch
 from metalearn.models.base import MetaModel
-from metalearn.runtime.device import arithmetic, keep_memory
+from metalearn.runtime.device import keep_freed_memory, precision_context
 
 OURS, PEERS = ("grouped", "vmap"), ("higher", "loop")
 LR = {"maml": 0.4, "fomaml": 0.03, "anil": 0.4, "reptile": 0.1}
@@ -100,8 +100,8 @@ def work(pipe: Connection, algo: str, setting: Setting, engine: str, device: str
     ctypes.CDLL("libc.so.6").malloc_trim(0)  # what loading took is given back, and not counted as there already
     before = _highest(reset=True)
     if engine in OURS or engine.endswith("our allocator"):
-        keep_memory()  # part of this project; the peers have the allocator as it comes, and once more with ours
-    with arithmetic("float32", device):
+        keep_freed_memory()  # part of this project; the peers have the allocator as it comes, and once more with ours
+    with precision_context("float32", device):
         while (asked := pipe.recv()) != "end":
             if asked == "check":
                 few = TaskBatch(*(field[:2] if field.dtype == torch.int64 else field[:2].double() for field in batch))
@@ -155,5 +155,5 @@ def _peak(before: float, device: str) -> float:
 def matmul_rate(device: str, size: int = 2048) -> float:
     """FLOP/s of a product of square float32 matrices: the best of 20."""
     a = torch.rand(size, size, device=device)
-    with arithmetic("float32", device):
+    with precision_context("float32", device):
         return 2 * size**3 / min(_seconds(lambda: a @ a, device) for _ in range(20))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metalearn.data.base import Source, TaskBatch
+from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.errors import UserError
 from metalearn.inner.optimizers import Optimizer
 from metalearn.inner.recompute import recomputed
@@ -234,12 +234,12 @@ class Algorithm:
         """
         return dict(zip(parameters, gradients(loss, list(parameters.values())), strict=True))
 
-    def draw(self, source: Source, step: int, device: str) -> Any:
+    def draw(self, source: TaskSource, step: int, device: str) -> Any:
         """The meta-batch of a step: a pure function of the source's seed and the step."""
         ids = torch.arange(step * self.meta_batch, (step + 1) * self.meta_batch, device=device)
         return source.tasks(ids, self.way, self.shot, self.query)
 
-    def check(self, source: Source) -> None:
+    def check(self, source: TaskSource) -> None:
         """Raise UserError where the training source cannot deal what `draw` asks for."""
         source.check(self.way, self.shot, self.query)
 

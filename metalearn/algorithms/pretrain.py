@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from metalearn.algorithms.base import Algorithm, Meta, MetaStep, trained
-from metalearn.data.base import Source, TaskBatch
+from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.models.base import Weights
 
 CLASSIFIER = "classifier."  # prefix of the head over all training classes
@@ -53,13 +53,13 @@ class Pretrain(Algorithm):
         """Without the classifier over the training classes, which has no part in adaptation."""
         return {name: value for name, value in super().weights(meta).items() if not name.startswith(CLASSIFIER)}
 
-    def draw(self, source: Source, step: int, device: str) -> TaskBatch:
+    def draw(self, source: TaskSource, step: int, device: str) -> TaskBatch:
         """`meta_batch` single examples, as one task without a support set."""
         ids = torch.arange(step * self.meta_batch, (step + 1) * self.meta_batch, device=device)
         x, y = source.examples(ids)
         return TaskBatch(x[None, :0], y[None, :0], x[None], y[None], ids[:1])
 
-    def check(self, source: Source) -> None:
+    def check(self, source: TaskSource) -> None:
         """Single examples can always be dealt."""
 
     def meta_sums(self, meta: Meta, batch: TaskBatch) -> MetaStep:

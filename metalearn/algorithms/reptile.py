@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.base import Adapted, Algorithm, Meta, MetaStep, trained
-from metalearn.data.base import Source, TaskBatch
+from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.errors import UserError
 from metalearn.models.base import total
 
@@ -67,7 +67,7 @@ class Reptile(Algorithm):
         for step, fast in enumerate(self.descend(meta, loss, start, second_order=False)):
             yield Adapted(fast, support_x, step, ids, self.running(meta, step, training), tuple(seen))
 
-    def check(self, source: Source) -> None:
+    def check(self, source: TaskSource) -> None:
         """As for every algorithm, with the name of the setting that is to blame."""
         try:
             super().check(source)

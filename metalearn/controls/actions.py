@@ -7,7 +7,7 @@ from typing import Any
 
 from metalearn.controls.criteria import at_least_one
 from metalearn.controls.functions import call_own, function, known, predicate, value_of
-from metalearn.controls.loop import Control, Failed, Iteration, Stop
+from metalearn.controls.loop import Control, ControlLoop, Failed, Stop
 from metalearn.runtime.console import say, warn
 
 
@@ -22,7 +22,7 @@ class Step(Control):
     def __post_init__(self) -> None:
         at_least_one(self.n)
 
-    def apply(self, run: Iteration) -> Stop | None:
+    def apply(self, run: ControlLoop) -> Stop | None:
         """From where this control began, wherever a resumed run is."""
         assert run.began is not None
         return run.train(run.began + self.n)
@@ -34,7 +34,7 @@ class Evaluate(Control):
 
     measures = True
 
-    def apply(self, run: Iteration) -> None:
+    def apply(self, run: ControlLoop) -> None:
         """Once a cycle."""
         run.measure()
 
@@ -63,12 +63,12 @@ class Save(Control):
         # A retraining must not replace what the first training kept
         self.retrains = self.file == "last.pt"  # type: ignore[misc]
 
-    def apply(self, run: Iteration) -> None:
+    def apply(self, run: ControlLoop) -> None:
         """Once a cycle."""
         run.model.save(self.file.format(step=run.step))
         self._saved = time.monotonic()
 
-    def tick(self, run: Iteration) -> None:
+    def tick(self, run: ControlLoop) -> None:
         """By the clock, unless there is a NaN to save."""
         if self.file == "last.pt" and time.monotonic() - self._saved >= self.seconds and not run.model.invalid:
             self.apply(run)
@@ -87,12 +87,12 @@ class Info(Control):
     def __post_init__(self) -> None:
         self._value = function(self.f) if "." in self.f else None
 
-    def check(self, run: Iteration, name: str) -> None:
+    def check(self, run: ControlLoop, name: str) -> None:
         """Whether there is such a value."""
         if self._value is None:
             known(self.f, run, f"control.cycle.{name}.f={self.f}")
 
-    def apply(self, run: Iteration) -> None:
+    def apply(self, run: ControlLoop) -> None:
         """Once a cycle."""
         value = call_own(self.f, self._value, run) if self._value else value_of(self.f, run)
         say(f"step {run.step}: {self.f} {value}" if self._value is None else f"step {run.step}: {value}")
@@ -113,12 +113,12 @@ class Warn(Control):
     def __post_init__(self) -> None:
         self._name, self._holds = predicate(self.predicate)
 
-    def check(self, run: Iteration, name: str) -> None:
+    def check(self, run: ControlLoop, name: str) -> None:
         """Whether there is such a value."""
         if self._name:
             known(self._name, run, f"control.cycle.{name}.predicate={self.predicate}")
 
-    def apply(self, run: Iteration) -> str | None:
+    def apply(self, run: ControlLoop) -> str | None:
         """Once a cycle."""
         if self._holds(run):
             warn(f"step {run.step}: {self.message or self.predicate}")
@@ -129,7 +129,7 @@ class Warn(Control):
 class Error(Warn):
     """End the run with an error, and exit status 1, where a predicate holds; arguments as for Warn."""
 
-    def apply(self, run: Iteration) -> None:
+    def apply(self, run: ControlLoop) -> None:
         """Once a cycle."""
         if self._holds(run):
             raise Failed(self.message or self.predicate)
@@ -150,12 +150,12 @@ class Callback(Control):
     def __post_init__(self) -> None:
         self._function = function(self.f)
 
-    def apply(self, run: Iteration) -> str | None:
+    def apply(self, run: ControlLoop) -> str | None:
         """Once a cycle."""
         stop = call_own(self.f, self._function, self.argument(run))
         return f"{self.f} returned True" if self.stop_if_true and stop is True else None
 
-    def argument(self, run: Iteration) -> Any:
+    def argument(self, run: ControlLoop) -> Any:
         """What the function is given."""
         return run
 
@@ -166,11 +166,11 @@ class WithLoss(Callback):
 
     reads_loss = True
 
-    def apply(self, run: Iteration) -> str | None:
+    def apply(self, run: ControlLoop) -> str | None:
         """Once a cycle that measured."""
         return super().apply(run) if run.loss is not None else None
 
-    def argument(self, run: Iteration) -> float | None:
+    def argument(self, run: ControlLoop) -> float | None:
         """The last out-of-sample loss."""
         return run.loss
 
@@ -179,7 +179,7 @@ class WithLoss(Callback):
 class WithTrainingLosses(Callback):
     """Call a function of the training losses recorded in this cycle, a list; arguments as for Callback."""
 
-    def argument(self, run: Iteration) -> list[float]:
+    def argument(self, run: ControlLoop) -> list[float]:
         """Means over log_every meta-steps each."""
         return run.training_losses
 
@@ -188,6 +188,6 @@ class WithTrainingLosses(Callback):
 class WithModel(Callback):
     """Call a function of the present learner, as `metalearn.load` would give it; arguments as for Callback."""
 
-    def argument(self, run: Iteration) -> Any:
+    def argument(self, run: ControlLoop) -> Any:
         """A metalearn.learner.learner.Learner."""
         return run.model.learner()

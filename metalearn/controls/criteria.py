@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from metalearn.controls.loop import Control, Iteration
+from metalearn.controls.loop import Control, ControlLoop
 
 
 @dataclass(kw_only=True)
@@ -19,7 +19,7 @@ class NumberLimit(Control):
     def __post_init__(self) -> None:
         at_least_one(self.n)
 
-    def apply(self, run: Iteration) -> str | None:
+    def apply(self, run: ControlLoop) -> str | None:
         """The n-th time."""
         return f"{self.n} cycles are done" if len(run.cycles) >= self.n else None
 
@@ -34,11 +34,11 @@ class TimeLimit(Control):
         if self.hours <= 0:
             raise ValueError(f"hours={self.hours}: must be above 0")
 
-    def apply(self, run: Iteration) -> str | None:
+    def apply(self, run: ControlLoop) -> str | None:
         """By the clock."""
         return f"{self.hours:g} hours have passed" if run.seconds >= 3600 * self.hours else None
 
-    def tick(self, run: Iteration) -> str | None:
+    def tick(self, run: ControlLoop) -> str | None:
         """As `apply`."""
         return self.apply(run)
 
@@ -53,7 +53,7 @@ class Patience(Control):
     def __post_init__(self) -> None:
         at_least_one(self.n)
 
-    def apply(self, run: Iteration) -> str | None:
+    def apply(self, run: ControlLoop) -> str | None:
         """The last n + 1 losses."""
         losses = run.losses[-self.n - 1 :]
         risen = len(losses) > self.n and all(b > a for a, b in pairwise(losses))
@@ -70,7 +70,7 @@ class NumberSinceBest(Control):
     def __post_init__(self) -> None:
         at_least_one(self.n)
 
-    def apply(self, run: Iteration) -> str | None:
+    def apply(self, run: ControlLoop) -> str | None:
         """The place of the smallest loss."""
         losses = [loss if math.isfinite(loss) else math.inf for loss in run.losses]
         since = len(losses) - 1 - losses.index(min(losses)) if losses else 0
@@ -84,7 +84,7 @@ class Threshold(Control):
     value: float
     reads_loss = True
 
-    def apply(self, run: Iteration) -> str | None:
+    def apply(self, run: ControlLoop) -> str | None:
         """The last loss."""
         losses = run.losses
         return f"the loss {losses[-1]:g} is below {self.value:g}" if losses and losses[-1] < self.value else None
@@ -103,7 +103,7 @@ class GL(Control):
     def __post_init__(self) -> None:
         positive(self.alpha)
 
-    def apply(self, run: Iteration) -> str | None:
+    def apply(self, run: ControlLoop) -> str | None:
         """At the last loss."""
         loss = generalisation_loss(run.losses)
         return f"the generalisation loss {loss:.2f}% exceeds {self.alpha:g}%" if loss > self.alpha else None
@@ -129,7 +129,7 @@ class PQ(Control):
         if self.k < 2:
             raise ValueError(f"k={self.k}: must be at least 2")
 
-    def apply(self, run: Iteration) -> str | None:
+    def apply(self, run: ControlLoop) -> str | None:
         """At the last loss."""
         strip = run.all_training_losses[-self.k :]
         if len(strip) < self.k or min(strip) <= 0:
@@ -146,7 +146,7 @@ class InvalidValue(Control):
 
     retrains = True
 
-    def apply(self, run: Iteration) -> str | None:
+    def apply(self, run: ControlLoop) -> str | None:
         """What training came upon, or the loss measured."""
         if run.model.invalid:
             return run.model.invalid
@@ -154,7 +154,7 @@ class InvalidValue(Control):
             return None
         return f"the loss measured at meta-step {run.step} is {run.loss}"
 
-    def tick(self, run: Iteration) -> str | None:
+    def tick(self, run: ControlLoop) -> str | None:
         """As `apply`."""
         return self.apply(run)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from metalearn.config.instantiate import locate
-from metalearn.controls.loop import Failed, Iteration
+from metalearn.controls.loop import ControlLoop, Failed
 from metalearn.errors import UserError
 from metalearn.runtime.signals import Stopped
 
@@ -21,7 +21,7 @@ _COMPARE = {
 }
 
 
-def predicate(text: str) -> tuple[str | None, Callable[[Iteration], bool]]:
+def predicate(text: str) -> tuple[str | None, Callable[[ControlLoop], bool]]:
     """`NAME < NUMBER` as the name and a function of the iteration; or a dotted path, without a name."""
     found = re.fullmatch(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*", text)
     if not found:
@@ -31,7 +31,7 @@ def predicate(text: str) -> tuple[str | None, Callable[[Iteration], bool]]:
         return None, lambda run: bool(call_own(text, holds_for, run))
     name, compare, number = found[1], _COMPARE[found[2]], float(found[3])
 
-    def holds(run: Iteration) -> bool:
+    def holds(run: ControlLoop) -> bool:
         value = value_of(name, run)
         return value is not None and bool(compare(value, number))
 
@@ -63,13 +63,13 @@ def call_own(path: str, f: Callable[..., Any], argument: Any) -> Any:
         raise Failed(f"{path} raised {type(error).__name__}: {text} ({last.filename}:{last.lineno})") from error
 
 
-def value_of(name: str, run: Iteration) -> float | None:
+def value_of(name: str, run: ControlLoop) -> float | None:
     """A value by its name; None where it was not recorded at this step."""
     own = {"step": run.step, "loss": run.loss, "seconds": run.seconds, "cycles": len(run.cycles)}
     return own[name] if name in own else run.model.values.get(name)
 
 
-def known(name: str, run: Iteration, where: str) -> None:
+def known(name: str, run: ControlLoop, where: str) -> None:
     """UserError where there will never be a value of this name."""
     names = ["loss", "seconds", "cycles", *run.model.names]
     if name not in names:

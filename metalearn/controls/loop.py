@@ -81,15 +81,15 @@ class Control:
     reads_loss: ClassVar[bool] = False  # needs another control that measures
     retrains: ClassVar[bool] = False  # is applied in a retraining too, where no classes are left to measure on
 
-    def apply(self, run: "Iteration") -> str | Stop | None:
+    def apply(self, run: "ControlLoop") -> str | Stop | None:
         """Once a cycle: act, or say in words why the iteration should stop; None lets it go on."""
         return None
 
-    def tick(self, run: "Iteration") -> str | None:
+    def tick(self, run: "ControlLoop") -> str | None:
         """Look in after each iteration of a `Step`, for what must not wait for the cycle's end; keep it cheap."""
         return None
 
-    def check(self, run: "Iteration", name: str) -> None:
+    def check(self, run: "ControlLoop", name: str) -> None:
         """Before any work: raise UserError where this control cannot work in its cycle."""
         earlier = [run.controls[other] for other in list(run.controls)[: list(run.controls).index(name)]]
         if self.reads_loss and not any(control.measures for control in earlier):
@@ -103,7 +103,7 @@ class Control:
         """Take over what `state` gave."""
 
 
-class Iteration:
+class ControlLoop:
     """An iterative model under control, and the history of its cycles: what a control is given.
 
     Args:
@@ -203,13 +203,13 @@ class Iteration:
         """Time spent."""
         return self.model.seconds - (self._before.seconds if self._before else 0.0)
 
-    def after(self, count: int) -> "Iteration":
+    def after(self, count: int) -> "ControlLoop":
         """The same iteration as seen by one who came in after so many cycles."""
         view, seen = copy.copy(self), self._seen
         view._seen, view._before = (lambda cycles: seen(cycles)[count:]), self.cycles[count - 1]
         return view
 
-    def every(self, count: int) -> "Iteration":
+    def every(self, count: int) -> "ControlLoop":
         """The same iteration as seen by one who looks in at every so manieth cycle alone."""
         view, seen = copy.copy(self), self._seen
         view._seen = lambda cycles: seen(cycles)[count - 1 :: count]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metalearn.controls.criteria import at_least_one
-from metalearn.controls.loop import Control, Iteration, Stop
+from metalearn.controls.loop import Control, ControlLoop, Stop
 
 
 @dataclass(kw_only=True)
@@ -24,7 +24,7 @@ class Wrapper(Control):
         for fact in ("trains", "measures", "reads_loss", "retrains"):
             setattr(self, fact, getattr(self.control, fact))
 
-    def check(self, run: Iteration, name: str) -> None:
+    def check(self, run: ControlLoop, name: str) -> None:
         """Check the inner control."""
         self.control.check(run, name)
 
@@ -41,11 +41,11 @@ class Wrapper(Control):
 class WarmUp(Wrapper):
     """Skip the first n cycles. The inner control does not see them."""
 
-    def apply(self, run: Iteration) -> str | Stop | None:
+    def apply(self, run: ControlLoop) -> str | Stop | None:
         """Apply the inner control from cycle n + 1."""
         return self.control.apply(run.after(self.n)) if len(run.cycles) > self.n else None
 
-    def tick(self, run: Iteration) -> str | None:
+    def tick(self, run: ControlLoop) -> str | None:
         """Apply the inner control from cycle n + 1."""
         return self.control.tick(run.after(self.n)) if len(run.cycles) > self.n else None
 
@@ -54,7 +54,7 @@ class WarmUp(Wrapper):
 class Skip(Wrapper):
     """Apply the inner control in every n-th cycle, and at the end of the run."""
 
-    def apply(self, run: Iteration) -> str | Stop | None:
+    def apply(self, run: ControlLoop) -> str | Stop | None:
         """Apply the inner control in cycles n, 2 n, ... It sees no others."""
         due = len(run.cycles) % self.n == 0 or run.step >= run.model.limit
         return self.control.apply(run.every(self.n)) if due else None

@@ -1,5 +1,5 @@
 """Data sets and the few-shot task samplers over them."""
 
-from metalearn.data.base import Dataset, Examples, Source, Split, TaskBatch
+from metalearn.data.base import Dataset, Examples, Split, TaskBatch, TaskSource
 
-__all__ = ["Dataset", "Examples", "Source", "Split", "TaskBatch"]
+__all__ = ["Dataset", "Examples", "Split", "TaskBatch", "TaskSource"]

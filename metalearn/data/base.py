@@ -35,7 +35,7 @@ class Examples(NamedTuple):
     y: Tensor  # [B] int64, or [B, D] float for regression
 
 
-class Source(Protocol):
+class TaskSource(Protocol):
     """A supply of tasks from one split (training, validation or test classes) of a data set.
 
     Everything dealt is a pure function of the source's seed and of the ids asked for.
@@ -69,7 +69,7 @@ class Dataset:
     regression: bool
     shape: tuple[int, ...]  # of one input: (C, H, W), or (D,)
     outputs: int | None  # dimension of a regression target; None: as many outputs as ways
-    source: Callable[[Split, int, str], Source]  # (split, seed, device) -> the supply of tasks
+    source: Callable[[Split, int, str], TaskSource]  # (split, seed, device) -> the supply of tasks
     invert: bool = False  # scans show dark ink on light paper, the model expects ink = 1, paper = 0
     notice: str | None = None  # what the user must not miss, shown before and after the run
     classes: dict[str, list[str]] = field(default_factory=dict)  # the class names of each split

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metalearn.data.base import Dataset, Source, Split, TaskBatch
+from metalearn.data.base import Dataset, Split, TaskBatch, TaskSource
 from metalearn.errors import UserError
 
 
-def source_for(spec: Mapping[str, Any], dataset: Dataset, split: Split, seed: int, device: str) -> Source:
+def source_for(spec: Mapping[str, Any], dataset: Dataset, split: Split, seed: int, device: str) -> TaskSource:
     """A source whose inputs are normalized by the mean and deviation of the learner's own training images.
 
     Args:
@@ -55,7 +55,7 @@ def factors(mean: Any, deviation: Any) -> tuple[Tensor, Tensor]:
 class _Renormalized:
     """A source whose inputs are normalized by other values than its own."""
 
-    def __init__(self, source: Source, own: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]):
+    def __init__(self, source: TaskSource, own: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]):
         self._source, self._own, self._other = source, own, other
 
     def __getattr__(self, name: str) -> Any:

@@ -19,7 +19,7 @@ from metalearn.learner.spec import restored
 from metalearn.learner.variant import variant
 from metalearn.models.norm import NormMode
 from metalearn.recording import checkpoint
-from metalearn.runtime.device import resolve
+from metalearn.runtime.device import resolve_device
 from metalearn.runtime.files import write_atomically
 from metalearn.training.evaluate import Score, evaluate
 
@@ -38,7 +38,7 @@ def load(path: str | Path, device: str = "cpu", trust: bool = False) -> "Learner
     Raises:
         UserError: no such file, not a checkpoint, or one that needs `trust=True`.
     """
-    device, file = resolve(device), checkpoint.find(Path(path))
+    device, file = resolve_device(device), checkpoint.find(Path(path))
     with torch.inference_mode(False), limit(trusted=trust):
         content = checkpoint.read(file, device)
         return Learner(restored(content, file), content["meta"], content["spec"], device, content["step"])

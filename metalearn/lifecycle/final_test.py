@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from metalearn.algorithms.base import Algorithm, Meta
-from metalearn.data.base import Source
+from metalearn.data.base import TaskSource
 from metalearn.recording import plots
 from metalearn.recording.commit import git_commit
 from metalearn.recording.intervals import interval
 from metalearn.runtime.console import say, warn
-from metalearn.runtime.device import Precision, arithmetic
+from metalearn.runtime.device import Precision, precision_context
 from metalearn.runtime.progress import Progress
 from metalearn.training.evaluate import Score, evaluate, nearest_neighbour, tasks_digest
 from metalearn.training.trainer import Training
@@ -85,7 +85,7 @@ def _tested(experiment: "Experiment", training: Training, check: Callable[[], No
                     check=check, precision=experiment.settings.precision, **experiment.tasks)  # fmt: skip
 
 
-def measured(algorithm: Algorithm, meta: Meta, source: Source, *, tasks: int, progress: Progress,
+def measured(algorithm: Algorithm, meta: Meta, source: TaskSource, *, tasks: int, progress: Progress,
              check: Callable[[], None], precision: Precision, device: str, **task: int) -> dict[str, Any]:  # fmt: skip
     """Measure a learner on tasks of a source, as entries of result.json.
 
@@ -95,7 +95,7 @@ def measured(algorithm: Algorithm, meta: Meta, source: Source, *, tasks: int, pr
         task: `way`, `shot` and `query`, the query images a class.
     """
     both = algorithm.norm_mode not in ("none", "support")
-    with arithmetic(precision, device), progress.counting("test", tasks, check) as watch:
+    with precision_context(precision, device), progress.counting("test", tasks, check) as watch:
         score = evaluate(algorithm, meta, source, tasks=tasks, curve=True, support=both, watch=watch, device=device,
                          **task)  # fmt: skip
     if score.nonfinite:

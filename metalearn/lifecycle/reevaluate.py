@@ -24,7 +24,7 @@ from metalearn.recording import checkpoint
 from metalearn.recording.commit import git_commit
 from metalearn.recording.record import write_result
 from metalearn.runtime.console import say, warn
-from metalearn.runtime.device import Precision, resolve
+from metalearn.runtime.device import Precision, resolve_device
 from metalearn.runtime.progress import Progress
 
 
@@ -108,7 +108,7 @@ def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple
     Raises:
         UserError: the learner cannot be evaluated on such tasks.
     """
-    spec, device = trained.content["spec"], resolve(tasks.device)
+    spec, device = trained.content["spec"], resolve_device(tasks.device)
     meta = {name: value.to(device) for name, value in trained.content["meta"].items()}
     algorithm, own = variant(spec, meta, way=tasks.way, norm=tasks.norm, inner_steps=tasks.inner_steps)
     dataset = build(data, "data", Dataset)

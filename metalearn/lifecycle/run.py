@@ -15,8 +15,8 @@ from metalearn import controls
 from metalearn.algorithms.base import Algorithm, Meta, MetaStep
 from metalearn.config import trust
 from metalearn.config.instantiate import build, call
-from metalearn.controls.loop import Failed, Iteration
-from metalearn.data.base import Dataset, Source, Split
+from metalearn.controls.loop import ControlLoop, Failed
+from metalearn.data.base import Dataset, Split, TaskSource
 from metalearn.errors import Unfinished, UserError
 from metalearn.learner.learner import Learner
 from metalearn.learner.spec import algorithm_of, shapes, spec_of
@@ -28,8 +28,8 @@ from metalearn.recording.checkpoint import LAST
 from metalearn.recording.record import Disk, Record, write_result
 from metalearn.runtime import distributed, memory
 from metalearn.runtime.console import say, warn
-from metalearn.runtime.device import arithmetic, keep_memory, resolve
-from metalearn.runtime.profiler import Profile
+from metalearn.runtime.device import keep_freed_memory, precision_context, resolve_device
+from metalearn.runtime.profiler import Profiler
 from metalearn.runtime.progress import Progress
 from metalearn.runtime.signals import Signals, Stopped
 from metalearn.trackers.base import Identity, Tracker, Trackers
@@ -87,7 +87,7 @@ class Phase:
     part: Split
     spec: dict[str, Any]
     algorithm: Algorithm
-    source: Source
+    source: TaskSource
     outer: Outer
     executor: Executor
 
@@ -103,7 +103,7 @@ class Experiment:
         self.settings = call(Settings, {k: v for k, v in config.items() if k not in GROUPS}, "")
         self.measure = call(Evaluation, config["eval"], "eval")
         self.control = call(Control, config["control"], "control")
-        self.device = distributed.local(resolve(self.settings.device))
+        self.device = distributed.local(resolve_device(self.settings.device))
         if self.settings.precision == "tf32" and self.device == "cpu":
             raise UserError("precision=tf32: is of CUDA devices; on the CPU float32 or bf16")
         if self.settings.precision == "bf16" and config["algo"].get("engine") == "grouped":
@@ -111,7 +111,7 @@ class Experiment:
         if self.settings.cuda_graph and (self.device == "cpu" or distributed.torchrun()):
             raise UserError("cuda_graph=true: is for one process on a CUDA device")
         self.team = distributed.team()
-        keep_memory()
+        keep_freed_memory()
         self.trackers = Trackers({n: build(node, f"tracker.{n}", Tracker) for n, node in config["tracker"].items()})
         self.dataset = build(config["data"], "data", Dataset)
         self.phase = self.prepare("train")
@@ -128,7 +128,7 @@ class Experiment:
         self.training: Training | None = None
         trial = self._training(Record(Path(), Tracker(), self.score, Disk()), lambda: None)
         for retraining in {False, self.control.retrain}:
-            Iteration(trial, self._controls(retraining))
+            ControlLoop(trial, self._controls(retraining))
         if self.team:
             self._share(self.team)
 
@@ -143,7 +143,7 @@ class Experiment:
         if team.rank == 0:
             team.say("begin", json_values(self.config))
 
-    def _source(self, part: Split) -> Source:
+    def _source(self, part: Split) -> TaskSource:
         return self.dataset.source(part, self.settings.seed, self.device)
 
     def prepare(self, part: Split) -> Phase:
@@ -160,7 +160,7 @@ class Experiment:
         executor = Executor(algorithm, self.device, self.settings.precision, self.team, self.settings.cuda_graph)
         return Phase(part, spec, algorithm, source, outer, executor)
 
-    def _require_memory(self, algorithm: Algorithm, source: Source) -> None:
+    def _require_memory(self, algorithm: Algorithm, source: TaskSource) -> None:
         """Refuse tasks and meta-batches that memory cannot hold."""
         settings = self.settings
         task = 4 * settings.way * (settings.shot + settings.query) * math.prod(self.dataset.shape)
@@ -206,7 +206,7 @@ class Experiment:
     def _evaluate(self, meta: Meta, check: Callable[[], None]) -> Score:
         count = self.measure.tasks
         with self.progress.counting("validation", count, check) as watch:
-            with arithmetic(self.settings.precision, self.device):
+            with precision_context(self.settings.precision, self.device):
                 return evaluate(self.phase.algorithm, meta, self.validation, tasks=count, watch=watch, **self.tasks)
 
     @property
@@ -312,7 +312,7 @@ class Experiment:
             fresh_scores: the validation scores in the checkpoint do not compare with those to come.
         """
         self.training = training = self._training(record, check, learned)
-        iteration = Iteration(training, self._controls(retraining=learned is not None))
+        iteration = ControlLoop(training, self._controls(retraining=learned is not None))
         training.extra["iteration"] = iteration.state
         if content is not None:
             with checkpoint.restoring(record.folder / "checkpoints"):
@@ -327,7 +327,7 @@ class Experiment:
             if self.initial:
                 initial_weights.start(self.initial, self.phase.outer.meta, self.phase.algorithm)
             record.start()
-        profile = Profile(record.folder, training.limit - training.step) if self.settings.profile else None
+        profile = Profiler(record.folder, training.limit - training.step) if self.settings.profile else None
         training.stepped = profile.step if profile else training.stepped
         training.progress = self.progress
         with self.progress.training(training.limit, training.step):

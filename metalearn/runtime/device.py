@@ -12,7 +12,7 @@ import torch
 from metalearn.errors import UserError
 
 
-def resolve(device: str) -> str:
+def resolve_device(device: str) -> str:
     """The device that `auto`, `cpu`, `cuda` or `cuda:N` means here.
 
     Raises:
@@ -35,7 +35,7 @@ Precision = Literal["float32", "tf32", "bf16"]
 
 
 @contextmanager
-def arithmetic(precision: Precision, device: str) -> Iterator[None]:
+def precision_context(precision: Precision, device: str) -> Iterator[None]:
     """How products are computed on the device; weights, sums over tasks and the outer step stay in single precision.
 
     Args:
@@ -48,7 +48,7 @@ def arithmetic(precision: Precision, device: str) -> Iterator[None]:
         yield
 
 
-def keep_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep freed memory for reuse in place of returning it to the system at every large `free`.
 
     A meta-step frees and takes hundreds of megabytes; the page faults cost more than the arithmetic in large chunks.

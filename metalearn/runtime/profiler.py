@@ -8,7 +8,7 @@ from metalearn.runtime.console import say, table, warn
 FIRST, STEPS = 4, 5  # the first steps warm up caches and allocators
 
 
-class Profile:
+class Profiler:
     """Traces a few meta-steps, and shows what they spent most time in.
 
     `trace.json` is in Chrome's trace format: ui.perfetto.dev, chrome://tracing and TensorBoard's plugin open it.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.base import Adapted, Algorithm, Meta
-from metalearn.data.base import Source, TaskBatch
+from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.recording.intervals import interval
 
 
@@ -34,7 +34,7 @@ class Score:
 def evaluate(
     algorithm: Algorithm,
     meta: Meta,
-    source: Source,
+    source: TaskSource,
     *,
     tasks: int,
     way: int,
@@ -165,7 +165,7 @@ def _distances(adapted: Adapted, meta: Meta) -> dict[str, Tensor]:
     return {layer: total / counts[layer] for layer, total in sums.items()}
 
 
-def tasks_digest(source: Source, *, way: int, shot: int, query: int, device: str, count: int = 8) -> str:
+def tasks_digest(source: TaskSource, *, way: int, shot: int, query: int, device: str, count: int = 8) -> str:
     """SHA-256 (hex) of the first tasks of a source: equal where two learners are tested on the same tasks.
 
     It is of the inputs and labels themselves, rounded to 1/1000, so that whatever changes the tasks changes it: seed,
@@ -178,7 +178,7 @@ def tasks_digest(source: Source, *, way: int, shot: int, query: int, device: str
     return digest.hexdigest()
 
 
-def nearest_neighbour(source: Source, *, tasks: int, way: int, shot: int, query: int, device: str,
+def nearest_neighbour(source: TaskSource, *, tasks: int, way: int, shot: int, query: int, device: str,
                       watch: Callable[[int], None] = lambda done: None) -> float:  # fmt: skip
     """Accuracy of the nearest support image in pixel space (Euclidean) on the same tasks: what learning must beat."""
     right: list[Tensor] = []

@@ -4,7 +4,7 @@ from typing import Any
 
 from metalearn.algorithms.base import Algorithm, Meta, MetaStep
 from metalearn.data.base import TaskBatch
-from metalearn.runtime.device import Precision, arithmetic
+from metalearn.runtime.device import Precision, precision_context
 from metalearn.runtime.distributed import Team
 from metalearn.training.cuda_graph import Captured
 
@@ -27,7 +27,7 @@ class Executor:
 
     def __call__(self, meta: Meta, batch: TaskBatch) -> MetaStep:
         """Compute the meta-gradient of one meta-batch, which every process has sampled."""
-        with arithmetic(self.precision, self.device):
+        with precision_context(self.precision, self.device):
             if self.team:
                 return self._over_processes(self.team, meta, batch)
             return (self.graph or self.algorithm).meta_gradient(meta, batch)
@@ -49,7 +49,7 @@ class Executor:
         """Return the engine and the number of tasks at once for batches like this one."""
         algorithm = self.algorithm
         most = -(-len(batch.support_x) // (self.team.size if self.team else 1))
-        with arithmetic(self.precision, self.device):
+        with precision_context(self.precision, self.device):
             chosen = "grouped" if algorithm.net.grouped(self.device.partition(":")[0]) else "vmap"
             tasks = min(most, algorithm.tasks_at_once(batch.support_x, batch.query_x))
         return {"engine": "higher" if algorithm.engine == "higher" else chosen, "tasks_at_once": tasks}

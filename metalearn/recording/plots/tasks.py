@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.base import Algorithm, Meta, nth
-from metalearn.data.base import Source, TaskBatch
+from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.recording.plots.style import PLAIN, RIGHT, SUPPORT, WRONG, pyplot, saved
 
 _ROWS = 10  # classes below each other; more stand in a second block
 
 
-def tasks(algorithm: Algorithm, meta: Meta, source: Source, path: Path, *, way: int, shot: int, query: int,
+def tasks(algorithm: Algorithm, meta: Meta, source: TaskSource, path: Path, *, way: int, shot: int, query: int,
           device: str) -> Path:  # fmt: skip
     """Draw the first test tasks: support and query images as the files show them, and each prediction.
 

@@ -148,14 +148,14 @@ def test_tasks_too_many_for_a_small_share_of_the_gpu_are_halved():
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_other_precisions_point_the_same_way_on_cuda(precision):
-    from metalearn.runtime.device import arithmetic
+    from metalearn.runtime.device import precision_context
 
     algo, batch = algorithm("maml"), batch_of(dtype=torch.float32)
     meta = {n: v.cuda() for n, v in meta_of(algo, torch.float32).items()}
     batch = type(batch)(*(field.cuda() for field in batch))
     found = []
     for name in ("float32", precision):
-        with arithmetic(name, "cuda"):
+        with precision_context(name, "cuda"):
             gradients = algo.meta_gradient(meta, batch).gradients
         found.append(torch.cat([g.flatten().float() for g in gradients.values()]))
     assert torch.cosine_similarity(*found, 0) > 0.98

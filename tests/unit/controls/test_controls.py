@@ -8,7 +8,7 @@ import pytest
 from metalearn import controls
 from metalearn.config.compose import choices
 from metalearn.controls import make, make_all
-from metalearn.controls.loop import Failed, Iteration
+from metalearn.controls.loop import ControlLoop, Failed
 from metalearn.errors import UserError
 from tests.helpers.configs import config
 
@@ -84,7 +84,7 @@ class Script:
 
 
 def iteration(model, cycle):
-    return Iteration(model, make_all(cycle))
+    return ControlLoop(model, make_all(cycle))
 
 
 def stops(cycle, losses, **settings):
@@ -276,7 +276,7 @@ def test_a_state_that_could_not_be_read_again_is_refused():
             return {"count": object()}
 
     with pytest.raises(UserError, match=r"control.cycle.odd: its state must be plain values"):
-        Iteration(Script([0]), {"Step": make("Step", {"n": 1}), "odd": Odd(n=1)}).state()
+        ControlLoop(Script([0]), {"Step": make("Step", {"n": 1}), "odd": Odd(n=1)}).state()
 
 
 @pytest.mark.parametrize("name", choices("control"))

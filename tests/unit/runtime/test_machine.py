@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from metalearn.errors import UserError
-from metalearn.runtime.device import arithmetic
+from metalearn.runtime.device import precision_context
 from metalearn.training.evaluate import evaluate
 from metalearn.training.outer_optimizer import Outer
 from tests.helpers.configs import QUICK, ROOT
@@ -39,10 +39,10 @@ def test_long_inner_loops_recompute_by_themselves_where_they_can():
 
 PEAK = """
 import re, sys
-from metalearn.runtime.device import keep_memory
+from metalearn.runtime.device import keep_freed_memory
 from tests.helpers.tasks import algorithm, batch_of, meta_of
 import torch
-keep_memory()
+keep_freed_memory()
 steps, recompute = int(sys.argv[1]), {"null": None, "false": False}[sys.argv[2]]
 algo = algorithm("maml", filters=32, shape=(1, 28, 28), way=5, shot=1, query=1, inner_steps=steps, recompute=recompute)
 batch, meta = batch_of(tasks=8, way=5, shot=1, query=1, shape=(1, 28, 28), dtype=torch.float32), algo.init()
@@ -122,7 +122,7 @@ def test_bfloat16_points_the_same_way(norm):
     algo = algorithm("maml", norm=norm)
     meta = algo.init()
     exact = algo.meta_gradient(meta, batch).gradients
-    with arithmetic("bf16", "cpu"):
+    with precision_context("bf16", "cpu"):
         rough = algo.meta_gradient(meta, batch).gradients
     a, b = (torch.cat([g.flatten().float() for g in gs.values()]) for gs in (exact, rough))
     assert not torch.equal(a, b) and torch.cosine_similarity(a, b, 0) > 0.98

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from metalearn.controls import make_all
-from metalearn.controls.loop import Iteration
+from metalearn.controls.loop import ControlLoop
 from metalearn.lifecycle.run import run_experiment
 from metalearn.recording.record import Disk, Record
 from metalearn.runtime import progress
@@ -58,7 +58,7 @@ def training_of(folder, clock, seconds, cycle, *, limit=100, log_every=50, name=
     training = Training(algorithm=Nothing(), outer=outer, gradient=gradient, validate=lambda meta: score, record=record,
                         spec={}, device="cpu", limit=limit, log_every=log_every)  # fmt: skip
     record.start()
-    return training, Iteration(training, make_all(cycle))
+    return training, ControlLoop(training, make_all(cycle))
 
 
 def test_a_checkpoint_is_written_every_minute_however_slow_the_steps_are(tmp_path, clock):

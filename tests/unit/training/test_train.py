@@ -55,7 +55,7 @@ def test_main_returns_the_best_validation_score(tmp_path):
 @pytest.mark.parametrize(("regression", "best"), [(False, 4), (True, 2)])
 def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
     from metalearn.controls import make_all
-    from metalearn.controls.loop import Iteration
+    from metalearn.controls.loop import ControlLoop
     from metalearn.recording.record import Disk, Record
     from metalearn.trackers.base import Tracker
     from metalearn.training.evaluate import Score
@@ -78,7 +78,7 @@ def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
     record = Record(tmp_path, Tracker(), "mse" if regression else "accuracy", Disk())
     training = Training(algorithm=algo, outer=outer, gradient=algo.meta_gradient, validate=lambda meta: Score(next(scores), 0.0, 1, [], 1.0),
                         record=record, spec={}, device="cpu", limit=6, log_every=1)  # fmt: skip
-    Iteration(training, make_all({"Step": {"n": 2}, "Evaluate": {}, "Save": {}})).run()
+    ControlLoop(training, make_all({"Step": {"n": 2}, "Evaluate": {}, "Save": {}})).run()
     assert training.best_step == best and training.best.mean == (0.5 if regression else 0.9)
     assert weights(tmp_path, "best.pt")["w"] == -best and weights(tmp_path)["w"] == -6
 
