@@ -19,12 +19,13 @@ from metalearn.runtime import distributed
 from metalearn.runtime.console import drop
 
 
-def main(config: Any = None, folder: str | Path | None = None) -> float:
+def main(config: Any = None, folder: str | Path | None = None, group: Any = None) -> float:
     """One run; returns the best validation score, the objective of a sweep.
 
     Args:
         config: a composed configuration; without one, it is composed from the words of the command line.
         folder: of the run; Hydra's, where Hydra runs it, else that of `resume`, else `runs/<time>`.
+        group: the processes that share each meta-batch (metalearn.runtime.distributed.ProcessGroup).
     """
     import time
 
@@ -55,7 +56,7 @@ def main(config: Any = None, folder: str | Path | None = None) -> float:
         )
         limit = trust.limit(trusted=values["trust"] is True)
     with limit:
-        return run_experiment(values, place, invocation)
+        return run_experiment(values, place, invocation, group)
 
 
 def _by_default(hydra: Any) -> bool:
@@ -83,27 +84,29 @@ def cli() -> None:
         sys.exit(2)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a class of one's own is found by the console script too
-    if distributed.follows():
+    if distributed.is_worker():
         from metalearn.lifecycle.worker import worker_loop
 
-        distributed.leave(worker_loop())
+        distributed.exit_now(worker_loop())
+    group = distributed.ProcessGroup() if distributed.is_torchrun() else None
     try:
         try:
-            status = _cli()
+            status = _cli(group)
         finally:
-            distributed.dismiss()
+            if group:
+                group.stop_workers()
     except SystemExit as stopped:  # by a signal
         status = stopped.code if isinstance(stopped.code, int) else 1
     except KeyboardInterrupt:
         _say("interrupted; nothing was being trained")
-        distributed.leave(130)  # Python itself may end by the signal, where C code was interrupted
-    if distributed.torchrun():
-        distributed.leave(status)
+        distributed.exit_now(130)  # Python itself may end by the signal, where C code was interrupted
+    if group:
+        distributed.exit_now(status)
     _drop_unwritable_output()
     sys.exit(status)
 
 
-def _cli() -> int:
+def _cli(group: distributed.ProcessGroup | None) -> int:
     if {"--help", "-h"} & set(sys.argv):
         try:
             if chosen := choices.asked(sys.argv[1:]):
@@ -125,7 +128,7 @@ def _cli() -> int:
     def job(config: Any) -> float:
         started.append(True)
         try:
-            return main(config)
+            return main(config, group=group)
         except (UserError, OmegaConfBaseException, OSError) as error:
             # Other runs of a sweep go on. Were this error to reach Hydra, it would print a second line
             failed.append(1 if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else 2)

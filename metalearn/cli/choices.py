@@ -19,7 +19,7 @@ from metalearn.errors import UserError
 PACKAGE = Path(__file__).resolve().parent.parent
 TARGETS = {  # of groups without a `_target_`
     "outer": "metalearn.training.outer_optimizer.Outer",
-    "control": "metalearn.training.settings.Control",
+    "control": "metalearn.training.settings.ControlSettings",
 }
 
 

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from metalearn.controls.criteria import at_least_one
+from metalearn.config.checks import at_least
 from metalearn.controls.functions import call_own, function, known, predicate, value_of
 from metalearn.controls.loop import Control, ControlLoop, Failed, Stop
 from metalearn.runtime.console import say, warn
@@ -20,7 +20,7 @@ class Step(Control):
     retrains = True
 
     def __post_init__(self) -> None:
-        at_least_one(self.n)
+        at_least(1, n=self.n)
 
     def apply(self, run: ControlLoop) -> Stop | None:
         """From where this control began, wherever a resumed run is."""

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
+from metalearn.config.checks import at_least
 from metalearn.controls.loop import Control, ControlLoop
 
 
@@ -17,7 +18,7 @@ class NumberLimit(Control):
     n: int
 
     def __post_init__(self) -> None:
-        at_least_one(self.n)
+        at_least(1, n=self.n)
 
     def apply(self, run: ControlLoop) -> str | None:
         """The n-th time."""
@@ -51,7 +52,7 @@ class Patience(Control):
     reads_loss = True
 
     def __post_init__(self) -> None:
-        at_least_one(self.n)
+        at_least(1, n=self.n)
 
     def apply(self, run: ControlLoop) -> str | None:
         """The last n + 1 losses."""
@@ -68,7 +69,7 @@ class NumberSinceBest(Control):
     reads_loss = True
 
     def __post_init__(self) -> None:
-        at_least_one(self.n)
+        at_least(1, n=self.n)
 
     def apply(self, run: ControlLoop) -> str | None:
         """The place of the smallest loss."""
@@ -126,8 +127,7 @@ class PQ(Control):
 
     def __post_init__(self) -> None:
         positive(self.alpha)
-        if self.k < 2:
-            raise ValueError(f"k={self.k}: must be at least 2")
+        at_least(2, k=self.k)
 
     def apply(self, run: ControlLoop) -> str | None:
         """At the last loss."""
@@ -167,12 +167,6 @@ def generalisation_loss(losses: list[float]) -> float:
     if not known or known[-1] == min(known):
         return 0.0
     return 100 * (known[-1] / min(known) - 1) if min(known) > 0 else math.inf
-
-
-def at_least_one(n: int) -> None:
-    """A ValueError for a count that is none."""
-    if n < 1:
-        raise ValueError(f"n={n}: must be at least 1")
 
 
 def positive(alpha: float) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from metalearn.controls.criteria import at_least_one
+from metalearn.config.checks import at_least
 from metalearn.controls.loop import Control, ControlLoop, Stop
 
 
@@ -20,7 +20,7 @@ class Wrapper(Control):
     control: Control
 
     def __post_init__(self) -> None:
-        at_least_one(self.n)
+        at_least(1, n=self.n)
         for fact in ("trains", "measures", "reads_loss", "retrains"):
             setattr(self, fact, getattr(self.control, fact))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metalearn.config.checks import at_least
 from metalearn.data import rng
 
 
@@ -21,8 +22,7 @@ class Augment:
     flip: bool = False
 
     def __post_init__(self) -> None:
-        if self.crop < 0:
-            raise ValueError(f"crop={self.crop}: must be at least 0")
+        at_least(0, crop=self.crop)
 
     def __bool__(self) -> bool:
         return self.crop > 0 or self.flip

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from metalearn.config.checks import at_least
 from metalearn.data import splits
 from metalearn.data.augment import Augment
 from metalearn.data.base import Dataset
@@ -58,9 +59,8 @@ def load(
     Raises:
         UserError: no such folder, too few classes with enough images, or a split that does not fit.
     """
-    for setting, value, least in (("size", size, 1), ("min_images", min_images, 2)):
-        if value < least:
-            raise ValueError(f"{setting}={value}: must be at least {least}")
+    at_least(1, size=size)
+    at_least(2, min_images=min_images)
     if size > 2048:
         raise ValueError(f"size={size}: must be at most 2048, the edge of an image in pixels")
     augment = Augment(crop, flip)

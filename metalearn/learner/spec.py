@@ -9,13 +9,14 @@ import torch
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.config import trust
+from metalearn.config.checks import at_least
 from metalearn.config.instantiate import build, check, locate
 from metalearn.data.base import Dataset
 from metalearn.errors import UserError
 from metalearn.models.base import MetaModel
 from metalearn.models.norm import NormMode
 from metalearn.recording.checkpoint import Damaged
-from metalearn.training.settings import Settings
+from metalearn.training.settings import RunSettings
 
 TYPES: dict[str, Any] = {
     "name": str,
@@ -38,7 +39,7 @@ TYPES: dict[str, Any] = {
 MOST_STEPS = 100_000  # inner steps: more would seem to hang
 
 
-def spec_of(config: Mapping[str, Any], settings: Settings, dataset: Dataset, labels: int | None) -> dict[str, Any]:
+def spec_of(config: Mapping[str, Any], settings: RunSettings, dataset: Dataset, labels: int | None) -> dict[str, Any]:
     """Plain values, kept in every checkpoint.
 
     Args:
@@ -96,9 +97,7 @@ def restored(content: Mapping[str, Any], file: Path) -> Algorithm:
         spec = content["spec"]
         for name, hint in TYPES.items():
             check(spec[name], hint, name)
-        for name in ("way", "shot", "query", "outputs"):
-            if spec[name] < 1:
-                raise ValueError(f"{name}={spec[name]}: must be at least 1")
+        at_least(1, **{name: spec[name] for name in ("way", "shot", "query", "outputs")})
         if not spec["shape"] or min(spec["shape"]) < 1 or not 0 <= spec["seed"] < 2**63:
             raise ValueError("shape or seed")
         for name in ("mean", "deviation"):

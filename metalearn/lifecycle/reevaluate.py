@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from metalearn.algorithms.base import Algorithm
+from metalearn.config.checks import at_least
 from metalearn.config.instantiate import build
 from metalearn.data.base import Dataset, Split
 from metalearn.data.matching import source_for
@@ -54,9 +55,9 @@ class Tasks:
     precision: Precision
 
     def __post_init__(self) -> None:
-        for name, least in {"way": 1, "shot": 1, "query": 1, "inner_steps": 0, "tasks": 2, "seed": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}")
+        at_least(1, way=self.way, shot=self.shot, query=self.query)
+        at_least(0, inner_steps=self.inner_steps, seed=self.seed)
+        at_least(2, tasks=self.tasks)
 
 
 def find(path: Path) -> Trained:

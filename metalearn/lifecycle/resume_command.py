@@ -31,7 +31,7 @@ def _config_dir() -> str:
 
 def program() -> str:
     """The command that started this program."""
-    if distributed.torchrun():
+    if distributed.is_torchrun():
         launcher = os.environ.get(distributed.LAUNCHER, "torchrun")
         return f"{launcher} --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']} -m metalearn.run"
     return "metalearn" if Path(sys.argv[0]).name == "metalearn" else "python -m metalearn.run"

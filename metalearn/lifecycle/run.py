@@ -36,18 +36,20 @@ from metalearn.trackers.base import Identity, Tracker, Trackers
 from metalearn.training.evaluate import Score, evaluate
 from metalearn.training.executor import Executor
 from metalearn.training.outer_optimizer import Outer
-from metalearn.training.settings import Control, Evaluation, Settings
+from metalearn.training.settings import ControlSettings, EvaluationSettings, RunSettings
 from metalearn.training.trainer import Training
 
 GROUPS = ("data", "model", "algo", "outer", "tracker", "eval", "control")
 
 
-def run_experiment(config: Mapping[str, Any], folder: Path, invocation: run_folder.Invocation | None = None) -> float:
+def run_experiment(config: Mapping[str, Any], folder: Path, invocation: run_folder.Invocation | None = None,
+                   group: distributed.ProcessGroup | None = None) -> float:  # fmt: skip
     """Run it and write its record into `folder`; returns the best validation score (accuracy, or mse).
 
     Args:
         config: as in conf/, resolved to plain values. With `resume` set, the run in `folder` goes on where it stopped.
         folder: of the run; made where it does not exist.
+        group: the processes that share each meta-batch; None for one process.
 
     Raises:
         UserError: something asked for is impossible; raised before any training.
@@ -55,11 +57,12 @@ def run_experiment(config: Mapping[str, Any], folder: Path, invocation: run_fold
     """
     invocation = invocation or run_folder.Invocation()
     with trust.observed():
-        return _run(config, folder, invocation)
+        return _run(config, folder, invocation, group)
 
 
-def _run(config: Mapping[str, Any], folder: Path, invocation: run_folder.Invocation) -> float:
-    experiment = Experiment(config)
+def _run(config: Mapping[str, Any], folder: Path, invocation: run_folder.Invocation,
+         group: distributed.ProcessGroup | None) -> float:  # fmt: skip
+    experiment = Experiment(config, group)
     if invocation.by_default:
         folder = lock.new_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,22 +98,22 @@ class Phase:
 class Experiment:
     """Everything that a run needs, built and checked; nothing is written before `run`."""
 
-    def __init__(self, config: Mapping[str, Any]):
-        for group in GROUPS:
-            if not isinstance(config.get(group), Mapping):
-                raise UserError(f"{group}={config.get(group)}: is a group of settings and is needed; see --help")
+    def __init__(self, config: Mapping[str, Any], group: distributed.ProcessGroup | None = None):
+        for name in GROUPS:
+            if not isinstance(config.get(name), Mapping):
+                raise UserError(f"{name}={config.get(name)}: is a group of settings and is needed; see --help")
         self.config = config
-        self.settings = call(Settings, {k: v for k, v in config.items() if k not in GROUPS}, "")
-        self.measure = call(Evaluation, config["eval"], "eval")
-        self.control = call(Control, config["control"], "control")
-        self.device = distributed.local(resolve_device(self.settings.device))
+        self.settings = call(RunSettings, {k: v for k, v in config.items() if k not in GROUPS}, "")
+        self.measure = call(EvaluationSettings, config["eval"], "eval")
+        self.control = call(ControlSettings, config["control"], "control")
+        self.device = distributed.local_device(resolve_device(self.settings.device), group)
         if self.settings.precision == "tf32" and self.device == "cpu":
             raise UserError("precision=tf32: is of CUDA devices; on the CPU float32 or bf16")
         if self.settings.precision == "bf16" and config["algo"].get("engine") == "grouped":
             raise UserError("precision=bf16: not with algo.engine=grouped; auto or vmap")
-        if self.settings.cuda_graph and (self.device == "cpu" or distributed.torchrun()):
+        if self.settings.cuda_graph and (self.device == "cpu" or group):
             raise UserError("cuda_graph=true: is for one process on a CUDA device")
-        self.team = distributed.team()
+        self.group = group
         keep_freed_memory()
         self.trackers = Trackers({n: build(node, f"tracker.{n}", Tracker) for n, node in config["tracker"].items()})
         self.dataset = build(config["data"], "data", Dataset)
@@ -129,19 +132,19 @@ class Experiment:
         trial = self._training(Record(Path(), Tracker(), self.score, Disk()), lambda: None)
         for retraining in {False, self.control.retrain}:
             ControlLoop(trial, self._controls(retraining))
-        if self.team:
-            self._share(self.team)
+        if self.group:
+            self._share(self.group)
 
-    def _share(self, team: distributed.Team) -> None:
+    def _share(self, group: distributed.ProcessGroup) -> None:
         """Have the other processes prepare the same."""
         tasks = len(self.phase.algorithm.draw(self.phase.source, 0, self.device).support_x)
-        if tasks < team.size:
+        if tasks < group.size:
             raise UserError(
-                f"{tasks} tasks in a meta-batch cannot be split over {team.size} processes: raise algo.meta_batch=, "
+                f"{tasks} tasks in a meta-batch cannot be split over {group.size} processes: raise algo.meta_batch=, "
                 "or leave torchrun out (algo=pretrain has no tasks to split)"
             )
-        if team.rank == 0:
-            team.say("begin", json_values(self.config))
+        if group.rank == 0:
+            group.broadcast("begin", json_values(self.config))
 
     def _source(self, part: Split) -> TaskSource:
         return self.dataset.source(part, self.settings.seed, self.device)
@@ -157,7 +160,7 @@ class Experiment:
         self._require_memory(algorithm, source)
         meta = {name: value.to(self.device) for name, value in algorithm.init().items()}
         outer = call(Outer, self.config["outer"], "outer", meta=meta, steps=self.settings.steps)
-        executor = Executor(algorithm, self.device, self.settings.precision, self.team, self.settings.cuda_graph)
+        executor = Executor(algorithm, self.device, self.settings.precision, self.group, self.settings.cuda_graph)
         return Phase(part, spec, algorithm, source, outer, executor)
 
     def _require_memory(self, algorithm: Algorithm, source: TaskSource) -> None:
@@ -174,8 +177,8 @@ class Experiment:
     def gradient(self, meta: Meta, step: int) -> MetaStep:
         """The meta-gradient of a meta-step of the present phase, all processes together."""
         phase = self.phase
-        if self.team and self.team.rank == 0:
-            self.team.say("gradient", phase.part, step)
+        if self.group and self.group.rank == 0:
+            self.group.broadcast("gradient", phase.part, step)
         return phase.executor(meta, phase.algorithm.draw(phase.source, step, self.device))
 
     def _training(
@@ -257,7 +260,7 @@ class Experiment:
         say(f"{folder}: {headline(self.settings, self.phase.algorithm, self.dataset, self.device)}")
         say(f"engine: {self.engine['engine']}, {self.engine['tasks_at_once']} tasks at once"
             + (", inner steps recomputed" if self.phase.algorithm.recomputes else "")
-            + (f", over {self.team.size} processes" if self.team else ""))  # fmt: skip
+            + (f", over {self.group.size} processes" if self.group else ""))  # fmt: skip
         if self.phase.algorithm.notice:
             warn(self.phase.algorithm.notice)
         tracker, disk = self.trackers, Disk()
@@ -353,7 +356,7 @@ class Experiment:
         }
 
 
-def headline(settings: Settings, algorithm: Algorithm, dataset: Dataset, device: str) -> str:
+def headline(settings: RunSettings, algorithm: Algorithm, dataset: Dataset, device: str) -> str:
     """Describe the run in one line."""
     what = f"{settings.shot}-shot regression" if dataset.regression else f"{settings.way}-way {settings.shot}-shot"
     return (

@@ -128,7 +128,7 @@ def environment(device: str) -> dict[str, str]:
     return {
         "torch": str(torch.__version__),
         "threads": str(torch.get_num_threads()),
-        "processes": os.environ["WORLD_SIZE"] if distributed.torchrun() else "1",
+        "processes": os.environ["WORLD_SIZE"] if distributed.is_torchrun() else "1",
         "device": device,
     }
 

@@ -6,15 +6,15 @@ from typing import Any
 
 from metalearn.data.base import Split
 from metalearn.lifecycle.run import Experiment
-from metalearn.runtime.distributed import PeerLost, team
+from metalearn.runtime.distributed import PeerLost, ProcessGroup
 from metalearn.runtime.signals import NAMES
 
 
 class Worker:
     """The run of process 0 as far as meta-gradients need it."""
 
-    def __init__(self, config: Mapping[str, Any]):
-        self.experiment = Experiment(config)
+    def __init__(self, config: Mapping[str, Any], group: ProcessGroup):
+        self.experiment = Experiment(config, group)
 
     def gradient(self, part: Split, step: int) -> None:
         """Take part in the meta-gradient of a meta-step."""
@@ -27,13 +27,12 @@ def worker_loop() -> int:
     """Obey process 0 until it says `quit`, or is gone; return the exit status."""
     for name in NAMES:
         signal.signal(getattr(signal, name), signal.SIG_IGN)  # process 0 ends the run and tells the others
-    group = team()
-    assert group is not None
+    group = ProcessGroup()
     worker: Worker | None = None
     try:
-        while (command := group.hear())[0] != "quit":
+        while (command := group.receive())[0] != "quit":
             if command[0] == "begin":
-                worker = Worker(*command[1:])
+                worker = Worker(command[1], group)
             else:
                 assert worker is not None
                 worker.gradient(*command[1:])

@@ -1,9 +1,9 @@
 """Several processes for one run: `torchrun --nproc-per-node 2 -m metalearn.run ...` splits each meta-batch over them.
 
-Process 0 runs the whole experiment: it reads the command line, trains, measures, logs, saves and reports. The others
-only follow: at each meta-step they are sent the meta-parameters, compute the meta-gradient of their share of the
-tasks, and add it up with the rest. They hold no state: resumption, controls and signals are matters of process 0.
-Collectives are gloo's on the CPU and NCCL's on CUDA.
+Process 0 reads the command line, trains, measures, records and saves. The others are workers: for each meta-step they
+receive the meta-parameters, compute the meta-gradient of their share of the tasks, and add it to the sum. Workers keep
+no state, so that only process 0 handles resuming, controls and signals. Collectives use gloo on the CPU and NCCL on
+CUDA.
 """
 
 import os
@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from metalearn.errors import UserError
@@ -22,72 +21,84 @@ if TYPE_CHECKING:
 LAUNCHER = "METALEARN_LAUNCHER"  # environment variable: the command that started the processes, where not torchrun
 
 
-def torchrun() -> bool:
-    """Whether torchrun started this process as one of several."""
+def is_torchrun() -> bool:
+    """True if torchrun started this process as one of several."""
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def follows() -> bool:
-    """Whether this process is one of those that follow."""
-    return torchrun() and os.environ["RANK"] != "0"
+def is_worker() -> bool:
+    """True if this process is one of several, and not process 0."""
+    return is_torchrun() and os.environ["RANK"] != "0"
 
 
-def local(device: str) -> str:
-    """`cuda` as this process's own card, where there are several processes on a machine; it becomes the current one.
+def local_device(device: str, group: "ProcessGroup | None" = None) -> str:
+    """Choose the CUDA device of this process and make it the current one; `cpu` stays `cpu`.
+
+    Args:
+        device: `cpu`, `cuda` or `cuda:N`.
+        group: the processes of the run. Each process of a machine gets a device of its own.
 
     Raises:
-        UserError: there are fewer cards than processes, or one card was named for all of them.
+        UserError: there are fewer devices than processes, or one device was named for all of them.
     """
     if device == "cpu":
         return device
     import torch
 
-    if torchrun():
+    if group is not None:
         if device != "cuda":
-            raise UserError(f"device={device}: under torchrun every process has a card of its own: device=cuda")
-        if (cards := torch.cuda.device_count()) < (processes := int(os.environ["LOCAL_WORLD_SIZE"])):
-            raise UserError(f"{processes} processes but {cards} CUDA device(s): lower --nproc-per-node, or device=cpu")
+            raise UserError(f"device={device}: under torchrun each process needs a device of its own: device=cuda")
+        devices, processes = torch.cuda.device_count(), int(os.environ["LOCAL_WORLD_SIZE"])
+        if devices < processes:
+            raise UserError(
+                f"{processes} processes but {devices} CUDA device(s): lower --nproc-per-node, or device=cpu"
+            )
         device = f"cuda:{os.environ['LOCAL_RANK']}"
     torch.cuda.set_device(device)
     return device
 
 
 class PeerLost(RuntimeError):
-    """Another process of the run is gone."""
+    """Another process of the run has ended."""
 
 
 @contextmanager
 def _collective() -> Iterator[None]:
-    """Name the one reason for which a collective fails here."""
+    """Turn the failure of a collective, which has no other cause here, into PeerLost."""
     try:
         yield
     except RuntimeError as error:
-        raise PeerLost(f"another process of this run is gone ({' '.join(str(error).split())[:200]})") from error
+        raise PeerLost(f"another process of this run has ended ({' '.join(str(error).split())[:200]})") from error
 
 
-class Team:
-    """The processes of a run, as one of them sees them. Joining waits for all."""
+class ProcessGroup:
+    """The processes of a run. The constructor joins the group and waits until all processes have joined.
+
+    Attributes:
+        rank: the number of this process, 0 to size - 1.
+        size: the number of processes.
+        broken: this process was stopped in the middle of a meta-step, so that the workers wait for a collective.
+    """
 
     def __init__(self) -> None:
         import torch
         import torch.distributed as dist
 
-        self.broken = False  # this process stopped in the middle of a meta-step
+        self.broken = False
         self.rank, self.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(
-            backend, timeout=timedelta(days=7)
-        )  # the others wait while process 0 measures and tests
+        # Workers wait while process 0 measures and tests
+        dist.init_process_group(backend, timeout=timedelta(days=7))
 
-    def say(self, *command: Any) -> None:
-        """From process 0 to all others."""
-        self._told(list(command))
+    def broadcast(self, *command: Any) -> None:
+        """Send a command from process 0 to the workers: its name, then its arguments."""
+        self._broadcast(list(command))
 
-    def hear(self) -> list[Any]:
-        """What process 0 says next."""
-        return self._told(None)
+    def receive(self) -> list[Any]:
+        """Wait for the next command of process 0."""
+        return self._broadcast(None)
 
-    def _told(self, command: list[Any] | None) -> list[Any]:
+    def _broadcast(self, command: list[Any] | None) -> list[Any]:
         import torch
         import torch.distributed as dist
 
@@ -96,6 +107,11 @@ class Team:
             dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         assert box[0] is not None
         return box[0]
+
+    def stop_workers(self) -> None:
+        """Tell the workers to exit. In a broken group they exit when this process does."""
+        if not self.broken:
+            self.broadcast("quit")
 
     def all_reduce(self, values: "Sequence[Tensor]") -> "list[Tensor]":
         """Sum each tensor over all processes."""
@@ -106,7 +122,7 @@ class Team:
             dist.all_reduce(flat)
         return _unflatten(flat, values)
 
-    def broadcast(self, values: "Sequence[Tensor]") -> "list[Tensor]":
+    def broadcast_tensors(self, values: "Sequence[Tensor]") -> "list[Tensor]":
         """Return the tensors of process 0; the others give tensors of the same shapes."""
         import torch.distributed as dist
 
@@ -116,20 +132,8 @@ class Team:
         return _unflatten(flat, values)
 
 
-@cache
-def team() -> Team | None:
-    """The processes of this run; None where there is only one."""
-    return Team() if torchrun() else None
-
-
-def dismiss() -> None:
-    """Send the other processes home, where there are any."""
-    if (here := team()) is not None and not here.broken:  # else they end when this process does
-        here.say("quit")
-
-
-def leave(status: int) -> NoReturn:
-    """End this process at once: gloo's threads may abort one that tidies up while its peers disappear."""
+def exit_now(status: int) -> NoReturn:
+    """End this process without clean-up: gloo's threads may abort one that cleans up while its peers disappear."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # a closed terminal
             stream.flush()
@@ -143,6 +147,6 @@ def _flat(values: "Sequence[Tensor]") -> "Tensor":
 
 
 def _unflatten(flat: "Tensor", values: "Sequence[Tensor]") -> "list[Tensor]":
-    """A flat tensor in the shapes of others."""
+    """Divide a flat tensor into the shapes of other tensors."""
     pieces = flat.split([value.numel() for value in values])
     return [piece.view(value.shape) for piece, value in zip(pieces, values, strict=True)]

@@ -28,7 +28,7 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self._launcher = os.getppid() if distributed.torchrun() else None
+        self._launcher = os.getppid() if distributed.is_torchrun() else None
         self._asked: int | None = None
         self._before: dict[int, signal._HANDLER] = {}
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.base import Meta, MetaStep, trained
+from metalearn.config.checks import at_least
 from metalearn.errors import UserError
 
 
@@ -31,8 +32,9 @@ class Outer:
         meta: Meta,
         steps: int,
     ):
-        if warmup < 0 or (clip is not None and clip <= 0):
-            raise ValueError(f"warmup={warmup} clip={clip}: warmup must be at least 0, clip above 0 or null")
+        at_least(0, warmup=warmup)
+        if clip is not None and clip <= 0:
+            raise ValueError(f"clip={clip}: must be above 0, or null")
         self.meta, self.clip = meta, clip
         self._schedule, self._warmup, self._steps, self._taken = schedule, warmup, steps, 0
         self.parameters = {name: p.requires_grad_() for name, p in trained(meta).items()}

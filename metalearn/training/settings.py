@@ -1,36 +1,38 @@
-"""The settings of a run that belong to no single part, with their ranges."""
+"""Settings of a run that belong to no single component, with their ranges."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from metalearn.config.checks import at_least
 from metalearn.models.norm import NormMode
 from metalearn.runtime.device import Precision
 
 
-@dataclass(kw_only=True)
-class Evaluation:
-    """How a learner is measured. Values are in conf/config.yaml."""
+@dataclass(kw_only=True, frozen=True)
+class EvaluationSettings:
+    """Settings of validation and test. Values are in conf/config.yaml."""
 
     every: int  # meta-steps between two measurements on the validation classes
     tasks: int  # validation tasks in each
-    test_tasks: int  # tasks of the one test at the end
+    test_tasks: int  # tasks of the test at the end
     query: int  # query images a class in both
 
     def __post_init__(self) -> None:
-        _at_least(self, every=1, tasks=2, test_tasks=2, query=1)
+        at_least(1, every=self.every, query=self.query)
+        at_least(2, tasks=self.tasks, test_tasks=self.test_tasks)
 
 
-@dataclass(kw_only=True)
-class Control:
-    """How long is trained: see metalearn.controls. Values are in conf/control/."""
+@dataclass(kw_only=True, frozen=True)
+class ControlSettings:
+    """Settings of the control loop; see metalearn.controls. Values are in conf/control/."""
 
-    retrain: bool  # once more, afresh on training and validation classes, for the number of steps that was best
+    retrain: bool  # train again from scratch on training and validation classes, for the best number of meta-steps
     cycle: dict[str, Any]  # controls by name, in order
 
 
-@dataclass(kw_only=True)
-class Settings:
-    """What is learned and for how long. Values are in conf/config.yaml."""
+@dataclass(kw_only=True, frozen=True)
+class RunSettings:
+    """Top-level settings: the task, the number of meta-steps, the machine. Values are in conf/config.yaml."""
 
     way: int
     shot: int
@@ -51,14 +53,9 @@ class Settings:
     trust: bool
 
     def __post_init__(self) -> None:
-        _at_least(self, way=1, shot=1, query=1, steps=0, seed=0, log_every=1)
+        at_least(1, way=self.way, shot=self.shot, query=self.query, log_every=self.log_every)
+        at_least(0, steps=self.steps, seed=self.seed)
         if self.init is not None and not self.init.strip():
             raise ValueError("init=: is empty: name a run's folder or a checkpoint")
         if self.seed >= 2**63:
             raise ValueError(f"seed={self.seed}: must be below 2**63")
-
-
-def _at_least(settings: object, **limits: int) -> None:
-    for name, least in limits.items():
-        if (value := getattr(settings, name)) < least:
-            raise ValueError(f"{name}={value}: must be at least {least}")

@@ -80,11 +80,11 @@ def test_every_experiment_composes_with_valid_settings(name):
     from metalearn.config.instantiate import call
     from metalearn.learner.spec import algorithm_of
     from metalearn.lifecycle.run import GROUPS
-    from metalearn.training.settings import Settings
+    from metalearn.training.settings import RunSettings
     from tests.helpers.configs import config
 
     node = config(f"experiment={name}")
-    settings = call(Settings, {k: v for k, v in node.items() if k not in GROUPS}, "")
+    settings = call(RunSettings, {k: v for k, v in node.items() if k not in GROUPS}, "")
     spec = {"regression": False, "labels": 4400, "shape": [1, 28, 28], "outputs": settings.way, "algo": node["algo"],
             "model": node["model"], **{n: getattr(settings, n) for n in ("way", "shot", "query", "norm", "seed")}}  # fmt: skip
     algorithm = algorithm_of(spec)

@@ -118,7 +118,7 @@ def test_the_exit_status_is_that_of_process_0(monkeypatch, codes, status):
 
 
 def test_the_end_of_the_launcher_stops_the_run(monkeypatch):
-    monkeypatch.setattr("metalearn.runtime.distributed.torchrun", lambda: True)
+    monkeypatch.setattr("metalearn.runtime.distributed.is_torchrun", lambda: True)
     with Signals() as signals:
         signals.check()
         monkeypatch.setattr("os.getppid", lambda: 1)
