@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.cli import choices
-from metalearn.cli.overrides import resumed_words, resumes_folder, sets, sweep_command, trusted
+from metalearn.cli.overrides import options_first, resumed_words, resumes_folder, sets, sweep_command, trusted
 from metalearn.config import trust
 from metalearn.config.compose import CONF, compose, plain
 from metalearn.config.messages import one_line
@@ -62,6 +62,15 @@ def main(config: Any = None, folder: str | Path | None = None, group: Any = None
 def _by_default(hydra: Any) -> bool:
     """True for a single new run whose folder the user did not name."""
     return not _sweeping() and not any(sets(word, "hydra.run.dir") for word in hydra.overrides.hydra)
+
+
+def _remove_empty_folder() -> None:
+    """Remove the folder of a refused run, where Hydra made it under a name that the user did not choose."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if _by_default(HydraConfig.get()):
+        with suppress(OSError):  # the run had begun: the folder has its record
+            Path(HydraConfig.get().runtime.output_dir).rmdir()
 
 
 def _describe(config: Any, hydra: Any, folder: Path) -> None:
@@ -134,13 +143,15 @@ def _cli(group: distributed.ProcessGroup | None) -> int:
             failed.append(1 if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else 2)
             _say(message := one_line(error))
             reasons.append(message)
+            _remove_empty_folder()
             return float("nan")
         except Unfinished as error:  # a sweep stops as well
             _say(f"{error}; the whole sweep: {sweep_command()}" if _sweeping() else str(error))
             sys.exit(error.status)
 
-    given, typed = sys.argv[1:], quoted_words(sys.argv[1:])
+    given = sys.argv[1:]
     try:
+        typed = quoted_words(options_first(given))
         sys.argv[1:] = resumed_words(typed)
         with trust.limit(typed, trusted(typed)) if resumes_folder(typed) else nullcontext():
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()

@@ -3,11 +3,31 @@
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from metalearn.config import trust
 from metalearn.config.compose import CONF, plain
 from metalearn.config.quoting import hydra_quoted
 from metalearn.errors import UserError
+
+
+def options_first(words: list[str]) -> list[str]:
+    """The words of the command line with options such as `--config-dir DIR` before the settings, as Hydra needs them.
+
+    Raises:
+        UserError: an option that does not exist, or lacks its value.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}; --help explains settings and options")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    found, unknown = parser.parse_known_intermixed_args(words)
+    if unknown:
+        raise UserError(f"{unknown[0]}: no such option; write settings as key=value; --help explains them")
+    return [*(word for word in words if word not in found.overrides), *found.overrides]
 
 
 def resumed_words(words: list[str]) -> list[str]:

@@ -18,6 +18,8 @@ def one_line(error: Exception) -> str:
         return f"{group}={choice}: no such choice; there are {', '.join(known)}{for_choice(group, choice)}"
     if key := re.search(r"(?s)Could not override '([^']*)'(?:.*Key '([^']*)' is not in struct)?", text):
         name = f"{key[1]}.{key[2]}" if key[1] and key[2] else key[1] or key[2]
+        inside = str(getattr(error.__cause__, "full_key", None))  # a part of a value such as {name: Adam, eps: 1}
+        name = inside if inside.startswith(f"{name}.") else name
         if name.rpartition(".")[0] in ("algo.inner_optimizer", "outer.optimizer"):
             return f"{name}: not set so far: write +{name}= to hand it to the optimiser"
         return f"{name}: no such setting{suggestion(name)}; --help explains them, --cfg job shows all"
