@@ -120,7 +120,8 @@ def settings(file: Path, target: str | None, prefix: str) -> Iterator[Setting]:
                 yield from (Setting(name, str(other[key]), "") for name, key in names.items())
             elif other != "_self_":
                 base, _, package = str(other).partition("@")
-                yield from settings(file.with_stem(base), target, f"{prefix}{package}." if package else prefix)
+                other_file = next(f for folder in file.parents if (f := folder / f"{base}.yaml").is_file())
+                yield from settings(other_file, target, f"{prefix}{package}." if package else prefix)
     yield from _entries(root, prefix, lines, target)
 
 

@@ -69,6 +69,7 @@ def outcome(experiment: "Experiment", training: Training, learned: Mapping[str, 
     if settings.test:
         result |= _tested(experiment, training, check)
     return result | {
+        **experiment.paper.entries(settings.way, settings.shot),
         "train_seconds": round(seconds, 1),
         "tasks_per_second": round(steps * algorithm.meta_batch / seconds, 1) if seconds else 0.0,
         "torch_version": str(torch.__version__),

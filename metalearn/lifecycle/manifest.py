@@ -53,7 +53,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") ->
     found = []
     for name in dict.fromkeys([*old, *new]):
         a, b = old.get(name), new.get(name)
-        if not prefix and name in (*RESUME_ONLY, "tracker"):  # a tracker only listens
+        if not prefix and name in (*RESUME_ONLY, "tracker", "paper"):  # they only show the run
             continue
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             found += changes(a, b, f"{prefix}{name}.")

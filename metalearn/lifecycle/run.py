@@ -25,6 +25,7 @@ from metalearn.lifecycle.manifest import RunManifest, changes_scores, json_value
 from metalearn.lifecycle.resume_command import command
 from metalearn.recording import checkpoint, summary
 from metalearn.recording.checkpoint import LAST
+from metalearn.recording.published import Published
 from metalearn.recording.record import Disk, Record, write_result
 from metalearn.runtime import distributed, memory
 from metalearn.runtime.console import say, warn
@@ -39,7 +40,7 @@ from metalearn.training.outer_optimizer import Outer
 from metalearn.training.settings import ControlSettings, EvaluationSettings, RunSettings
 from metalearn.training.trainer import Training
 
-GROUPS = ("data", "model", "algo", "outer", "tracker", "eval", "control")
+GROUPS = ("data", "model", "algo", "outer", "tracker", "eval", "control", "paper")
 
 
 def run_experiment(config: Mapping[str, Any], folder: Path, invocation: run_folder.Invocation | None = None,
@@ -105,6 +106,7 @@ class Experiment:
         self.config = config
         self.settings = call(RunSettings, {k: v for k, v in config.items() if k not in GROUPS}, "")
         self.measure = call(EvaluationSettings, config["eval"], "eval")
+        self.paper = call(Published, config["paper"], "paper")
         self.control = call(ControlSettings, config["control"], "control")
         self.device = distributed.local_device(resolve_device(self.settings.device), group)
         if self.settings.precision == "tf32" and self.device == "cpu":

@@ -100,4 +100,5 @@ def test_an_experiment_runs(run, omniglot_root, tmp_path):
                METALEARN_DATA=omniglot_root)  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["paper_accuracy"] == 0.987
     assert result["data"] == "omniglot" and result["params"] == 112005  # 4 blocks of 64, head of 64 x 5

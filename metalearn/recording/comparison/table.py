@@ -46,6 +46,8 @@ def compare_runs(runs: Sequence[Run]) -> Table:
         notes.append("± is the 95% interval over tasks")
     if marked:
         notes.append("* best by validation")
+    sources = {str(run.result["paper_source"]) for run in finished if run.result and run.result.get("paper_source")}
+    notes += [f"paper: {'; '.join(sorted(sources))}"] if sources else []
     if "difference" in columns:
         notes.append("difference: test score less that of the best, over the same tasks, with its paired 95% interval")
     notes += [f"{run.name}: {run.status}" for run in runs if run.status]
@@ -60,12 +62,12 @@ def _cells(group: Group, names: Sequence[str], best: Group | None, marked: bool)
     for heading, part, mode in (("validation", "val", ""), ("test", "test", ""), ("support", "test", "_support")):
         score = group.score(part, mode)
         cells[heading] = spell(*score) if score else ""
+        if heading == "test" and "paper_accuracy" in result:
+            cells["paper"] = f"{100 * result['paper_accuracy']:.2f}%"
     cells["validation"] += " *" if marked else ""
     paired = difference(group, best) if best is not None and not marked else None
     factor = 1 if group.measure == "mse" else 100
     cells["difference"] = f"{factor * paired[0]:+.2f} ± {factor * paired[1]:.2f} ({paired[2]} tasks)" if paired else ""
-    if "paper_accuracy" in result:
-        cells["paper"] = f"{100 * result['paper_accuracy']:.1f}%"
     if "pixel_nearest_neighbour" in result:
         cells["pixels"] = f"{100 * result['pixel_nearest_neighbour']:.1f}%"
     taken = {_steps(own) for own in group.results if "steps_taken" in own}

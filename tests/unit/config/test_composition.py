@@ -4,6 +4,9 @@ import pytest
 import yaml
 
 from metalearn.config.compose import CONF, choices, compose
+from metalearn.config.instantiate import call
+from metalearn.errors import UserError
+from metalearn.recording.published import Published
 
 SETS_OTHERS = {"experiment", "budget", "task"}  # groups whose purpose is to set others
 ROOTS = {"folder": ["data.root=images"]}  # words that a data set needs
@@ -32,6 +35,32 @@ def test_words_of_the_command_line_come_last():
     assert (node["steps"], node["query"], node["algo"]["inner_optimizer"]["lr"]) == (7, 3, 0.5)
     assert node["model"]["_target_"].endswith(".Conv4")
     assert compose("experiment=omniglot/reptile_5w1s", "algo=anil")["steps"] == 100000  # the experiment's, not anil's
+
+
+EXPERIMENTS = choices("experiment")
+
+
+def test_experiments_hold_what_they_differ_in():
+    assert len(EXPERIMENTS) == 16
+    for name in EXPERIMENTS:
+        text = (CONF / "experiment" / f"{name}.yaml").read_text()
+        assert text.splitlines()[1] == f"# python -m metalearn.run experiment={name}"
+        assert len(text.splitlines()) <= 8
+        node, short = compose(f"experiment={name}"), name.rpartition("/")[2]
+        assert short == f"{node['algo']['_target_'].rpartition('.')[2].lower()}_{node['way']}w{node['shot']}s"
+        published = call(Published, node["paper"], "paper").entries(node["way"], node["shot"])
+        assert bool(published) == (short not in ("anil_5w1s", "anil_5w5s"))
+        if published:
+            assert 0.89 <= published["paper_accuracy"] < 1 and " et al. 20" in published["paper_source"]
+
+
+def test_a_published_result_is_of_its_way_and_shot_alone():
+    assert Published(**compose("experiment=omniglot/maml_5w1s")["paper"]).entries(5, 1) == {
+        "paper_accuracy": 0.987, "paper_source": "Finn et al. 2017, table 1"}  # fmt: skip
+    assert Published(**compose("experiment=omniglot/maml_5w1s", "way=20")["paper"]).entries(20, 1) == {}
+    assert Published(**compose()["paper"]).entries(5, 1) == {}
+    with pytest.raises(UserError, match=r"paper.test_accuracy=98.7: must be between 0 and 1"):
+        call(Published, compose("paper.test_accuracy=98.7")["paper"], "paper")
 
 
 def test_only_groups_that_set_others_reach_beyond_their_node():

@@ -38,6 +38,16 @@ def test_seeds_are_one_row_and_the_best_by_validation_is_first(sweep):
     assert "glyphs, 5-way, 1-shot, transductive batch norm" in table.title
 
 
+def test_a_published_result_stands_beside_the_test(tmp_path):
+    source = {"paper_accuracy": 0.987, "paper_source": "Finn et al. 2017, table 1"}
+    made(tmp_path / "a", "maml", 0.1, 0, 0.9, [0.8, 0.9], **source)
+    made(tmp_path / "b", "anil", 0.1, 0, 0.8, [0.8, 0.9])
+    table = compare_runs(read_runs([tmp_path]))
+    place = list(table.columns).index("paper")
+    assert table.columns[place - 1] == "test" and [row[place] for row in table.rows] == ["98.70%", ""]
+    assert "paper: Finn et al. 2017, table 1" in table.notes
+
+
 def test_settings_that_come_with_a_choice_are_no_columns(sweep):
     runs = read_runs([sweep])
     assert varying(runs) == [

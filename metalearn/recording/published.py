@@ -1,0 +1,24 @@
+"""A published result, shown beside a run's own."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(kw_only=True)
+class Published:
+    """A paper's result for the configuration of a run. Values are in conf/experiment/."""
+
+    test_accuracy: float | None  # between 0 and 1
+    way: int | None  # classes in a task of the published result
+    shot: int | None  # support images a class of the published result
+    source: str | None  # paper and table
+
+    def __post_init__(self) -> None:
+        if self.test_accuracy is not None and not 0 <= self.test_accuracy <= 1:
+            raise ValueError(f"test_accuracy={self.test_accuracy}: must be between 0 and 1")
+
+    def entries(self, way: int, shot: int) -> dict[str, Any]:
+        """Return the entries of result.json; none where the run has another way or shot than the published result."""
+        if self.test_accuracy is None or (self.way or way, self.shot or shot) != (way, shot):
+            return {}
+        return {"paper_accuracy": self.test_accuracy, "paper_source": self.source}
