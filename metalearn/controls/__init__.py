@@ -1,4 +1,4 @@
-"""Iteration controls, composed in conf/control/*.yaml and on the command line."""
+"""Controls of training length, composed in conf/control/*.yaml and on the command line."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,19 +36,28 @@ ALL = {
                  InvalidValue, WarmUp, Skip, Info, Warn, Error, WithLoss, WithTrainingLosses, WithModel, Callback)
 }  # fmt: skip
 
-WRAPPERS = ("WarmUp", "Skip")  # their setting `control` is a control of its own
+WRAPPERS = ("WarmUp", "Skip")  # their setting `control` is another control
 
 __all__ = ["ALL", "Control", "make", "make_all", *ALL]
 
 
 def make(name: str, settings: Mapping[str, Any] | None, place: str = "control.cycle") -> Control:
-    """A control from its name and settings; `_target_` among them names a class of one's own."""
+    """Build a control.
+
+    Args:
+        name: a name in `ALL`, or any name if the settings have a `_target_`.
+        settings: arguments of the control. `_target_` is the dotted path of a user-defined class.
+        place: where the control is in the configuration, for error messages.
+
+    Raises:
+        UserError: unknown control, or invalid settings.
+    """
     where = f"{place}.{name}"
     settings = {} if settings is None else settings
     if not isinstance(settings, Mapping):
-        raise UserError(f"{where}={settings}: is a group of settings, such as {{n: 5}}")
+        raise UserError(f"{where}={settings}: expects a group of settings, such as {{n: 5}}")
     if "_target_" not in settings and name not in ALL:
-        raise UserError(f"{where}: no such control; there are {', '.join(ALL)}, or any class by its _target_")
+        raise UserError(f"{where}: unknown control; choose from {', '.join(ALL)}, or name a class with _target_")
     given = {}
     if name in WRAPPERS and "control" in settings:
         given["control"] = _inner(settings["control"], f"{where}.control")
@@ -57,7 +66,7 @@ def make(name: str, settings: Mapping[str, Any] | None, place: str = "control.cy
 
 
 def _inner(control: Any, where: str) -> Control:
-    """Make the control inside a wrapper from {NAME: {its settings}}."""
+    """Build the control inside a wrapper from {NAME: {its settings}}."""
     if not isinstance(control, Mapping) or len(control) != 1:
         raise UserError(f"{where}={control}: must be one control, such as {{Patience: {{n: 5}}}}")
     ((name, settings),) = control.items()
@@ -65,5 +74,5 @@ def _inner(control: Any, where: str) -> Control:
 
 
 def make_all(cycle: Mapping[str, Any]) -> dict[str, Control]:
-    """The controls of a cycle, by name and in order."""
+    """Build the controls of a cycle, by name and in order."""
     return {str(name): make(str(name), settings) for name, settings in cycle.items()}

@@ -1,4 +1,4 @@
-"""Controls that do something: train, measure, save, tell, call."""
+"""Controls that act: train, evaluate, save, report, call functions."""
 
 import re
 import time
@@ -13,7 +13,7 @@ from metalearn.runtime.console import say, warn
 
 @dataclass(kw_only=True)
 class Step(Control):
-    """Train for n more meta-steps."""
+    """Train for n meta-steps."""
 
     n: int
     trains = True
@@ -23,19 +23,19 @@ class Step(Control):
         at_least(1, n=self.n)
 
     def apply(self, run: ControlLoop) -> Stop | None:
-        """From where this control began, wherever a resumed run is."""
-        assert run.began is not None
-        return run.train(run.began + self.n)
+        """Train up to n meta-steps after the one at which this control started, also in a resumed run."""
+        assert run.start_step is not None
+        return run.train(run.start_step + self.n)
 
 
 @dataclass(kw_only=True)
 class Evaluate(Control):
-    """Measure on the validation classes, and keep the learner that is the best so far as best.pt."""
+    """Evaluate on the validation classes and save the best learner so far as best.pt."""
 
     measures = True
 
     def apply(self, run: ControlLoop) -> None:
-        """Once a cycle."""
+        """Measure the out-of-sample loss."""
         run.measure()
 
 
@@ -44,9 +44,9 @@ class Save(Control):
     """Write a checkpoint.
 
     Args:
-        file: in checkpoints/. `last.pt` is what a run is resumed from (the one before stays as `previous.pt`); under
-            another name, such as `step_{step}.pt`, it is a learner to keep.
-        seconds: `last.pt` is written in the middle of a long Step as well, so often.
+        file: name in checkpoints/. Runs are resumed from `last.pt`; its predecessor is kept as `previous.pt`. Another
+            name, such as `step_{step}.pt`, keeps a learner.
+        seconds: interval at which `last.pt` is also written within a long Step.
     """
 
     file: str = "last.pt"
@@ -54,32 +54,33 @@ class Save(Control):
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.=-]*(\{step\})?[\w.=-]*\.pt", self.file) or self.file.startswith("."):
-            raise ValueError(f"file={self.file}: must be a plain name that ends in .pt; it may have {{step}} in it")
+            raise ValueError(f"file={self.file}: must be a file name that ends in .pt; it may contain {{step}}")
         if self.file in ("best.pt", "previous.pt"):
-            raise ValueError(f"file={self.file}: is written by itself")
+            raise ValueError(f"file={self.file}: is written automatically; choose another name")
         if self.seconds <= 0:
             raise ValueError(f"seconds={self.seconds}: must be above 0")
         self._saved = time.monotonic()
-        # A retraining must not replace what the first training kept
+        # Retraining must not replace the learners kept by the first training
         self.retrains = self.file == "last.pt"  # type: ignore[misc]
 
     def apply(self, run: ControlLoop) -> None:
-        """Once a cycle."""
+        """Write the checkpoint."""
         run.model.save(self.file.format(step=run.step))
         self._saved = time.monotonic()
 
     def tick(self, run: ControlLoop) -> None:
-        """By the clock, unless there is a NaN to save."""
+        """Write `last.pt` when `seconds` have passed, unless a value is NaN or infinite."""
         if self.file == "last.pt" and time.monotonic() - self._saved >= self.seconds and not run.model.invalid:
             self.apply(run)
 
 
 @dataclass(kw_only=True)
 class Info(Control):
-    """Show a value: its name in metrics.csv or timing.csv, or what a function of the iteration returns.
+    """Print a value.
 
     Args:
-        f: such as `grad_norm`, or `mypackage.mymodule.function`.
+        f: a column of metrics.csv or timing.csv, such as `grad_norm`, or a function of the control loop, such as
+            `mypackage.mymodule.function`, whose result is printed.
     """
 
     f: str
@@ -88,23 +89,23 @@ class Info(Control):
         self._value = function(self.f) if "." in self.f else None
 
     def check(self, run: ControlLoop, name: str) -> None:
-        """Whether there is such a value."""
+        """Raise UserError if there is no such value."""
         if self._value is None:
             known(self.f, run, f"control.cycle.{name}.f={self.f}")
 
     def apply(self, run: ControlLoop) -> None:
-        """Once a cycle."""
+        """Print the value."""
         value = call_own(self.f, self._value, run) if self._value else value_of(self.f, run)
         say(f"step {run.step}: {self.f} {value}" if self._value is None else f"step {run.step}: {value}")
 
 
 @dataclass(kw_only=True)
 class Warn(Control):
-    """Warn wherever a predicate holds.
+    """Print a warning if a predicate holds.
 
     Args:
-        predicate: a comparison such as `grad_norm > 100`, or a function of the iteration, `mypackage.function`.
-        message: what to say; by default the predicate.
+        predicate: a comparison such as `grad_norm > 100`, or a function of the control loop, `mypackage.function`.
+        message: text of the warning; by default the predicate.
     """
 
     predicate: str
@@ -114,12 +115,12 @@ class Warn(Control):
         self._name, self._holds = predicate(self.predicate)
 
     def check(self, run: ControlLoop, name: str) -> None:
-        """Whether there is such a value."""
+        """Raise UserError if there is no such value."""
         if self._name:
             known(self._name, run, f"control.cycle.{name}.predicate={self.predicate}")
 
     def apply(self, run: ControlLoop) -> str | None:
-        """Once a cycle."""
+        """Check the predicate."""
         if self._holds(run):
             warn(f"step {run.step}: {self.message or self.predicate}")
         return None
@@ -127,21 +128,21 @@ class Warn(Control):
 
 @dataclass(kw_only=True)
 class Error(Warn):
-    """End the run with an error, and exit status 1, where a predicate holds; arguments as for Warn."""
+    """End the run with an error and exit status 1 if a predicate holds. Arguments as for Warn."""
 
     def apply(self, run: ControlLoop) -> None:
-        """Once a cycle."""
+        """Check the predicate."""
         if self._holds(run):
             raise Failed(self.message or self.predicate)
 
 
 @dataclass(kw_only=True)
 class Callback(Control):
-    """Call a function of the iteration: `mypackage.function(run)`.
+    """Call a function of the control loop: `mypackage.function(run)`.
 
     Args:
-        f: the function.
-        stop_if_true: whether it stops the iteration by returning True.
+        f: dotted path of the function.
+        stop_if_true: stop the loop when the function returns True.
     """
 
     f: str
@@ -151,43 +152,43 @@ class Callback(Control):
         self._function = function(self.f)
 
     def apply(self, run: ControlLoop) -> str | None:
-        """Once a cycle."""
+        """Call the function."""
         stop = call_own(self.f, self._function, self.argument(run))
         return f"{self.f} returned True" if self.stop_if_true and stop is True else None
 
     def argument(self, run: ControlLoop) -> Any:
-        """What the function is given."""
+        """Return the argument of the function."""
         return run
 
 
 @dataclass(kw_only=True)
 class WithLoss(Callback):
-    """Call a function of the loss, in cycles where it was measured; arguments as for Callback."""
+    """Call a function of the out-of-sample loss, in cycles where it was measured. Arguments as for Callback."""
 
     reads_loss = True
 
     def apply(self, run: ControlLoop) -> str | None:
-        """Once a cycle that measured."""
+        """Call the function if the loss was measured in this cycle."""
         return super().apply(run) if run.loss is not None else None
 
     def argument(self, run: ControlLoop) -> float | None:
-        """The last out-of-sample loss."""
+        """Return the out-of-sample loss of this cycle."""
         return run.loss
 
 
 @dataclass(kw_only=True)
 class WithTrainingLosses(Callback):
-    """Call a function of the training losses recorded in this cycle, a list; arguments as for Callback."""
+    """Call a function of the list of training losses recorded in this cycle. Arguments as for Callback."""
 
     def argument(self, run: ControlLoop) -> list[float]:
-        """Means over log_every meta-steps each."""
+        """Return the training losses, each a mean over log_every meta-steps."""
         return run.training_losses
 
 
 @dataclass(kw_only=True)
 class WithModel(Callback):
-    """Call a function of the present learner, as `metalearn.load` would give it; arguments as for Callback."""
+    """Call a function of the current learner, as returned by `metalearn.load`. Arguments as for Callback."""
 
     def argument(self, run: ControlLoop) -> Any:
-        """A metalearn.learner.learner.Learner."""
+        """Return a metalearn.learner.learner.Learner."""
         return run.model.learner()

@@ -1,6 +1,7 @@
-"""Controls that stop. A loss is out-of-sample (validation: 1 - accuracy, or mse); lower is better.
+"""Stopping criteria. The loss is the out-of-sample loss (validation: 1 - accuracy, or mse); lower is better.
 
-GL, PQ and Patience (his UP): Prechelt, "Early stopping - but when?", in: Neural networks: tricks of the trade, 1998.
+Source of GL, PQ and Patience (called UP there): Prechelt, "Early stopping - but when?", in: Neural networks: tricks of
+the trade, 1998.
 """
 
 import math
@@ -21,13 +22,13 @@ class NumberLimit(Control):
         at_least(1, n=self.n)
 
     def apply(self, run: ControlLoop) -> str | None:
-        """The n-th time."""
+        """Stop in cycle n."""
         return f"{self.n} cycles are done" if len(run.cycles) >= self.n else None
 
 
 @dataclass(kw_only=True)
 class TimeLimit(Control):
-    """Stop after so many hours of this run, over all its sessions; looked at in the middle of a Step too."""
+    """Stop after a number of hours of training, over all sessions of the run. Checked within a Step too."""
 
     hours: float
 
@@ -36,17 +37,17 @@ class TimeLimit(Control):
             raise ValueError(f"hours={self.hours}: must be above 0")
 
     def apply(self, run: ControlLoop) -> str | None:
-        """By the clock."""
+        """Compare the training time with the limit."""
         return f"{self.hours:g} hours have passed" if run.seconds >= 3600 * self.hours else None
 
     def tick(self, run: ControlLoop) -> str | None:
-        """As `apply`."""
+        """Compare the training time with the limit."""
         return self.apply(run)
 
 
 @dataclass(kw_only=True)
 class Patience(Control):
-    """Stop after n increases of the loss one after the other (Prechelt's UP, with strips of one measurement)."""
+    """Stop after n consecutive increases of the loss (Prechelt's UP_n, with strips of one measurement)."""
 
     n: int
     reads_loss = True
@@ -55,7 +56,7 @@ class Patience(Control):
         at_least(1, n=self.n)
 
     def apply(self, run: ControlLoop) -> str | None:
-        """The last n + 1 losses."""
+        """Compare the last n + 1 losses."""
         losses = run.losses[-self.n - 1 :]
         risen = len(losses) > self.n and all(b > a for a, b in pairwise(losses))
         return f"the loss rose {self.n} times in a row" if risen else None
@@ -63,7 +64,7 @@ class Patience(Control):
 
 @dataclass(kw_only=True)
 class NumberSinceBest(Control):
-    """Stop when the best loss lies n measurements back."""
+    """Stop when the best loss was measured n measurements ago."""
 
     n: int
     reads_loss = True
@@ -72,30 +73,31 @@ class NumberSinceBest(Control):
         at_least(1, n=self.n)
 
     def apply(self, run: ControlLoop) -> str | None:
-        """The place of the smallest loss."""
+        """Count the measurements since the smallest loss."""
         losses = [loss if math.isfinite(loss) else math.inf for loss in run.losses]
         since = len(losses) - 1 - losses.index(min(losses)) if losses else 0
-        return f"the best loss lies {since} measurements back" if since >= self.n else None
+        return f"the best loss was measured {since} measurements ago" if since >= self.n else None
 
 
 @dataclass(kw_only=True)
 class Threshold(Control):
-    """Stop when the loss falls below a value (classification: 0.03 is an accuracy of 97%)."""
+    """Stop when the loss is below a value. In classification, 0.03 means an accuracy of 97%."""
 
     value: float
     reads_loss = True
 
     def apply(self, run: ControlLoop) -> str | None:
-        """The last loss."""
+        """Compare the last loss with the value."""
         losses = run.losses
         return f"the loss {losses[-1]:g} is below {self.value:g}" if losses and losses[-1] < self.value else None
 
 
 @dataclass(kw_only=True)
 class GL(Control):
-    """Stop when the generalisation loss 100 (E / E_opt - 1), in percent, exceeds alpha (Prechelt 1998, GL_alpha).
+    """Stop when the generalization loss exceeds alpha (Prechelt 1998, GL_alpha).
 
-    E is the last loss, E_opt the smallest so far. After an E_opt of 0 any loss exceeds it.
+    The generalization loss is 100 (E / E_opt - 1), in percent. E is the last loss, E_opt the smallest so far.
+    If E_opt is 0, any larger loss exceeds alpha.
     """
 
     alpha: float
@@ -105,20 +107,20 @@ class GL(Control):
         positive(self.alpha)
 
     def apply(self, run: ControlLoop) -> str | None:
-        """At the last loss."""
-        loss = generalisation_loss(run.losses)
-        return f"the generalisation loss {loss:.2f}% exceeds {self.alpha:g}%" if loss > self.alpha else None
+        """Compare the generalization loss with alpha."""
+        loss = generalization_loss(run.losses)
+        return f"the generalization loss {loss:.2f}% exceeds {self.alpha:g}%" if loss > self.alpha else None
 
 
 @dataclass(kw_only=True)
 class PQ(Control):
-    """Stop when generalisation loss over progress exceeds alpha (Prechelt 1998, PQ_alpha).
+    """Stop when the quotient of generalization loss and progress exceeds alpha (Prechelt 1998, PQ_alpha).
 
-    Progress is 1000 (mean / min - 1) of the last k training losses: how much training still changes.
+    The progress is 1000 (mean / min - 1) of the last k training losses. It is small when training hardly changes.
 
     Args:
-        alpha: the quotient at which to stop.
-        k: length of the strip, in rows of metrics.csv (each the mean over log_every meta-steps).
+        alpha: limit of the quotient.
+        k: length of the strip, in rows of metrics.csv; each row is a mean over log_every meta-steps.
     """
 
     alpha: float
@@ -130,24 +132,27 @@ class PQ(Control):
         at_least(2, k=self.k)
 
     def apply(self, run: ControlLoop) -> str | None:
-        """At the last loss."""
+        """Compare the quotient with alpha."""
         strip = run.all_training_losses[-self.k :]
         if len(strip) < self.k or min(strip) <= 0:
             return None
-        loss, progress = generalisation_loss(run.losses), 1000 * (sum(strip) / (self.k * min(strip)) - 1)
+        loss, progress = generalization_loss(run.losses), 1000 * (sum(strip) / (self.k * min(strip)) - 1)
         if loss <= self.alpha * progress:
             return None
-        return f"generalisation loss {loss:.2f} over progress {progress:.2f} exceeds {self.alpha:g}"
+        return f"generalization loss {loss:.2f} over progress {progress:.2f} exceeds {self.alpha:g}"
 
 
 @dataclass(kw_only=True)
 class InvalidValue(Control):
-    """Stop at a NaN or an infinity in loss, gradient or weights, keep the last good checkpoint, name the meta-step."""
+    """Stop at a NaN or an infinity in loss, gradient or weights.
+
+    The last valid checkpoint is kept, and the reason names the meta-step.
+    """
 
     retrains = True
 
     def apply(self, run: ControlLoop) -> str | None:
-        """What training came upon, or the loss measured."""
+        """Check the training values and the measured loss."""
         if run.model.invalid:
             return run.model.invalid
         if run.loss is None or math.isfinite(run.loss):
@@ -155,12 +160,12 @@ class InvalidValue(Control):
         return f"the loss measured at meta-step {run.step} is {run.loss}"
 
     def tick(self, run: ControlLoop) -> str | None:
-        """As `apply`."""
+        """Check the training values and the measured loss."""
         return self.apply(run)
 
 
-def generalisation_loss(losses: list[float]) -> float:
-    """100 (E / E_opt - 1); 0 where nothing was measured."""
+def generalization_loss(losses: list[float]) -> float:
+    """Return 100 (E / E_opt - 1), or 0 if no loss was measured."""
     known = [loss for loss in losses if math.isfinite(loss)]
     if known and not math.isfinite(losses[-1]):
         return math.inf
@@ -170,6 +175,6 @@ def generalisation_loss(losses: list[float]) -> float:
 
 
 def positive(alpha: float) -> None:
-    """A ValueError for an alpha at which everything would stop."""
+    """Raise ValueError unless alpha is above 0."""
     if alpha <= 0:
         raise ValueError(f"alpha={alpha}: must be above 0")

@@ -1,4 +1,4 @@
-"""Values and functions that controls name: `grad_norm`, `grad_norm > 100`, `mypackage.function`."""
+"""Values and functions named in settings of controls: `grad_norm`, `grad_norm > 100`, `mypackage.function`."""
 
 import operator
 import re
@@ -22,7 +22,14 @@ _COMPARE = {
 
 
 def predicate(text: str) -> tuple[str | None, Callable[[ControlLoop], bool]]:
-    """`NAME < NUMBER` as the name and a function of the iteration; or a dotted path, without a name."""
+    """Parse a predicate: a comparison such as `grad_norm > 100`, or the dotted path of a function.
+
+    Returns:
+        The name of the compared value (None for a dotted path), and a function of the loop that returns True or False.
+
+    Raises:
+        ValueError: the text is neither, or the function cannot be imported.
+    """
     found = re.fullmatch(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*", text)
     if not found:
         if not re.fullmatch(r"\w+(\.\w+)+", text):
@@ -39,19 +46,23 @@ def predicate(text: str) -> tuple[str | None, Callable[[ControlLoop], bool]]:
 
 
 def function(path: str, setting: str = "f") -> Callable[..., Any]:
-    """Import the function that a dotted path names."""
+    """Import a function by its dotted path.
+
+    Raises:
+        ValueError: it cannot be imported.
+    """
     try:
         found: Callable[..., Any] = locate(path, setting, None)
     except UserError as error:
-        raise ValueError(str(error)) from error  # the caller knows the full name of the setting
+        raise ValueError(str(error)) from error  # the caller adds the full name of the setting
     return found
 
 
 def call_own(path: str, f: Callable[..., Any], argument: Any) -> Any:
-    """Call a function of the user; where it raises, end the run with one line that names the place in its code.
+    """Call a function of the user. If it raises, end the run with one line that names the place in its code.
 
     Raises:
-        Failed: the function raised. The run is saved and can be resumed once the function is mended.
+        Failed: the function raised. The run is saved and can be resumed after the function is fixed.
     """
     try:
         return f(argument)
@@ -64,13 +75,13 @@ def call_own(path: str, f: Callable[..., Any], argument: Any) -> Any:
 
 
 def value_of(name: str, run: ControlLoop) -> float | None:
-    """A value by its name; None where it was not recorded at this step."""
+    """Return a value by its name, or None if it was not recorded at this step."""
     own = {"step": run.step, "loss": run.loss, "seconds": run.seconds, "cycles": len(run.cycles)}
     return own[name] if name in own else run.model.values.get(name)
 
 
 def known(name: str, run: ControlLoop, where: str) -> None:
-    """UserError where there will never be a value of this name."""
+    """Raise UserError if no value of this name is ever recorded."""
     names = ["loss", "seconds", "cycles", *run.model.names]
     if name not in names:
-        raise UserError(f"{where}: no value {name}; there are {', '.join(dict.fromkeys(names))}")
+        raise UserError(f"{where}: unknown value {name}; choose from {', '.join(dict.fromkeys(names))}")

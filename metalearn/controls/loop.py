@@ -1,8 +1,8 @@
-"""How long to train: small controls around any iterative model, applied in order, once a cycle.
+"""Loop of small controls that decide how long to train: applied in order, once per cycle, around an iterative model.
 
-After IteratedModel of MLJ with its packages IterationControl.jl and EarlyStopping.jl (Blaom et al., "MLJ: a Julia
-package for composable machine learning", JOSS 2020). What controls read is the recorded history of the run, so that a
-run killed and resumed is controlled as if it had never stopped.
+The design follows MLJ's IteratedModel and its packages IterationControl.jl and EarlyStopping.jl (Blaom et al., "MLJ: a
+Julia package for composable machine learning", JOSS 2020). Controls read only the recorded history of the run.
+Therefore a run that was killed and resumed takes the same decisions as one that was never interrupted.
 """
 
 import copy
@@ -15,130 +15,132 @@ from metalearn.errors import UserError
 
 
 class Iterated(Protocol):
-    """What can be iterated: meta-training, and whatever else improves step by step."""
+    """Protocol of an iterative model, such as meta-training."""
 
     step: int  # iterations so far
-    limit: int  # never more than this
-    invalid: str | None  # where a NaN or an infinity arose first, or None
+    limit: int  # maximum number of iterations
+    invalid: str | None  # description of the first NaN or infinity, or None
 
     @property
     def seconds(self) -> float:
-        """Time spent so far, over all sessions of a resumed run."""
+        """Training time in seconds, over all sessions of a resumed run."""
 
     @property
     def values(self) -> Mapping[str, float]:
-        """The last recorded values by name."""
+        """Last recorded values by name."""
 
     @property
     def names(self) -> Sequence[str]:
-        """The names that `values` may have."""
+        """Names that may occur in `values`."""
 
     def train(self, until: int) -> None:
-        """Take one iteration, or a few, but none beyond `until`: controls look in after each call (`tick`)."""
+        """Take at least one iteration and none beyond `until`. Controls are ticked after each call."""
 
     def measure(self) -> float:
-        """The out-of-sample loss at this moment; lower is better."""
+        """Return the current out-of-sample loss; lower is better."""
 
     def training_losses(self, after: int) -> list[float]:
-        """Those recorded after this iteration."""
+        """Return the training losses recorded after iteration `after`."""
 
     def save(self, file: str) -> None:
-        """Keep the model's present state under this name."""
+        """Save a checkpoint under this file name."""
 
     def learner(self) -> Any:
-        """The model as a user uses it."""
+        """Return the current model in the form that users load."""
 
 
 @dataclass
 class Cycle:
-    """One round of the controls."""
+    """Record of one cycle."""
 
-    step: int = 0  # iterations at its end
-    seconds: float = 0.0  # at its end
-    loss: float | None = None  # out-of-sample, where it was measured
+    step: int = 0  # iterations at the end of the cycle
+    seconds: float = 0.0  # training time at the end of the cycle
+    loss: float | None = None  # out-of-sample loss, if it was measured
 
 
 class Stop(NamedTuple):
-    """Why the iteration ended."""
+    """Reason why the loop ended."""
 
-    control: str  # its name in the cycle
+    control: str  # name of the control in the cycle
     reason: str
 
 
 class Failed(Exception):
-    """A control has found that the run must not go on: it ends without a result, and can be resumed."""
+    """Error raised by a control: the run ends without a result and can be resumed."""
 
 
 class Control:
-    """One rule with one meaning. Subclasses override `apply`, and seldom more.
+    """Base class of controls. Most subclasses override only `apply`.
 
-    A criterion reads the history of the run alone (`run.losses`, `run.cycles`), and so needs no state of its own. One
-    that does count something itself hands it over in `state`, or a resumed run would begin to count anew.
+    A criterion that reads only the history (`run.losses`, `run.cycles`) needs no state. A control that counts something
+    itself must return its counters from `state`; otherwise they restart at zero when the run is resumed.
     """
 
     trains: ClassVar[bool] = False  # calls run.train()
     measures: ClassVar[bool] = False  # calls run.measure()
-    reads_loss: ClassVar[bool] = False  # needs another control that measures
-    retrains: ClassVar[bool] = False  # is applied in a retraining too, where no classes are left to measure on
+    reads_loss: ClassVar[bool] = False  # needs a control before it that measures
+    retrains: ClassVar[bool] = False  # also applied when retraining, where there are no validation classes
 
     def apply(self, run: "ControlLoop") -> str | Stop | None:
-        """Once a cycle: act, or say in words why the iteration should stop; None lets it go on."""
+        """Act, once per cycle. Return the reason to stop the loop, or None to continue."""
         return None
 
     def tick(self, run: "ControlLoop") -> str | None:
-        """Look in after each iteration of a `Step`, for what must not wait for the cycle's end; keep it cheap."""
+        """Act after each iteration of a `Step`, if it cannot wait for the end of the cycle. Keep this cheap."""
         return None
 
     def check(self, run: "ControlLoop", name: str) -> None:
-        """Before any work: raise UserError where this control cannot work in its cycle."""
+        """Raise UserError if this control cannot work in its cycle. Called before training starts."""
         earlier = [run.controls[other] for other in list(run.controls)[: list(run.controls).index(name)]]
         if self.reads_loss and not any(control.measures for control in earlier):
-            raise UserError(f"control.cycle.{name}: nothing before it measures a loss; add Evaluate before it")
+            raise UserError(f"control.cycle.{name}: no control before it measures a loss; add Evaluate before it")
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run must know, as plain values."""
+        """Return the state that a resumed run needs, as JSON values."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
+        """Restore a state returned by `state`."""
 
 
 class ControlLoop:
-    """An iterative model under control, and the history of its cycles: what a control is given.
+    """Loop that applies controls to an iterative model, with the history of its cycles.
+
+    Each control receives the loop as its argument `run`.
 
     Args:
-        model: what is iterated.
-        controls: by name, in the order in which they are applied.
+        model: the iterative model.
+        controls: controls by name, in the order in which they are applied.
 
     Raises:
-        UserError: a control asks for what nothing in the cycle provides.
+        UserError: no control trains, or a control needs something that no earlier control provides.
     """
 
     def __init__(self, model: Iterated, controls: Mapping[str, Control]):
         self.model, self.controls = model, controls
         self._cycles: list[Cycle] = [Cycle()]
-        self._seen: Callable[[list[Cycle]], list[Cycle]] = lambda cycles: cycles  # those that a view shows
-        self._before: Cycle | None = None  # the one after which a view begins
-        self._position = 0  # the control that is applied
-        self.began: int | None = None  # the iteration at which the present control began
+        self._seen: Callable[[list[Cycle]], list[Cycle]] = lambda cycles: cycles  # the cycles shown by a view
+        self._before: Cycle | None = None  # last cycle before a view starts
+        self._position = 0  # index of the current control
+        self.start_step: int | None = None  # iteration at which the current control started; None between controls
         if not any(control.trains for control in controls.values()):
-            raise UserError("control.cycle: none of its controls trains; add Step")
+            raise UserError("control.cycle: no control trains; add Step")
         for name, control in controls.items():
             control.check(self, name)
 
     def run(self) -> Stop:
-        """Apply the controls until one of them, or the model's limit, ends it.
+        """Apply the controls until one of them stops the loop or the model reaches its limit.
 
-        A control that asks to stop ends the cycle: those after it are not applied.
+        When a control stops the loop, the controls after it are not applied.
         """
         names = list(self.controls)
         while True:
             while self._position < len(names):
                 name = names[self._position]
-                self.began = self.model.step if self.began is None else self.began
+                self.start_step = self.model.step if self.start_step is None else self.start_step
                 if asked := self.controls[name].apply(self):
                     return asked if isinstance(asked, Stop) else Stop(name, asked)
-                self._position, self.began = self._position + 1, None
+                self._position, self.start_step = self._position + 1, None
             if self.model.step >= self.model.limit:
                 return Stop("steps", f"all {self.model.limit} meta-steps are done")
             self._next_cycle()
@@ -146,12 +148,10 @@ class ControlLoop:
     def _next_cycle(self) -> None:
         self._cycles[-1].step, self._cycles[-1].seconds = self.model.step, self.model.seconds
         self._cycles.append(Cycle())
-        self._position, self.began = 0, None
-
-    # -- what controls use ------------------------------------------------------------------------------------
+        self._position, self.start_step = 0, None
 
     def train(self, until: int) -> Stop | None:
-        """Train up to an iteration. After each call of the model's `train`, controls may stop it (`tick`)."""
+        """Train up to iteration `until`. Controls are ticked after each call of the model's `train` and may stop it."""
         until = min(until, self.model.limit)
         while True:
             for name, control in self.controls.items():
@@ -162,7 +162,7 @@ class ControlLoop:
             self.model.train(until)
 
     def measure(self) -> float:
-        """Measure the out-of-sample loss for this cycle, once."""
+        """Measure the out-of-sample loss, at most once per cycle."""
         cycle = self._cycles[-1]
         if cycle.loss is None:
             cycle.loss = self.model.measure()
@@ -170,79 +170,77 @@ class ControlLoop:
 
     @property
     def step(self) -> int:
-        """Iterations so far."""
+        """Number of iterations so far."""
         return self.model.step
 
     @property
     def cycles(self) -> list[Cycle]:
-        """All cycles, the present one last."""
+        """All cycles; the current one is the last."""
         return self._seen(self._cycles)
 
     @property
     def loss(self) -> float | None:
-        """The out-of-sample loss measured in this cycle; None where it was not."""
+        """Out-of-sample loss of this cycle, or None if it was not measured."""
         return self._cycles[-1].loss
 
     @property
     def losses(self) -> list[float]:
-        """All out-of-sample losses measured, in order."""
+        """All measured out-of-sample losses, in order."""
         return [cycle.loss for cycle in self.cycles if cycle.loss is not None]
 
     @property
     def training_losses(self) -> list[float]:
-        """The training losses recorded in this cycle."""
+        """Training losses recorded in this cycle."""
         return self.model.training_losses(self._cycles[-2].step if len(self._cycles) > 1 else 0)
 
     @property
     def all_training_losses(self) -> list[float]:
-        """All training losses recorded, in order."""
+        """All recorded training losses, in order."""
         return self.model.training_losses(self._before.step if self._before else 0)
 
     @property
     def seconds(self) -> float:
-        """Time spent."""
+        """Training time in seconds."""
         return self.model.seconds - (self._before.seconds if self._before else 0.0)
 
     def after(self, count: int) -> "ControlLoop":
-        """The same iteration as seen by one who came in after so many cycles."""
+        """Return a view of the loop that starts after `count` cycles."""
         view, seen = copy.copy(self), self._seen
         view._seen, view._before = (lambda cycles: seen(cycles)[count:]), self.cycles[count - 1]
         return view
 
     def every(self, count: int) -> "ControlLoop":
-        """The same iteration as seen by one who looks in at every so manieth cycle alone."""
+        """Return a view of the loop that shows every `count`-th cycle."""
         view, seen = copy.copy(self), self._seen
         view._seen = lambda cycles: seen(cycles)[count - 1 :: count]
         return view
 
-    # -- resuming ---------------------------------------------------------------------------------------------
-
     def forget_losses(self) -> None:
-        """Let criteria begin anew: earlier losses are of other validation tasks."""
+        """Forget the measured losses. Used when the validation tasks have changed, so that losses do not compare."""
         for cycle in self._cycles:
             cycle.loss = None
 
     def state(self) -> dict[str, Any]:
-        """All that `restore` needs, as plain values.
+        """Return the state that `restore` needs, as JSON values.
 
         Raises:
-            UserError: a control's state is none.
+            UserError: the state of a control cannot be written as JSON.
         """
         states = {name: control.state() for name, control in self.controls.items()}
         for name, state in states.items():
             try:
                 json.dumps(state)
             except TypeError as error:
-                raise UserError(f"control.cycle.{name}: its state must be plain values ({error})") from error
+                raise UserError(f"control.cycle.{name}: state() must return JSON values ({error})") from error
         cycles = [asdict(cycle) for cycle in self._cycles]
-        return {"cycles": cycles, "position": self._position, "began": self.began, "controls": states}
+        return {"cycles": cycles, "position": self._position, "start_step": self.start_step, "controls": states}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on exactly where `state` was taken, be it in the middle of a cycle. The model is restored before."""
+        """Resume exactly where `state` was taken, also within a cycle. Restore the model first."""
         self._cycles = [Cycle(**cycle) for cycle in state["cycles"]]
         if list(state["controls"]) == list(self.controls):
-            self._position, self.began = state["position"], state["began"]
-        else:  # with other controls, another cycle begins
+            self._position, self.start_step = state["position"], state["start_step"]
+        else:  # the controls have changed: start a new cycle
             self._next_cycle()
         for name, control in self.controls.items():
             if name in state["controls"]:

@@ -1,4 +1,4 @@
-"""Controls around another control."""
+"""Controls that wrap another control."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +9,11 @@ from metalearn.controls.loop import Control, ControlLoop, Stop
 
 @dataclass(kw_only=True)
 class Wrapper(Control):
-    """A control that applies another control in some cycles only.
+    """Base class of controls that apply another control in some cycles only.
 
     Args:
-        n: cycles.
-        control: the control that is applied. In a configuration, {NAME: {its settings}}.
+        n: number of cycles, at least 1.
+        control: the inner control. In a configuration: {NAME: {its settings}}.
     """
 
     n: int
@@ -52,9 +52,9 @@ class WarmUp(Wrapper):
 
 @dataclass(kw_only=True)
 class Skip(Wrapper):
-    """Apply the inner control in every n-th cycle, and at the end of the run."""
+    """Apply the inner control in every n-th cycle and at the end of the run."""
 
     def apply(self, run: ControlLoop) -> str | Stop | None:
-        """Apply the inner control in cycles n, 2 n, ... It sees no others."""
+        """Apply the inner control in cycles n, 2 n, ... It does not see the cycles between them."""
         due = len(run.cycles) % self.n == 0 or run.step >= run.model.limit
         return self.control.apply(run.every(self.n)) if due else None

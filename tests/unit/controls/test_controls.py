@@ -143,7 +143,7 @@ def test_an_error_ends_the_run(predicate, step):
     assert model.step == step
 
 
-def test_pq_is_generalisation_loss_over_progress():
+def test_pq_is_generalization_loss_over_progress():
     """Prechelt 1998: GL = 100 (E / E_opt - 1); P_k = 1000 (mean of the last k training losses / their smallest - 1)."""
     losses, training = [1.0, 0.8, 0.84, 0.88], [2.0, 1.5, 1.02, 1.0]
     for after, alpha, expected in ((3, 0.01, True), (3, 0.03, False), (4, 0.03, True)):
@@ -237,14 +237,14 @@ def test_information_is_shown(capsys):
 
 
 @pytest.mark.parametrize(("name", "settings", "message"), [
-    ("Patiense", {"n": 1}, "no such control; there are Step"),
+    ("Patiense", {"n": 1}, "unknown control; choose from Step"),
     ("Patience", {"n": 0}, "must be at least 1"), ("Patience", {"n": "x"}, "must be a whole number"),
-    ("Patience", 5, "is a group of settings"), ("Patience", {}, "a value is needed"),
+    ("Patience", 5, "expects a group of settings"), ("Patience", {}, "a value is needed"),
     ("GL", {"alpha": -1}, "must be above 0"), ("PQ", {"alpha": 1, "k": 1}, "must be at least 2"),
-    ("TimeLimit", {"hours": 0}, "must be above 0"), ("Save", {"file": "../x.pt"}, "plain name"),
-    ("Save", {"file": "best.pt"}, "is written by itself"), ("Callback", {"f": "nowhere.at_all"}, "cannot be imported"),
+    ("TimeLimit", {"hours": 0}, "must be above 0"), ("Save", {"file": "../x.pt"}, "must be a file name"),
+    ("Save", {"file": "best.pt"}, "is written automatically"), ("Callback", {"f": "nowhere.at_all"}, "cannot be imported"),
     ("Callback", {"f": "math.pi"}, "is not a class or a function"), ("Warn", {"predicate": "loss is high"}, "must be a comparison"),
-    ("WarmUp", {"n": 1, "control": {}}, "must be one control"), ("WarmUp", {"n": 1, "control": {"Pat": {}}}, "no such control"),
+    ("WarmUp", {"n": 1, "control": {}}, "must be one control"), ("WarmUp", {"n": 1, "control": {"Pat": {}}}, "unknown control"),
     ("mine", {"_target_": "builtins.dict"}, "cannot be built|does not make"),
 ])  # fmt: skip
 def test_a_wrong_control_is_one_line(name, settings, message):
@@ -257,8 +257,8 @@ def test_a_wrong_control_is_one_line(name, settings, message):
     ({"Step": {"n": 1}, "Patience": {"n": 1}}, "add Evaluate before it"),
     ({"Step": {"n": 1}, "Patience": {"n": 1}, "Evaluate": {}}, "add Evaluate before it"),
     ({"Step": {"n": 1}, "WarmUp": {"n": 1, "control": {"GL": {"alpha": 1.0}}}}, "add Evaluate before it"),
-    ({"Step": {"n": 1}, "Info": {"f": "nothing"}}, "no value nothing; there are"),
-    ({"Step": {"n": 1}, "Warn": {"predicate": "nothing > 1"}}, "no value nothing; there are"),
+    ({"Step": {"n": 1}, "Info": {"f": "nothing"}}, "unknown value nothing; choose from"),
+    ({"Step": {"n": 1}, "Warn": {"predicate": "nothing > 1"}}, "unknown value nothing; choose from"),
 ])  # fmt: skip
 def test_a_cycle_that_cannot_work_is_refused(cycle, message):
     with pytest.raises(UserError, match=message):
@@ -266,7 +266,7 @@ def test_a_cycle_that_cannot_work_is_refused(cycle, message):
 
 
 def test_a_cycle_that_never_trains_is_refused():
-    with pytest.raises(UserError, match="none of its controls trains"):
+    with pytest.raises(UserError, match="no control trains"):
         iteration(Script([0] * 9), {"NumberLimit": {"n": 5}})
 
 
@@ -275,7 +275,7 @@ def test_a_state_that_could_not_be_read_again_is_refused():
         def state(self):
             return {"count": object()}
 
-    with pytest.raises(UserError, match=r"control.cycle.odd: its state must be plain values"):
+    with pytest.raises(UserError, match=r"control.cycle.odd: must return JSON values"):
         ControlLoop(Script([0]), {"Step": make("Step", {"n": 1}), "odd": Odd(n=1)}).state()
 
 
