@@ -275,7 +275,7 @@ def test_a_state_that_could_not_be_read_again_is_refused():
         def state(self):
             return {"count": object()}
 
-    with pytest.raises(UserError, match=r"control.cycle.odd: must return JSON values"):
+    with pytest.raises(UserError, match=r"control.cycle.odd: state\(\) must return JSON values"):
         ControlLoop(Script([0]), {"Step": make("Step", {"n": 1}), "odd": Odd(n=1)}).state()
 
 
