@@ -1,10 +1,15 @@
-# make run: a few-shot experiment on whatever data this machine can have.   make test: the test suite.
+# make run: a few-shot experiment on whatever data this machine can have.   make test: the test suite, in minutes.
+# make test-all: with the tests that take long, start processes or watch the clock.   make lint: style and types.
 # make speed: every engine against its peers.   make docs: the documentation, into site/.
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+WORKERS ?= 2
 
-.PHONY: run test speed docs
+# Each worker computes with one thread: two workers are faster than one with two threads
+PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
+
+.PHONY: run test test-all lint speed docs
 
 run: $(VENV)/installed
 	$(VENV)/bin/python -m metalearn.run $(ARGS)
@@ -13,7 +18,16 @@ speed: $(VENV)/installed
 	$(VENV)/bin/python experiments/speed/benchmark.py $(ARGS)
 
 test: $(VENV)/installed-test
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-all: $(VENV)/installed-test
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not timing and not gpu" $(ARGS)
+	$(PYTEST) -m timing $(ARGS)
+
+lint: $(VENV)/installed-test
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+	$(VENV)/bin/python -m mypy
 
 docs: $(VENV)/installed-docs
 	$(VENV)/bin/python -m mkdocs build --strict $(ARGS)

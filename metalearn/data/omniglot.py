@@ -62,17 +62,20 @@ def load(
     )  # fmt: skip
 
 
+def _alphabet(character: str) -> str:
+    return character.split("/")[0]
+
+
 def _split(name: str, seed: int, names: list[str], background: int, root: Path) -> dict[str, list[str]]:
     if name == "random":
         return splits.by_count(names, (1100, 100, 423), seed)
     if name == "vinyals":
         return {part: _listed(root, file, names) for part, file in
                 (("train", "train.txt"), ("validation", "val.txt"), ("test", "test.txt"))}  # fmt: skip
-    alphabet = lambda character: character.split("/")[0]
-    held_out = set(splits.shuffled({alphabet(n) for n in names[:background]}, seed)[:5])
+    held_out = set(splits.shuffled({_alphabet(n) for n in names[:background]}, seed)[:5])
     return {
-        "train": [n for n in names[:background] if alphabet(n) not in held_out],
-        "validation": [n for n in names[:background] if alphabet(n) in held_out],
+        "train": [n for n in names[:background] if _alphabet(n) not in held_out],
+        "validation": [n for n in names[:background] if _alphabet(n) in held_out],
         "test": names[background:],
     }
 

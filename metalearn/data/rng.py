@@ -23,7 +23,8 @@ _MIX2 = _signed(0x94D049BB133111EB)
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
-    return (x >> bits) & (2 ** (64 - bits) - 1)  # torch shifts the sign in; mask it out
+    mask: int = 2 ** (64 - bits) - 1
+    return (x >> bits) & mask  # torch shifts the sign in; mask it out
 
 
 def _mix(x: Tensor) -> Tensor:

@@ -125,4 +125,5 @@ def _behind(grad: Tensor, kept: list[Tensor], pool: bool, made_here: bool) -> Te
     where = kept.pop() if pool else None
     g, y = as_groups(grad), as_groups(kept.pop())
     g = g if where is None else _pool_backward(g, y, *_WINDOW, where)
-    return _masked(g, y, 0, grad_input=g if made_here or pool else torch.empty_like(y))
+    masked: Tensor = _masked(g, y, 0, grad_input=g if made_here or pool else torch.empty_like(y))
+    return masked

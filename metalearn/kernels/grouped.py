@@ -32,7 +32,8 @@ def as_groups(x: Tensor) -> Tensor:
 
 def from_groups(x: Tensor, tasks: int) -> Tensor:
     """[B, T*C, H, W] seen as [B, C, H, W, T]."""
-    return x.permute(0, 2, 3, 1).unflatten(3, (tasks, -1)).permute(0, 4, 1, 2, 3)
+    batch, channels, height, width = x.shape
+    return x.permute(0, 2, 3, 1).view(batch, height, width, tasks, channels // tasks).permute(0, 4, 1, 2, 3)
 
 
 def by_channel(v: Tensor, tasks: int) -> Tensor:
@@ -149,7 +150,8 @@ def by_weight(x: Tensor, y: Tensor, stride: int, shape: torch.Size) -> Tensor:
         y, x = (v.permute(4, 0, 2, 3, 1).flatten(0, 1).contiguous().permute(0, 3, 1, 2) for v in (y, x))
         grad = _convolution_backward(y, x, blank, None, *_groups(stride, shape[-1], 1), mask)[1]
         return grad
-    return _convolution_backward(y, x, blank[..., None], None, *_volumes(stride, blank), mask)[1][..., 0]
+    volume: Tensor = _convolution_backward(y, x, blank[..., None], None, *_volumes(stride, blank), mask)[1]
+    return volume[..., 0]
 
 
 def _is_one(weight: Tensor, tasks: int) -> bool:

@@ -28,7 +28,8 @@ class MetaModel(nn.Module):
 
     def forward(self, x: Tensor, norm: Pass) -> Tensor:
         """Inputs [B, ...] to outputs [B, way]."""
-        return self.head(self.features(x, norm))
+        outputs: Tensor = self.head(self.features(x, norm))
+        return outputs
 
     def stacked(self, weights: Weights, x: Tensor, norm: Pass, twice: bool) -> Tensor:
         """`features` of many tasks at once by kernels of a model's own, where it has them: what `grouped` runs.

@@ -101,6 +101,7 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, norm: Pass, eps: float) -
         if norm.collect:
             seen = torch.stack([mean, variance]).detach()
             norm.seen.append(seen.float() if seen.dtype == torch.bfloat16 else seen)
-    scale = weight * torch.rsqrt(variance + eps)
+    scale: Tensor = weight * torch.rsqrt(variance + eps)
     each = (-1, *[1] * (x.ndim - 2))
-    return x * scale.view(each) + (bias - mean * scale).view(each)
+    shift: Tensor = bias - mean * scale
+    return x * scale.view(each) + shift.view(each)

@@ -25,7 +25,7 @@ def interval(scores: Sequence[float], bounded: bool = True) -> float:
     if n < 2 or not all(map(math.isfinite, scores)):
         return math.nan
     if bounded and min(scores) == max(scores):
-        return (1 - (1 - LEVEL) ** (1 / n)) * max(scores[0], 1 - scores[0])
+        return float(1 - (1 - LEVEL) ** (1 / n)) * max(scores[0], 1 - scores[0])
     return student_t(n - 1) * stdev(scores) / math.sqrt(n)
 
 

@@ -105,4 +105,5 @@ class Outer:
 def _norm(tensors: Sequence[Tensor | None]) -> Tensor:
     """The Euclidean norm over all of them."""
     with torch.no_grad():
-        return torch.stack(torch._foreach_norm([t for t in tensors if t is not None])).norm()
+        norm: Tensor = torch.stack(torch._foreach_norm([t for t in tensors if t is not None])).norm()
+        return norm
