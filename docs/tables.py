@@ -1,0 +1,138 @@
+"""Write the tables of README.md and docs/ anew from the committed results: `python docs/tables.py`.
+
+A block begins with the comment `<!-- table NAME -->` and ends with `<!-- end -->`. The tests compare the blocks with
+what this script would write.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDY = ROOT / "experiments" / "algorithms"
+SPEED = ROOT / "experiments" / "speed" / "table.md"
+BLOCK = re.compile(r"(?<=<!-- table )([\w ]+)( -->\n)(.*?)(?=<!-- end -->)", re.DOTALL)
+
+
+def pages() -> list[Path]:
+    """Return the files that may hold tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def updated(text: str) -> str:
+    """Return the text of a page with every table made anew."""
+
+    def block(found: re.Match[str]) -> str:
+        kind, *words = found[1].split()
+        return f"{found[1]}{found[2]}{TABLES[kind](*words)}"
+
+    return BLOCK.sub(block, text)
+
+
+def comparison() -> str:
+    """Return the whole comparison, as `python -m metalearn.compare experiments/algorithms --markdown` prints it."""
+    from metalearn.compare import markdown
+
+    return "\n" + markdown(STUDY).strip() + "\n\n"
+
+
+def speed() -> str:
+    """Return the table of `make speed` and the sentences below it."""
+    return "\n" + SPEED.read_text().strip() + "\n\n"
+
+
+def ratios() -> str:
+    """Return how much faster a meta-step is than the faster peer, from the slowest row to the fastest."""
+    rows = json.loads((SPEED.parent / "results.json").read_text())["rows"]
+    found = [r["ratio_to_best_peer"] for r in rows if r["engine"] == "grouped" and r["ratio_to_best_peer"] is not None]
+    return (
+        f"\nOn a CPU, meta-steps are {min(found):.1f} to {max(found):.1f} times as fast as with the faster of `higher` "
+        "and a plain loop over\ntasks, on the same network, tasks and weights.\n\n"
+    )
+
+
+def summary(data: str) -> str:
+    """Return a short table of the runs on a data set, the best by validation first."""
+    rows = [r for r in map(_result, sorted(STUDY.glob(f"{data}_*"))) if r is not None]
+    rows.sort(key=lambda r: -r["val_accuracy"])
+    titles = ["`algo=`", "validation", "test", "test, support statistics", "meta-steps", "minutes"]
+    return _table(titles, [[f"`{r['algo']}`", *_cells(r)] for r in rows])
+
+
+def result(algo: str) -> str:
+    """Return the runs of one algorithm, a row for each data set."""
+    rows = [r for r in map(_result, sorted(STUDY.glob(f"*_{algo}"))) if r is not None]
+    if not rows:
+        return "\nNot yet in the results table.\n\n"
+    titles = ["data", "validation", "test", "test, support statistics", "meta-steps", "minutes"]
+    return _table(titles, [[r["data"], *_cells(r)] for r in rows])
+
+
+def settings(algo: str) -> str:
+    """Return what `python -m metalearn.run --help algo=NAME` prints."""
+    from metalearn.cli.choices import explain
+
+    os.environ["COLUMNS"] = "100"
+    text = explain("algo", ROOT / "conf" / "algo" / f"{algo}.yaml")
+    lines = [line.rstrip() for line in text.splitlines()]
+    return "\n```text\n" + "\n".join(lines).strip() + "\n```\n\n"
+
+
+def drawn(_: str = "") -> str:
+    """Return the folders of the package and what each may import, from the imports themselves."""
+    import runpy
+
+    return str(runpy.run_path(str(ROOT / "docs" / "draw_imports.py"))["table"]())
+
+
+def _result(folder: Path) -> dict[str, Any] | None:
+    file = folder / "result.json"
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def _cells(r: dict[str, Any]) -> list[str]:
+    def score(mean: str, half: str) -> str:
+        return f"{100 * r[mean]:.2f} ± {100 * r[half]:.2f}%" if mean in r else ""
+
+    taken = str(r["steps_taken"]) if r["steps_taken"] == r["steps"] else f"{r['steps_taken']} of {r['steps']}"
+    return [
+        score("val_accuracy", "val_ci95"),
+        score("test_accuracy", "test_ci95"),
+        score("test_accuracy_support", "test_ci95_support"),
+        taken,
+        f"{r['train_seconds'] / 60:.1f}",
+    ]
+
+
+def _table(titles: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table without columns that are empty."""
+    kept = [i for i in range(len(titles)) if any(row[i] for row in rows)]
+    lines = [[titles[i] for i in kept], ["---"] * len(kept), *([row[i] for i in kept] for row in rows)]
+    return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n\n"
+
+
+TABLES: dict[str, Callable[..., str]] = {
+    "comparison": comparison,
+    "speed": speed,
+    "ratios": ratios,
+    "summary": summary,
+    "result": result,
+    "settings": settings,
+    "layers": drawn,
+}
+
+
+def main() -> None:
+    """Rewrite the pages that have changed, and name them."""
+    for page in pages():
+        text = page.read_text()
+        if (new := updated(text)) != text:
+            page.write_text(new)
+            print(page.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

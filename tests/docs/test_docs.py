@@ -1,0 +1,153 @@
+"""The pages of docs/ are complete and true: links, commands, code, names, and the drawing of the imports."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from metalearn import controls
+from metalearn.cli.choices import asked
+from metalearn.config.compose import compose
+from metalearn.config.quoting import quoted_words
+from tests.docs.pages import NAMES, blocks, commands, script, section
+from tests.helpers.configs import ROOT
+
+SMALL = ("data.classes=[8,6,6]", "model.filters=4", "steps=2", "eval.tasks=2", "eval.test_tasks=2", "pictures=svg")
+DOCS = ROOT / "docs"
+FLAGS = {"-m", "--cfg", "job"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_somewhere(name):
+    page = ROOT / name
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_commands_compose(monkeypatch):
+    """Every setting that a page sets exists. Sweeps and classes of the reader's own are composed, not run."""
+    monkeypatch.setenv("METALEARN_DATA", "data")
+    checked = set()
+    for name in NAMES:
+        for words in commands((ROOT / name).read_text()):
+            if "--config-dir" in words:
+                continue  # the reader's own files: see test_own_parts_work_as_printed
+            if "--help" in words:
+                assert words == ["--help"] or asked(words), words
+                continue
+            swept = "-m" in words
+            words = [w for w in words if w not in FLAGS and not w.startswith("hydra.")]
+            words = tuple(w.partition(",")[0] if swept and "=[" not in w else w for w in words)
+            if words not in checked:
+                compose(*quoted_words(words))
+                checked.add(words)
+    assert len(checked) > 20
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text()
+    listed = set(re.findall(r"[\w/-]+\.md", text))
+    assert listed == {str(file.relative_to(DOCS)) for file in DOCS.rglob("*.md")}
+
+
+def test_every_algorithm_has_a_page_with_all_that_a_reader_asks():
+    for file in (ROOT / "conf" / "algo").glob("[!_]*.yaml"):
+        text = (DOCS / "algorithms" / f"{file.stem}.md").read_text()
+        titles = re.findall(r"^## (.*)", text, re.MULTILINE)
+        assert titles == ["Idea", "Equation", "Settings", "Command", "Result", "Differences from the paper"]
+        assert any(f"algo={file.stem}" in words for words in commands(text))
+        assert f"](../../metalearn/algorithms/{file.stem}.py)" in text
+        assert f"`{file.stem}`]({file.stem}.md)" in (DOCS / "algorithms" / "index.md").read_text()
+
+
+def test_every_control_and_data_set_is_described():
+    text = (DOCS / "controls.md").read_text()
+    assert [name for name in controls.ALL if not re.search(rf"`{name}(\(|`)", text)] == []
+    text = (DOCS / "data.md").read_text()
+    assert [f.stem for f in (ROOT / "conf" / "data").glob("[!_]*.yaml") if f"`{f.stem}" not in text] == []
+
+
+def test_the_default_controls_are_as_printed():
+    (shown,) = blocks((DOCS / "controls.md").read_text(), "yaml")
+    conf = yaml.safe_load((ROOT / "conf" / "control" / "steps.yaml").read_text())
+    assert yaml.safe_load(shown)["cycle"] == conf["cycle"]
+
+
+def test_tests_that_are_named_exist():
+    text = (DOCS / "resuming.md").read_text()
+    for name in set(re.findall(r"test_\w+\.py", text)):
+        assert list((ROOT / "tests").rglob(name)), name
+
+
+def test_the_tutorial_works_as_printed(tmp_path, typed, monkeypatch):
+    """With a smaller learner, and every command but the ones of "Change something"."""
+    text = (DOCS / "tutorial.md").read_text()
+    train = commands(text)[0]
+    done = typed(*train, *SMALL)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for code in blocks(text, "python"):
+        exec(code.replace('dataset("glyphs")', 'dataset("glyphs", classes=[8, 6, 6])'), names)
+    assert set(names["classifier"].classes) == {"ka", "kha", "ga", "gha", "nga"}
+    assert names["images"].shape == (5, 1, 28, 28) and 0 <= names["images"].min() <= names["images"].max() <= 1
+    assert len(names["classifier"].predict(names["queries"])) == 15 and names["step"] == 1
+    (words,) = commands(text, "metalearn.evaluate")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", "metalearn.evaluate", *words, "tasks=4"], cwd=tmp_path,
+                          capture_output=True, text=True, env=environment)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "runs" / "first" / "evaluations").glob("*/result.json"))
+
+
+@pytest.mark.parametrize("title", ["## An algorithm", "## A model", "## A data set", "## A control"])
+def test_own_parts_work_as_printed(title, tmp_path, typed):
+    part = section((DOCS / "extending.md").read_text(), title)
+    (tmp_path / "mypackage.py").write_text("\n".join(blocks(part, "python")))
+    for file, content in zip(re.findall(r"^`(my\w+/\w+/\w+\.yaml)`:$", part, re.MULTILINE), blocks(part, "yaml"),
+                             strict=True):  # fmt: skip
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).write_text(content)
+    (words,) = commands(part)
+    small = [w for w in SMALL if not w.startswith("model.") or "model=" not in " ".join(words)]
+    small = [w for w in small if not w.startswith("data.") or "data=glyphs" in words]
+    done = typed(*words, *small, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "result.json").exists()
+
+
+def test_folders_import_downwards_and_the_drawing_shows_it():
+    draw = script("docs/draw_imports.py")
+    assert draw.unknown() == set() and draw.upward() == []
+    assert draw.drawing() == draw.DRAWING.read_text(), "python docs/draw_imports.py"
+
+
+def test_the_reference_names_modules_that_exist():
+    import importlib.util
+
+    for name in re.findall(r"^::: (\S+)", (DOCS / "api.md").read_text(), re.MULTILINE):
+        module, _, attribute = name.rpartition(".")
+        found = importlib.util.find_spec(name) if attribute.islower() and _is_package(module) else None
+        assert found or hasattr(importlib.import_module(module), attribute), name
+
+
+def _is_package(name: str) -> bool:
+    import importlib.util
+
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.submodule_search_locations is not None
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs")
+    if not shutil.which("mkdocs"):
+        pytest.skip("no mkdocs: pip install '.[docs]'")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "tutorial" / "index.html").exists()

@@ -1,0 +1,64 @@
+"""The tables of README and docs are those of the committed results, and these are of the present defaults."""
+
+import json
+
+import pytest
+
+from tests.docs.pages import script
+from tests.helpers.configs import ROOT, config
+
+tables = script("docs/tables.py")
+STUDY = ROOT / "experiments" / "algorithms"
+FLOORS = {"maml": 0.96, "fomaml": 0.95, "anil": 0.95, "metasgd": 0.96, "reptile": 0.90, "pretrain": 0.88}
+
+
+@pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in tables.pages()])
+def test_the_tables_are_what_the_script_writes(page):
+    text = (ROOT / page).read_text()
+    assert tables.updated(text) == text, "python docs/tables.py"
+
+
+def test_a_table_is_replaced_and_the_text_around_it_kept():
+    text = "before\n<!-- table result maml -->\nold\n<!-- end -->\nafter\n"
+    new = tables.updated(text)
+    assert new.startswith("before\n<!-- table result maml -->\n") and new.endswith("<!-- end -->\nafter\n")
+    assert "old" not in new and tables.updated(new) == new
+
+
+@pytest.mark.parametrize("data", ["omniglot", "glyphs"])
+@pytest.mark.parametrize("algo", FLOORS)
+def test_the_runs_are_of_the_present_defaults(algo, data):
+    result = json.loads((STUDY / f"{data}_{algo}" / "result.json").read_text())
+    node = config(f"algo={algo}", f"data={data}", "eval.test_tasks=600")
+    node["steps"] = 1000 if data == "glyphs" else node["steps"]  # as experiments/algorithms/run.sh says
+    for key in ("way", "shot", "query", "steps", "seed"):
+        assert result[key] == node[key], key
+    assert (result["inner_steps_train"], result["inner_steps_test"]) == (
+        node["algo"]["inner_steps"],
+        node["algo"]["inner_steps_test"],
+    )
+    assert result["norm_mode"] == node["norm"] and result["test_tasks"] == 600 and result["data"] == data
+    assert result["test_accuracy"] > result["pixel_nearest_neighbour"] + 0.1
+    if data == "omniglot":
+        assert result["test_accuracy"] >= FLOORS[algo]
+
+
+def test_the_run_killed_ten_times_ended_as_the_one_left_alone():
+    record = json.loads((ROOT / "experiments" / "killed" / "record.json").read_text())
+    assert len(record["kills"]) == 10 and all(record["compared"].values()) and len(record["compared"]) == 6
+    assert {"data=omniglot", "algo=maml", "steps=1000"} <= set(record["words"]) and record["threads"] == 2
+    assert sum("from meta-step" in kill["began"] for kill in record["kills"]) >= 5
+
+
+def test_the_speed_table_is_that_of_the_results_and_no_peer_is_faster(monkeypatch):
+    folder = ROOT / "experiments" / "speed"
+    results = json.loads((folder / "results.json").read_text())
+    monkeypatch.syspath_prepend(str(folder))
+    speed = script("experiments/speed/benchmark.py")
+    assert speed.markdown(results) == (folder / "table.md").read_text()
+    keys = {"algo", "setting", "engine", "device", "steps_per_second", "peak_memory_mb", "ratio_to_best_peer",
+            "fraction_of_floor"}  # fmt: skip
+    assert all(keys <= row.keys() for row in results["rows"])
+    chosen = [row for row in results["rows"] if row["engine"] == "grouped" and row["ratio_to_best_peer"] is not None]
+    assert len(chosen) >= 16 and min(row["ratio_to_best_peer"] for row in chosen) > 1
+    assert all(entry["share"] < 0.05 for entry in results["end_to_end"])
