@@ -5,7 +5,6 @@ imports from, below it. An import that runs back up would be drawn on the left, 
 """
 
 import ast
-from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,11 +37,11 @@ def folder_of(module: str) -> str:
     return ENTRY if name in ENTRY.split(", ") else name
 
 
-def imports() -> Counter[tuple[str, str]]:
-    """Count the imports from one folder to another, those inside functions and for types included."""
+def imports() -> set[tuple[str, str]]:
+    """Find the pairs of folders of which one imports from the other, inside functions and for types included."""
     files = {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f
              for f in PACKAGE.rglob("*.py")}  # fmt: skip
-    found: Counter[tuple[str, str]] = Counter()
+    found: set[tuple[str, str]] = set()
     for module, file in files.items():
         for node in ast.walk(ast.parse(file.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -52,7 +51,7 @@ def imports() -> Counter[tuple[str, str]]:
             for name in names:
                 a, b = folder_of(module), folder_of(name)
                 if name in files and a and b and a != b:
-                    found[a, b] += 1
+                    found.add((a, b))
     return found
 
 
@@ -73,7 +72,7 @@ def table() -> str:
     found = imports()
     lines = ["| | folder | what it is | imports from |", "|---|---|---|---|"]
     for number, (name, what) in enumerate(ORDER.items(), 1):
-        used = ", ".join(f"`{b}`" for b in ORDER if found[name, b])
+        used = ", ".join(f"`{b}`" for b in ORDER if (name, b) in found)
         lines.append(f"| {number} | `{name}` | {what} | {used or 'nothing'} |")
     return "\n" + "\n".join(lines) + "\n\n"
 
@@ -83,7 +82,7 @@ def drawing() -> str:
     height, top, left, width = 44, 24, 40, 400
     place = {name: top + height * i for i, name in enumerate(ORDER)}
     parts = []
-    for (a, b), count in sorted(imports().items(), key=lambda item: (place[item[0][0]], place[item[0][1]])):
+    for a, b in sorted(imports(), key=lambda edge: (place[edge[0]], place[edge[1]])):
         down = place[b] > place[a]
         x = left + width if down else left
         y1, y2 = place[a] + 17 + (5 if down else -5), place[b] + 17 - (5 if down else -5)
@@ -91,8 +90,8 @@ def drawing() -> str:
         colour = "#4a6fa5" if down else "#c0392b"
         parts.append(
             f'<path d="M{x} {y1} C{x + bend:.0f} {y1}, {x + bend:.0f} {y2}, {x} {y2}" fill="none" stroke="{colour}" '
-            f'stroke-width="{min(3.0, 0.7 + 0.15 * count):.2f}" stroke-opacity="0.65" marker-end="url(#end)">'
-            f"<title>{a} imports {b} ({count})</title></path>"
+            'stroke-width="1.2" stroke-opacity="0.65" marker-end="url(#end)">'
+            f"<title>{a} imports {b}</title></path>"
         )
     for name, what in ORDER.items():
         y = place[name]
