@@ -126,7 +126,8 @@ def end_to_end(device: str, steps: int) -> dict[str, float]:
 
     from metalearn.config.compose import compose
     from metalearn.lifecycle.run import Experiment
-    from metalearn.recording.record import Disk, Record
+    from metalearn.recording.record import Record
+    from metalearn.recording.writer import RetryingWriter
     from metalearn.trackers.base import Tracker
 
     config = compose(f"device={device}", "query=1", "algo.meta_batch=32", f"steps={steps}")
@@ -147,7 +148,7 @@ def end_to_end(device: str, steps: int) -> dict[str, float]:
     algorithm, outer = experiment.phase.algorithm, experiment.phase.outer
     algorithm.meta_gradient, outer.step = timed(algorithm.meta_gradient), timed(outer.step)  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
-        record = Record(Path(folder), Tracker(), "accuracy", Disk())
+        record = Record(Path(folder), Tracker(), "accuracy", RetryingWriter())
         record.start(None)
         training = experiment._training(record, lambda: None)
         training.train(5)

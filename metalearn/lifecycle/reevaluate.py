@@ -23,7 +23,7 @@ from metalearn.lifecycle.manifest import read_manifest
 from metalearn.models.norm import NormMode
 from metalearn.recording import checkpoint
 from metalearn.recording.commit import git_commit
-from metalearn.recording.record import write_result
+from metalearn.recording.result import write_result
 from metalearn.runtime.console import say, warn
 from metalearn.runtime.device import Precision, resolve_device
 from metalearn.runtime.progress import Progress

@@ -26,14 +26,16 @@ from metalearn.lifecycle.resume_command import command
 from metalearn.recording import checkpoint, summary
 from metalearn.recording.checkpoint import LAST
 from metalearn.recording.published import Published
-from metalearn.recording.record import Disk, Record, write_result
+from metalearn.recording.record import Record
+from metalearn.recording.result import write_result
+from metalearn.recording.writer import RetryingWriter
 from metalearn.runtime import distributed, memory
 from metalearn.runtime.console import say, warn
 from metalearn.runtime.device import keep_freed_memory, precision_context, resolve_device
 from metalearn.runtime.profiler import Profiler
 from metalearn.runtime.progress import Progress
 from metalearn.runtime.signals import Signals, Stopped
-from metalearn.trackers.base import Identity, Tracker, Trackers
+from metalearn.trackers.base import Tracker, TrackerRun, Trackers
 from metalearn.training.evaluate import Score, evaluate
 from metalearn.training.executor import Executor
 from metalearn.training.outer_optimizer import Outer
@@ -131,7 +133,7 @@ class Experiment:
         self.score = "mse" if self.dataset.regression else "accuracy"
         self.progress = Progress()
         self.training: Training | None = None
-        trial = self._training(Record(Path(), Tracker(), self.score, Disk()), lambda: None)
+        trial = self._training(Record(Path(), Trackers({}), self.score, RetryingWriter()), lambda: None)
         for retraining in {False, self.control.retrain}:
             ControlLoop(trial, self._controls(retraining))
         if self.group:
@@ -265,11 +267,11 @@ class Experiment:
             + (f", over {self.group.size} processes" if self.group else ""))  # fmt: skip
         if self.phase.algorithm.notice:
             warn(self.phase.algorithm.notice)
-        tracker, disk = self.trackers, Disk()
-        record = Record(folder, tracker, self.score, disk)
+        tracker, writer = self.trackers, RetryingWriter()
+        record = Record(folder, tracker, self.score, writer)
         try:
-            identity = Identity(begun.identity, begun.group, resumed=content is not None)
-            tracker.start({**self.config, "spec": self.phase.spec}, folder, identity)
+            tracked = TrackerRun(begun.identity, begun.group, resumed=content is not None)
+            tracker.start({**self.config, "spec": self.phase.spec}, folder, tracked)
             learned = content["state"]["first"] if content else None
             if learned is None:
                 self._learn(record, check, content, fresh_scores=changes_scores(changed))
@@ -282,14 +284,14 @@ class Experiment:
             if self.control.retrain:
                 say(f"training afresh on training and validation classes, for {learned['best_step']} meta-steps")
                 self.phase = self.prepare("train+validation")
-                self._learn(Record(folder, Tracker(), self.score, disk, "retrain_"), check, content, learned)
+                self._learn(Record(folder, Trackers({}), self.score, writer, "retrain_"), check, content, learned)
             assert self.training is not None
             result = final_test.outcome(self, self.training, learned, check)
             check()
             summary.summary(result, folder)  # shown before it is written: a full disk must not lose it
             made = final_test.pictures(self, self.training, learned, result, folder)
             tracker.finish(result, {name: path for name, path in made.items() if path.suffix == ".png"})
-            disk.settle()
+            writer.flush()
             write_result(folder, result)  # last of all: the mark of a run that is complete
         finally:
             tracker.close(complete=(folder / "result.json").exists())

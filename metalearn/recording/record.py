@@ -1,72 +1,36 @@
-"""The record of a run: tables as CSV files, a tracker beside them, result.json at the end."""
+"""The record of a run: its tables as CSV files, with the same rows for a tracker."""
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metalearn.runtime.console import warn
+from metalearn.recording.writer import RetryingWriter
 from metalearn.runtime.files import write_atomically
 from metalearn.trackers.base import Tracker
 
 METRICS = ("step", "train_loss", "train_{score}", "val_loss", "val_{score}", "val_ci95", "lr", "grad_norm")
-TIMING = ("step", "tasks_per_second", "train_seconds")  # apart, for no clock shows the same twice
+TIMING = ("step", "tasks_per_second", "train_seconds")  # in a file of their own: timings are not reproducible
 LAYERS = ("step", "layer", "kind", "mean_weight", "inner_change", "relative_change")
 
 
-class Disk:
-    """Writes that may fail without stopping the run: said once, and tried again at the next occasion."""
-
-    def __init__(self) -> None:
-        self.failing: dict[Path, Callable[[], None]] = {}  # files that could not be written, and how to
-
-    def attempt(self, path: Path, write: Callable[[], None], again: Callable[[], None] | None = None) -> bool:
-        """Whether the write of this file went through.
-
-        Args:
-            again: how to write it later, where that is another way.
-        """
-        try:
-            write()
-        except OSError as error:
-            if not self.failing:
-                warn(f"{path}: {error.strerror or error}; training goes on, and writing is tried again")
-            self.failing[path] = again or write
-            return False
-        if path in self.failing:
-            del self.failing[path]
-            if not self.failing:
-                warn("the disk can be written again, and everything has been")
-        return True
-
-    def retry(self) -> None:
-        """Try what is outstanding once more."""
-        for path, write in list(self.failing.items()):
-            self.attempt(path, write)
-
-    def settle(self) -> None:
-        """Write what is still outstanding.
-
-        Raises:
-            OSError: it cannot be written even now.
-        """
-        for path, write in list(self.failing.items()):
-            write()
-            del self.failing[path]
-
-
 class Table:
-    """A CSV file that grows; all rows are kept, so that they can be written again."""
+    """A growing CSV file. All rows are kept in memory, so that the file can be written again.
 
-    def __init__(self, path: Path, columns: Sequence[str], disk: Disk):
-        self.path, self.columns, self.disk = path, list(columns), disk
+    Args:
+        path: the file.
+        columns: the header; other entries of a row are not written.
+        writer: writes the file, and repeats what failed.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], writer: RetryingWriter):
+        self.path, self.columns, self._writer = path, list(columns), writer
         self.rows: list[dict[str, Any]] = []
-        self._written: int | None = None  # how many rows the file has; None: it must be written afresh
+        self._written: int | None = None  # rows in the file; None: the whole file must be written
 
     def write(self, count: int) -> None:
-        """Have the file hold the first `count` rows."""
+        """Make the file hold the first `count` rows."""
         if self._written is not None and count <= self._written:
             return
         start = self._written
@@ -78,12 +42,12 @@ class Table:
             with open(self.path, "ab") as file:
                 file.write(self._text(start or 0, count))
 
-        # After an append that failed, half a row may be there: from then on, the whole file is written
-        done = self.disk.attempt(self.path, rewrite if start is None else append, rewrite)
+        # A failed append may leave half a row, so that the whole file is written the next time
+        done = self._writer.write(self.path, rewrite if start is None else append, rewrite)
         self._written = count if done else None
 
     def finish(self) -> None:
-        """All rows, safe on the disk."""
+        """Write the whole file, with all rows."""
         self._written = None
         self.write(len(self.rows))
 
@@ -97,53 +61,56 @@ class Table:
 
 
 class Record:
-    """A run's folder and what is written there while it runs.
+    """The tables of a run while it trains.
 
-    A row of metrics.csv is written when the next one begins, for a measurement may still be added to it.
+    A row of metrics.csv is written when the next one begins, because a measurement may still be added to it.
 
     Args:
-        disk: what the run writes with.
-        prefix: of the tables' names, for a retraining.
+        folder: of the run.
+        tracker: receives every written row.
+        score_name: `accuracy` or `mse`, a part of the column names.
+        writer: writes the files of the run.
+        prefix: put before the names of the tables, such as `retrain_`.
     """
 
-    def __init__(self, folder: Path, tracker: Tracker, score_name: str, disk: Disk, prefix: str = ""):
-        self.folder, self.tracker, self.disk = folder, tracker, disk
+    def __init__(self, folder: Path, tracker: Tracker, score_name: str, writer: RetryingWriter, prefix: str = ""):
+        self.folder, self.tracker, self.writer = folder, tracker, writer
 
         def table(name: str, columns: Sequence[str]) -> Table:
-            return Table(folder / f"{prefix}{name}.csv", [c.format(score=score_name) for c in columns], self.disk)
+            return Table(folder / f"{prefix}{name}.csv", [c.format(score=score_name) for c in columns], writer)
 
         self.metrics, self.timing, self.layers = (
             table("metrics", METRICS),
             table("timing", TIMING),
             table("layers", LAYERS),
         )
-        self._told = 0  # rows that the tracker has
+        self._tracked = 0  # rows that the tracker has received
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.csv."""
+        """Rows of metrics.csv."""
         return self.metrics.rows
 
     @property
     def names(self) -> list[str]:
-        """The values that `log` records."""
+        """Names of the values that `log` records."""
         return list(dict.fromkeys([*self.metrics.columns, *self.timing.columns]))
 
     def start(self, state: dict[str, Any] | None = None) -> None:
-        """Write the tables afresh: empty, or as they stood when `state` was taken."""
+        """Write new files: empty, or with the rows of an earlier `state()`."""
         if state is not None:
             self.metrics.rows, self.timing.rows, self.layers.rows = (
                 state[name] for name in ("metrics", "timing", "layers")
             )
-            self._told = max(0, len(self.rows) - 1)
+            self._tracked = max(0, len(self.rows) - 1)
         self._write(len(self.rows) - 1)
 
     def state(self) -> dict[str, Any]:
-        """What `start` needs, as plain values."""
+        """Return all rows as plain values, for `start`."""
         return {name: [dict(row) for row in getattr(self, name).rows] for name in ("metrics", "timing", "layers")}
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Values of a meta-step; more of the same step are added to its row."""
+        """Record values of a meta-step, in one row for each step."""
         if not self.rows or self.rows[-1]["step"] != step:
             self._write(len(self.rows))
             self.metrics.rows.append({"step": step})
@@ -153,11 +120,11 @@ class Record:
 
     def log_layers(self, step: int, statistics: Mapping[str, tuple[float, float]], changes: Mapping[str, float],
                    kind: Callable[[str], str]) -> None:  # fmt: skip
-        """Record each layer.
+        """Record one row for each layer.
 
         Args:
-            statistics: mean and root mean square of its weights.
-            changes: the root mean square of what the inner loop changes, of adapted layers.
+            statistics: by layer, the mean and the root mean square of its weights.
+            changes: by adapted layer, the root mean square of its change by the inner loop.
             kind: `weights`, `norm` (gamma and beta) or `rate` (learned inner rates).
         """
         for layer, (mean, size) in statistics.items():
@@ -168,7 +135,7 @@ class Record:
             self.layers.rows.append(row)
 
     def _layers_at(self, step: int) -> dict[str, float]:
-        """Each layer's values at a step, as trackers show them."""
+        """Return the values of each layer at a step, by the names that trackers show."""
         found: dict[str, float] = {}
         for row in self.layers.rows:
             if row["step"] == step:
@@ -179,30 +146,24 @@ class Record:
         return found
 
     def flush(self) -> None:
-        """Write the last row as it stands. A resumed run writes the tables afresh and may add a measurement to it."""
+        """Write the last row too. A resumed run writes new files and may still add a measurement to this row."""
         self.metrics.write(len(self.rows))
         self.timing.write(len(self.rows))
 
     def finish(self) -> None:
-        """The last row is whole, and so are the files."""
+        """Write all rows and replace the files as a whole."""
         self._write(len(self.rows))
         for table in (self.metrics, self.timing, self.layers):
             table.finish()
 
     def _write(self, count: int) -> None:
-        """Have the files and the tracker know the first `count` rows."""
+        """Write the first `count` rows and send them to the tracker."""
         count = max(0, count)
         self.metrics.write(count)
         self.timing.write(count)
         self.layers.write(len(self.layers.rows))
-        for i in range(self._told, count):
+        for i in range(self._tracked, count):
             values = {**self.rows[i], **self.timing.rows[i]}
             step = values.pop("step")
             self.tracker.log(step, values | self._layers_at(step))
-        self._told = max(self._told, count)
-
-
-def write_result(folder: Path, result: dict[str, Any]) -> None:
-    """Write result.json, one entry a line."""
-    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in result.items())
-    write_atomically(folder / "result.json", f"{{\n{lines}\n}}\n".encode())
+        self._tracked = max(self._tracked, count)

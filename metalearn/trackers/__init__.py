@@ -1,1 +1,1 @@
-"""Where the curves of a run are watched; metrics.csv is written whatever the tracker."""
+"""Trackers, which show the curves of a run elsewhere. metrics.csv is written with any tracker and with none."""

@@ -1,4 +1,4 @@
-"""The contract of trackers, and several of them as one."""
+"""The contract of trackers, and several trackers as one."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,42 +8,64 @@ from metalearn.errors import UserError
 from metalearn.runtime.console import warn
 
 
-class Identity(NamedTuple):
-    """What a tracker knows a run by."""
+class TrackerRun(NamedTuple):
+    """A run as a tracker identifies it."""
 
-    name: str  # kept when the run is resumed
-    group: str | None  # the sweep that it is one of
+    name: str  # the same after the run is resumed
+    group: str | None  # the sweep that the run belongs to
     resumed: bool
 
 
 class Tracker:
-    """Listens to a run. Subclasses override what they show."""
+    """Receives what a run measures. Every method does nothing; a subclass overrides what it shows."""
 
-    def start(self, config: dict[str, Any], folder: Path, identity: Identity) -> None:
-        """The run begins, or goes on: its whole configuration, its folder and its name."""
+    def start(self, config: dict[str, Any], folder: Path, run: TrackerRun) -> None:
+        """Start or resume a run.
+
+        Args:
+            config: the whole configuration.
+            folder: of the run.
+            run: its name and its sweep.
+        """
 
     def log(self, step: int, row: dict[str, float]) -> None:
-        """Values of a meta-step, by name; each layer's are in the sections `layers/` and `rates/`.
+        """Receive the values of a meta-step.
 
-        After a resumption, steps since the last checkpoint may come once more.
+        After a run is resumed, steps since the last checkpoint may be repeated.
+
+        Args:
+            step: the meta-step.
+            row: values by name. Those of layers are in the sections `layers/` and `rates/`.
         """
 
     def finish(self, result: dict[str, Any], pictures: dict[str, Path]) -> None:
-        """The run is complete: the content of result.json and the pictures by name."""
+        """Receive the outcome of a complete run.
+
+        Args:
+            result: the content of result.json.
+            pictures: files by name.
+        """
 
     def close(self, complete: bool) -> None:
-        """The process ends, with the run complete or not."""
+        """Release all resources at the end of the process.
+
+        Args:
+            complete: True if the run is complete; False if it can be resumed.
+        """
 
 
-class Shielded(Tracker):
-    """Another tracker whose failures never reach the run: a failure is reported once, and the tracker is disabled."""
+class SafeTracker(Tracker):
+    """Passes all calls to another tracker, and disables it with one warning when it fails.
+
+    Only UserError propagates, such as a missing package.
+    """
 
     def __init__(self, tracker: Tracker, name: str):
         self._tracker, self._name, self._failed = tracker, name, False
 
-    def start(self, config: dict[str, Any], folder: Path, identity: Identity) -> None:
-        """See Tracker. Only UserError propagates, such as a missing package."""
-        self._try(lambda: self._tracker.start(config, folder, identity))
+    def start(self, config: dict[str, Any], folder: Path, run: TrackerRun) -> None:
+        """See Tracker."""
+        self._try(lambda: self._tracker.start(config, folder, run))
 
     def log(self, step: int, row: dict[str, float]) -> None:
         """See Tracker."""
@@ -72,19 +94,19 @@ class Shielded(Tracker):
 
 
 class Trackers(Tracker):
-    """Several trackers, each on its own: the failure of one does not reach the others.
+    """Several trackers as one. The failure of one does not affect the others.
 
     Args:
-        trackers: by name.
+        trackers: by name; there may be none.
     """
 
     def __init__(self, trackers: Mapping[str, Tracker]):
-        self._all = [Shielded(tracker, name) for name, tracker in trackers.items()]
+        self._all = [SafeTracker(tracker, name) for name, tracker in trackers.items()]
 
-    def start(self, config: dict[str, Any], folder: Path, identity: Identity) -> None:
+    def start(self, config: dict[str, Any], folder: Path, run: TrackerRun) -> None:
         """See Tracker."""
         for tracker in self._all:
-            tracker.start(config, folder, identity)
+            tracker.start(config, folder, run)
 
     def log(self, step: int, row: dict[str, float]) -> None:
         """See Tracker."""
@@ -103,6 +125,6 @@ class Trackers(Tracker):
 
 
 def sectioned(name: str) -> str:
-    """The name of a value with its section, such as `train/loss` for `train_loss`."""
+    """Return the name of a value with its section, such as `train/loss` for `train_loss`."""
     part, _, rest = name.partition("_")
     return f"{part}/{rest}" if part in ("train", "val") and rest else name

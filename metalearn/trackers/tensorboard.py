@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.errors import UserError
-from metalearn.trackers.base import Identity, Tracker, sectioned
+from metalearn.trackers.base import Tracker, TrackerRun, sectioned
 
 
 class TensorBoard(Tracker):
-    """Curves, adaptation curve and pictures in `tensorboard/` of the run's folder: `tensorboard --logdir runs`."""
+    """Write curves and pictures to `tensorboard/` in the folder of the run: `tensorboard --logdir runs` shows them."""
 
-    def start(self, config: dict[str, Any], folder: Path, identity: Identity) -> None:
-        """Open the writer; a resumed run adds a file to the same folder."""
+    def start(self, config: dict[str, Any], folder: Path, run: TrackerRun) -> None:
+        """Open the writer. A resumed run adds a file to the same folder."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
@@ -20,12 +20,12 @@ class TensorBoard(Tracker):
         self.writer.add_text("config", "\n".join(f"    {line}" for line in _lines(config)))
 
     def log(self, step: int, row: dict[str, float]) -> None:
-        """One scalar a value."""
+        """Write one scalar for each value."""
         for name, value in row.items():
             self.writer.add_scalar(sectioned(name), value, step)
 
     def finish(self, result: dict[str, Any], pictures: dict[str, Path]) -> None:
-        """The adaptation curve over inner steps, and the pictures."""
+        """Write the adaptation curve over inner steps, and the pictures."""
         import numpy as np
         from PIL import Image
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from metalearn.errors import UserError
 from metalearn.runtime.console import say, warn
-from metalearn.trackers.base import Identity, Tracker, sectioned
+from metalearn.trackers.base import Tracker, TrackerRun, sectioned
 
 
 class WandB(Tracker):
-    """Curves, adaptation curve, pictures and summary in a W&B run: online when logged in, else offline, and said so.
+    """Log curves, pictures and the result to a W&B run: online if you are logged in, else offline with a message.
 
-    A resumed run continues the same W&B run. Offline it is another file with the same run id: `wandb sync` both.
+    A resumed run continues the same W&B run. Offline it is another file with the same run ID; `wandb sync` sends both.
 
     Args:
         project, entity, group, tags: as in wandb.init. Without a group, the runs of a sweep share its folder's name.
@@ -22,8 +22,8 @@ class WandB(Tracker):
     def __init__(self, *, project: str, entity: str | None, group: str | None, tags: list[str], artifact: bool):
         self.project, self.entity, self.group, self.tags, self.artifact = project, entity, group, tags, artifact
 
-    def start(self, config: dict[str, Any], folder: Path, identity: Identity) -> None:
-        """Open the run; without a login or a network, as files to be sent later."""
+    def start(self, config: dict[str, Any], folder: Path, run: TrackerRun) -> None:
+        """Open the run. Without a login or a network, write files that can be sent later."""
         try:
             import wandb
         except ImportError as error:
@@ -31,50 +31,50 @@ class WandB(Tracker):
         self.wandb = wandb
         mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
         try:
-            self.run = self._open(mode, config, folder, identity)
-        except Exception as error:  # no network, a wrong key, a server in trouble: wandb has many names for it
+            self.run = self._open(mode, config, folder, run)
+        except Exception as error:  # no network, a wrong key, a failing server: wandb raises many types
             if mode != "online":
                 raise
             warn(f"W&B cannot be reached ({' '.join(str(error).split())}): logging offline")
             wandb.teardown()  # the service still holds the run's ID, and would refuse it
-            mode, self.run = "offline", self._open("offline", config, folder, identity)
+            mode, self.run = "offline", self._open("offline", config, folder, run)
         if mode == "offline":
             say(f"W&B is offline (not logged in, or WANDB_MODE): send it later with `wandb sync {self.run.dir}/..`")
 
-    def _open(self, mode: Any, config: dict[str, Any], folder: Path, identity: Identity) -> Any:
+    def _open(self, mode: Any, config: dict[str, Any], folder: Path, run: TrackerRun) -> Any:
         kind = self.wandb.Settings
         patience: dict[str, Any] = (
             {"finish_timeout": 60} if "finish_timeout" in getattr(kind, "model_fields", {}) else {}
         )
         patience["init_timeout"] = float(os.environ.get("WANDB_INIT_TIMEOUT") or 20)
         settings = kind(console="off", silent=mode == "offline", **patience)
-        again: dict[str, Any] = {"resume": "allow"} if identity.resumed and mode == "online" else {}
-        run = self.wandb.init(
+        again: dict[str, Any] = {"resume": "allow"} if run.resumed and mode == "online" else {}
+        opened = self.wandb.init(
             project=self.project,
             entity=self.entity,
-            group=self.group or identity.group,
+            group=self.group or run.group,
             tags=self.tags,
             config=config,
             dir=str(folder),
             name=f"{folder.parent.name}/{folder.name}",
-            id=identity.name,
+            id=run.name,
             mode=mode,
             settings=settings,
             **again,
         )
-        run.define_metric("step")
-        run.define_metric("*", step_metric="step")
-        run.define_metric("val/accuracy", step_metric="step", summary="max")
-        run.define_metric("val/mse", step_metric="step", summary="min")
+        opened.define_metric("step")
+        opened.define_metric("*", step_metric="step")
+        opened.define_metric("val/accuracy", step_metric="step", summary="max")
+        opened.define_metric("val/mse", step_metric="step", summary="min")
         self._checkpoint = folder / "checkpoints" / "best.pt"
-        return run
+        return opened
 
     def log(self, step: int, row: dict[str, float]) -> None:
-        """One row, with the meta-step as x axis; W&B leaves out steps that it already has."""
+        """Log one row, with the meta-step as x axis. W&B ignores steps that it already has."""
         self.run.log({"step": step, **{sectioned(name): value for name, value in row.items()}}, step=step)
 
     def finish(self, result: dict[str, Any], pictures: dict[str, Path]) -> None:
-        """The adaptation curve as a line plot, the pictures, and result.json as the summary."""
+        """Log the adaptation curve and the pictures, and set result.json as the summary."""
         curve = self.wandb.Table(
             ["inner step", "test"], [[i, v] for i, v in enumerate(result.get("adaptation_curve", []))]
         )
@@ -88,13 +88,13 @@ class WandB(Tracker):
             self.run.log_artifact(best)
 
     def close(self, complete: bool) -> None:
-        """End this part of the run; what is not yet sent stays on disk."""
+        """Finish the W&B run. Data that is not sent yet stays on disk."""
         if hasattr(self, "run"):
             self.run.finish(exit_code=0 if complete else 1)
 
 
 def _logged_in() -> bool:
-    """Whether a key lies where `wandb login` or the user put it; asks nobody."""
+    """Return True if there is a key from `wandb login` or in WANDB_API_KEY. Needs no network."""
     import netrc
 
     try:

@@ -140,17 +140,17 @@ class Training:
     def save(self, file: str) -> None:
         """Write `last.pt` (all that a resumed run needs), `best.pt`, or the present learner under another name.
 
-        A full disk does not stop the training: what could not be written is tried again at the next occasion. After
+        A full disk does not stop the training: files that could not be written are written at the next occasion. After
         a NaN nothing is written any more, and the last good checkpoint remains.
         """
         if self._since:  # a signal came in the middle of a row
             self._find_invalid(self._stacked())
         if self.invalid and file != BEST:
             return
-        folder, disk = self.record.folder / "checkpoints", self.record.disk
+        folder, writer = self.record.folder / "checkpoints", self.record.writer
         before = folder / BEFORE if file == LAST else None
-        disk.attempt(folder / file, partial(write_atomically, folder / file, self._content(file), before))
-        disk.retry()
+        writer.write(folder / file, partial(write_atomically, folder / file, self._content(file), before))
+        writer.retry()
 
     # -- its inside -------------------------------------------------------------------------------------------
 

@@ -130,10 +130,11 @@ def test_a_full_disk_stops_no_training_and_loses_nothing(typed, tmp_path, disk):
 
 def test_a_disk_that_is_full_for_a_while(tmp_path, monkeypatch, capsys):
     """In the middle of a row: the file is written again as a whole, without half a row."""
-    from metalearn.recording.record import Disk, Record
+    from metalearn.recording.record import Record
+    from metalearn.recording.writer import RetryingWriter
     from metalearn.trackers.base import Tracker
 
-    record = Record(tmp_path, Tracker(), "accuracy", Disk())
+    record = Record(tmp_path, Tracker(), "accuracy", RetryingWriter())
     record.start()
     real, broken = open, []
 

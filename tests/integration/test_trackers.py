@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from metalearn.trackers.base import Identity, Shielded, Tracker, sectioned
+from metalearn.trackers.base import SafeTracker, Tracker, TrackerRun, sectioned
 from tests.helpers.configs import QUICK
 
 PICTURES = {"curves", "layers", "tasks", "confusion"}
@@ -186,7 +186,7 @@ class Broken(Tracker):
     def __init__(self, *, at: str):
         self.at = at
 
-    def start(self, config, folder, identity):
+    def start(self, config, folder, run):
         self._fail("start")
 
     def log(self, step, row):
@@ -208,7 +208,7 @@ class Witness(Tracker):
 
     steps: ClassVar[list[int]] = []
 
-    def start(self, config, folder, identity):
+    def start(self, config, folder, run):
         self.steps.clear()
 
     def log(self, step, row):
@@ -239,8 +239,8 @@ def test_a_failed_tracker_is_told_nothing_more(tmp_path):
             calls.append(step)
             raise ValueError("no")
 
-    tracker = Shielded(Once(), "once")
-    tracker.start({}, tmp_path, Identity("a", None, False))
+    tracker = SafeTracker(Once(), "once")
+    tracker.start({}, tmp_path, TrackerRun("a", None, False))
     tracker.log(1, {})
     tracker.log(2, {})
     assert calls == [1]

@@ -10,7 +10,8 @@ import torch
 from metalearn.controls import make_all
 from metalearn.controls.loop import ControlLoop
 from metalearn.lifecycle.run import run_experiment
-from metalearn.recording.record import Disk, Record
+from metalearn.recording.record import Record
+from metalearn.recording.writer import RetryingWriter
 from metalearn.runtime import progress
 from metalearn.trackers.base import Tracker
 from metalearn.training.evaluate import Score
@@ -52,7 +53,7 @@ def training_of(folder, clock, seconds, cycle, *, limit=100, log_every=50, name=
 
     outer = Outer(optimizer={"name": "SGD", "lr": 1.0}, schedule="constant", warmup=0, clip=None,
                   meta={"w": torch.zeros(1)}, steps=limit)  # fmt: skip
-    record = Record(folder / name, Tracker(), "accuracy", Disk())
+    record = Record(folder / name, Tracker(), "accuracy", RetryingWriter())
     (folder / name).mkdir()
     score = Score(0.5, 0.0, 2, [], 1.0)
     training = Training(algorithm=Nothing(), outer=outer, gradient=gradient, validate=lambda meta: score, record=record,

@@ -56,7 +56,8 @@ def test_main_returns_the_best_validation_score(tmp_path):
 def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
     from metalearn.controls import make_all
     from metalearn.controls.loop import ControlLoop
-    from metalearn.recording.record import Disk, Record
+    from metalearn.recording.record import Record
+    from metalearn.recording.writer import RetryingWriter
     from metalearn.trackers.base import Tracker
     from metalearn.training.evaluate import Score
     from metalearn.training.trainer import Training
@@ -75,7 +76,7 @@ def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
     outer = Outer(optimizer={"name": "SGD", "lr": 1.0}, schedule="constant", warmup=0, clip=None,
                   meta={"w": torch.zeros(1)}, steps=6)  # fmt: skip
     scores = iter([0.5, 0.9, 0.7])  # after steps 2, 4 and 6
-    record = Record(tmp_path, Tracker(), "mse" if regression else "accuracy", Disk())
+    record = Record(tmp_path, Tracker(), "mse" if regression else "accuracy", RetryingWriter())
     training = Training(algorithm=algo, outer=outer, gradient=algo.meta_gradient, validate=lambda meta: Score(next(scores), 0.0, 1, [], 1.0),
                         record=record, spec={}, device="cpu", limit=6, log_every=1)  # fmt: skip
     ControlLoop(training, make_all({"Step": {"n": 2}, "Evaluate": {}, "Save": {}})).run()
