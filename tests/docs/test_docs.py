@@ -14,6 +14,7 @@ from metalearn.cli.choices import asked
 from metalearn.config.compose import compose
 from metalearn.config.quoting import quoted_words
 from tests.docs.pages import NAMES, blocks, commands, script, section
+from tests.docs.test_layout import NOT_AS_IN_TORCH, NOT_PLAIN
 from tests.helpers.configs import ROOT
 
 SMALL = ("data.classes=[8,6,6]", "model.filters=4", "steps=2", "eval.tasks=2", "eval.test_tasks=2", "pictures=svg")
@@ -104,7 +105,9 @@ def test_the_tutorial_works_as_printed(tmp_path, typed, monkeypatch):
     assert list((tmp_path / "runs" / "first" / "evaluations").glob("*/result.json"))
 
 
-@pytest.mark.parametrize("title", ["## An algorithm", "## A model", "## A data set", "## A control"])
+@pytest.mark.parametrize("title", ["## A model", "## A data set",
+                                   pytest.param("## An algorithm", marks=pytest.mark.slow),  # the README has one too
+                                   pytest.param("## A control", marks=pytest.mark.slow)])  # fmt: skip
 def test_own_parts_work_as_printed(title, tmp_path, typed):
     part = section((DOCS / "extending.md").read_text(), title)
     (tmp_path / "mypackage.py").write_text("\n".join(blocks(part, "python")))
@@ -151,3 +154,26 @@ def test_the_site_builds_without_a_warning(tmp_path):
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "tutorial" / "index.html").exists()
+
+
+WORDS = [*NAMES, "CHANGELOG.md", "data/README.md"]
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_words_are_plain(name):
+    text = (ROOT / name).read_text()
+    text = re.sub(r"<!-- table settings.*?<!-- end -->", "", text, flags=re.DOTALL)  # held in conf/ and docstrings
+    assert not re.findall(NOT_PLAIN, text) and not re.findall(NOT_AS_IN_TORCH, text)
+
+
+@pytest.mark.parametrize("folder", [".", "docs", "docs/algorithms", ".github", ".github/workflows"])
+def test_no_page_names_a_path_of_one_machine(folder):
+    files = [*(ROOT / folder).glob("*.md"), *(ROOT / folder).glob("*.y*ml"), *(ROOT / folder).glob("*.py"),
+             *(ROOT / folder).glob("*.svg")]  # fmt: skip
+    assert [f.name for f in files if re.search(r"/(home|work|Users|root|tmp)/\w", f.read_text())] == []
+
+
+def test_the_order_of_folders_is_the_one_that_the_linter_checks():
+    text = (ROOT / "pyproject.toml").read_text()
+    layers = re.findall(r'"([\w |]+)"', re.search(r"\nlayers = \[(.*?)\]", text, re.DOTALL)[1])
+    assert [layer.replace(" | ", ", ") for layer in layers] == list(script("docs/draw_imports.py").ORDER)
