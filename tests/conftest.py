@@ -54,7 +54,7 @@ def typist(tmp_path_factory):
 
 @pytest.fixture
 def typed(typist, tmp_path):
-    """As `run`, without waiting for the imports."""
+    """As `run`, without waiting for the imports, and for pictures only with `pictures=True`."""
 
     def call(*words: str, **environment: str) -> subprocess.CompletedProcess:
         return typist(*words, cwd=tmp_path, METALEARN_DATA=str(tmp_path / "no-data"), COLUMNS="200",
@@ -63,14 +63,25 @@ def typed(typist, tmp_path):
     return call
 
 
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """They take longer than all the rest."""
-    monkeypatch.setattr("metalearn.lifecycle.final_test.pictures", lambda *a: {})
+@pytest.fixture(scope="session", autouse=True)
+def draw():
+    """No run draws its pictures, which take longer than all the rest; returns the function that would."""
+    from metalearn.lifecycle import final_test
+
+    real = final_test.pictures
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(final_test, "pictures", lambda *a: {})
+        yield real
 
 
 @pytest.fixture
-def stopped(tmp_path, monkeypatch, no_pictures):
+def pictures(draw, monkeypatch):
+    """The runs of this test draw their pictures."""
+    monkeypatch.setattr("metalearn.lifecycle.final_test.pictures", draw)
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch):
     """A run stopped after 12 of 20 meta-steps, in the middle of a cycle and of a row."""
     from tests.helpers.resuming import stop
 

@@ -46,7 +46,7 @@ def form(line: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"\d[\d.,_-]*", "#", line)).strip()
 
 
-def test_use_after_training_works_as_printed(tmp_path, no_pictures):
+def test_use_after_training_works_as_printed(tmp_path):
     run_experiment(config("algo=anil", *SMALL, "way=5"), tmp_path / "run")
     code = blocks(section(README, "## Use after training"), "python")[0]
     code = re.sub(r'load\("[^"]*"\)', f"load({str(tmp_path / 'run')!r})", code)
@@ -68,7 +68,7 @@ def test_the_loop_without_hydra_trains_as_printed():
     assert names["step"] == 1 and any((names["meta"][n].detach() != fresh[n]).any() for n in fresh)
 
 
-def test_an_algorithm_of_the_user_works_as_printed(tmp_path, monkeypatch, no_pictures):
+def test_an_algorithm_of_the_user_works_as_printed(tmp_path, monkeypatch):
     part = section(README, "## Adding your own")
     (tmp_path / "mypackage.py").write_text(blocks(part, "python")[0])
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from metalearn.config import compose
-from metalearn.config.compose import CONF
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("data=glyphs", "data.classes=[20,8,8]", "model.filters=8", "steps=3", "eval.every=2", "eval.tasks=4",
@@ -16,15 +15,18 @@ WORDS = (*(w for w in QUICK if not w.startswith(("steps", "eval.every", "log_eve
          "log_every=8", "+control.cycle.keep={_target_: metalearn.controls.Save, file: 'step_{step}.pt'}")  # fmt: skip
 
 
+ALGORITHMS = compose.choices("algo")
+SMALL = {"reptile": {"train_shot": 4}}  # what an algorithm needs to be trained on small data, where it needs something
+
+
+def small(name: str) -> list[str]:
+    """The words of the command line that choose an algorithm for small data."""
+    return [f"algo={name}", *(f"algo.{key}={value}" for key, value in SMALL.get(name, {}).items())]
+
+
 def choices(group: str) -> str:
     return ", ".join(compose.choices(group))
 
 
 def config(*overrides: str) -> dict:
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        node = compose("config", overrides=["eval.every=20", "eval.tasks=8", "eval.test_tasks=20", "eval.query=3",
-                                            *overrides])  # fmt: skip
-    return OmegaConf.to_container(node, resolve=True)
+    return compose.compose("eval.every=20", "eval.tasks=8", "eval.test_tasks=20", "eval.query=3", *overrides)

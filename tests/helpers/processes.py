@@ -23,11 +23,11 @@ class Typist:
                                          stdout=subprocess.PIPE)  # fmt: skip
 
     def __call__(
-        self, *words: str, cwd: Path, module: str = "metalearn.run", **environment: str
+        self, *words: str, cwd: Path, module: str = "metalearn.run", pictures: bool = False, **environment: str
     ) -> subprocess.CompletedProcess:
         out, error = self._folder / "out", self._folder / "error"
         order = {"words": words, "cwd": str(cwd), "environment": environment, "out": str(out), "error": str(error),
-                 "module": module}  # fmt: skip
+                 "module": module, "pictures": pictures}  # fmt: skip
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         status = int(self._process.stdout.readline())
@@ -39,11 +39,15 @@ class Typist:
 
 
 def child(order: dict) -> None:
+    from metalearn.lifecycle import final_test
+
     for number, name in ((1, "out"), (2, "error")):
         os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.chdir(order["cwd"])
     os.environ.update(order["environment"])
     signal.alarm(120)
+    if not order["pictures"]:
+        final_test.pictures = lambda *a: {}
     sys.argv = ["metalearn", *order["words"]]
     try:
         runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
@@ -90,6 +94,7 @@ def refused(done, message, status=2):
 
 def main() -> None:
     import hydra  # noqa: F401
+    import matplotlib.pyplot  # noqa: F401
     import torchvision  # noqa: F401
 
     import metalearn.lifecycle.run  # noqa: F401

@@ -7,7 +7,7 @@ from metalearn.config.instantiate import build
 from metalearn.data.base import TaskBatch
 from metalearn.data.task_sampler import ImageSet
 from metalearn.models.base import MetaModel
-from tests.helpers.configs import ROOT
+from tests.helpers.configs import ROOT, SMALL
 
 EXACT = {"rtol": 1e-7, "atol": 1e-9}
 
@@ -29,7 +29,7 @@ def algorithm(name: str, *, seed: int = 0, filters: int = 4, shape=(1, 12, 12), 
     model = build(mlp if regression else conv4, "model", MetaModel, shape=shape, outputs=1 if regression else way)
     torch.nn.init.normal_(model.head.weight, std=0.3)  # at zero, second derivatives would vanish
     given = {"way": way, "shot": shot, "query": query, "norm": norm, "labels": labels, "regression": regression}
-    return build({**node, **settings}, "algo", Algorithm, model=model, **given)
+    return build({**node, **SMALL.get(name, {}), **settings}, "algo", Algorithm, model=model, **given)
 
 
 def meta_of(algorithm: Algorithm, dtype=torch.float64):
@@ -48,6 +48,11 @@ def batch_of(tasks=3, way=3, shot=2, query=2, shape=(1, 12, 12), seed=0, dtype=t
         labels.repeat_interleave(query).expand(tasks, -1),
         torch.arange(tasks),
     )
+
+
+def batch_for(name: str, **given) -> TaskBatch:
+    """Random tasks with as many examples as this algorithm trains on."""
+    return batch_of(**{"shot": SMALL.get(name, {}).get("train_shot", 2), **given})
 
 
 def close(a, b, **tolerance):

@@ -22,9 +22,9 @@ def test_help_explains_the_keys(run):
 
 @pytest.mark.parametrize(("words", "message"), [
     ("stpes=3", "did you mean steps"), ("way=500", "only 20 classes"), ("data=folder data.root=nowhere", "no such folder")])  # fmt: skip
-def test_a_mistake_is_one_line_and_status_2_before_any_work(words, message, run, tmp_path):
+def test_a_mistake_is_one_line_and_status_2_before_any_work(words, message, typed, tmp_path):
     """The whole list is in tests/unit/cli."""
-    done = run(*(() if words.startswith("data=") else ("data=glyphs", "data.classes=[20,8,8]")), *words.split())
+    done = typed(*(() if words.startswith("data=") else ("data=glyphs", "data.classes=[20,8,8]")), *words.split())
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("metalearn: ") and message in line
@@ -42,15 +42,15 @@ def test_main_returns_the_validation_score(tmp_path, monkeypatch):
     assert score == json.loads((tmp_path / "mine" / "result.json").read_text())["val_accuracy"]
 
 
-def test_no_step_at_all_tests_the_initial_learner(run, tmp_path):
-    done = run(*QUICK, "steps=0", "hydra.run.dir=out")
+def test_no_step_at_all_tests_the_initial_learner(typed, tmp_path):
+    done = typed(*QUICK, "steps=0", "hydra.run.dir=out", pictures=True)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out" / "result.json").read_text())["best_step"] == 0
     assert (tmp_path / "out" / "curves.png").exists()
 
 
-def test_a_sweep_ends_in_one_table(run, tmp_path):
-    done = run("-m", *QUICK, "algo=maml,anil", "way=3,4", "hydra.sweep.dir=sweep")
+def test_a_sweep_ends_in_one_table(typed, tmp_path):
+    done = typed("-m", *QUICK, "algo=maml,anil", "way=3,4", "hydra.sweep.dir=sweep")
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(open(tmp_path / "sweep" / "comparison.csv")))
     assert [(row["algo"], row["way"]) for row in rows] == [("maml", "3"), ("maml", "4"), ("anil", "3"), ("anil", "4")]
@@ -60,15 +60,15 @@ def test_a_sweep_ends_in_one_table(run, tmp_path):
     assert "4 runs" in done.stdout and "anil" in done.stdout.split("4 runs")[1]
 
 
-def test_a_failing_run_does_not_stop_a_sweep(run, tmp_path):
-    done = run("-m", *QUICK, "way=500,3", "hydra.sweep.dir=sweep")
+def test_a_failing_run_does_not_stop_a_sweep(typed, tmp_path):
+    done = typed("-m", *QUICK, "way=500,3", "hydra.sweep.dir=sweep")
     assert done.returncode == 2 and "way=500" in done.stderr and "Traceback" not in done.stderr
     assert [row["way"] for row in csv.DictReader(open(tmp_path / "sweep" / "comparison.csv"))] == ["3", "500"]
 
 
-def test_auto_says_at_start_and_end_that_these_are_glyphs(run, tmp_path):
+def test_auto_says_at_start_and_end_that_these_are_glyphs(typed, tmp_path):
     quick = [word for word in QUICK if not word.startswith("data")]
-    done = run("data.download=false", "data.glyphs.classes=[20,8,8]", *quick, "hydra.run.dir=out")
+    done = typed("data.download=false", "data.glyphs.classes=[20,8,8]", *quick, "hydra.run.dir=out")
     assert done.returncode == 0, done.stderr
     lines = [i for i, line in enumerate(done.stdout.splitlines()) if "WARNING" in line and "GLYPHS" in line]
     assert len(lines) == 2 and lines[0] == 0 and lines[1] == len(done.stdout.splitlines()) - 1
@@ -95,8 +95,8 @@ def test_every_experiment_composes_with_valid_settings(name):
     assert f"python -m metalearn.run experiment={name}" in text.splitlines()[1]
 
 
-def test_an_experiment_runs(run, omniglot_root, tmp_path):
-    done = run("experiment=omniglot/maml_5w1s", "steps=2", "eval.tasks=4", "eval.test_tasks=4", "hydra.run.dir=out",
+def test_an_experiment_runs(typed, omniglot_root, tmp_path):
+    done = typed("experiment=omniglot/maml_5w1s", "steps=2", "eval.tasks=4", "eval.test_tasks=4", "hydra.run.dir=out",
                METALEARN_DATA=omniglot_root)  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out" / "result.json").read_text())

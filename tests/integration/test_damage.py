@@ -16,7 +16,7 @@ from tests.helpers.configs import SINUSOID, config
 from tests.helpers.resuming import same
 
 
-def test_a_checkpoint_that_the_disk_refused_is_written_later_as_it_was(tmp_path, monkeypatch, no_pictures):
+def test_a_checkpoint_that_the_disk_refused_is_written_later_as_it_was(tmp_path, monkeypatch):
     keep = "+control.cycle.keep={_target_: metalearn.controls.Save, file: 'step_{step}.pt'}"
     before, refusals = train.write_atomically, []
 

@@ -37,6 +37,7 @@ def test_a_folder_with_a_run_is_not_overwritten(typed, tmp_path):
     assert typed("resume=out").returncode == 0 and content_of(tmp_path / "out") == before
 
 
+@pytest.mark.integration
 def test_nobody_reads_the_output(tmp_path):
     """`... | head -1`: the run goes on."""
     words = " ".join(f"'{word}'" for word in (*QUICK, "hydra.run.dir=out"))
@@ -115,7 +116,7 @@ def test_a_full_disk_stops_no_training_and_loses_nothing(typed, tmp_path, disk):
     words += ["steps=8", "model.filters=16", "control.cycle.Step.n=2"]
     assert typed(*words, "hydra.run.dir=whole").returncode == 0
     place = disk("size=200k")  # room for a checkpoint, not for two, nor for the pictures
-    done = typed(*words, f"hydra.run.dir={place}/run")
+    done = typed(*words, f"hydra.run.dir={place}/run", pictures=True)
     refused(done, "No space left on device", status=1)
     assert "to resume: " in done.stderr and done.stdout.count("No space left on device") == 1
     assert "test accuracy" in done.stdout and "step 8/8" in done.stdout  # it went on to the end, and showed the result

@@ -14,6 +14,8 @@ from tests.helpers.configs import SINUSOID, WORDS
 from tests.helpers.processes import begin, finished, wait_for
 from tests.helpers.resuming import same
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
@@ -99,6 +101,7 @@ def test_the_first_signal_saves_and_says_how_to_go_on(whole, tmp_path, sent, sta
     same(whole, tmp_path / "a run")
 
 
+@pytest.mark.timing
 def test_the_second_signal_stops_at_once(tmp_path):
     words = [word for word in WORDS if not word.startswith(("steps", "eval.tasks"))]
     process = begin(tmp_path, *words, "steps=1000", "eval.every=1", "eval.tasks=200000", "hydra.run.dir=run")

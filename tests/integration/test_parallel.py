@@ -36,6 +36,7 @@ def weights(folder):
     return torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["meta"]
 
 
+@pytest.mark.integration
 def test_two_processes_train_the_weights_of_one_and_report_once(typed, tmp_path):
     two = start(tmp_path, *WORDS, "hydra.run.dir=two")
     one = typed(*WORDS, "hydra.run.dir=one", OMP_NUM_THREADS="1")
@@ -55,6 +56,7 @@ def test_two_processes_train_the_weights_of_one_and_report_once(typed, tmp_path)
     assert [r["processes"] for r in results] == [1, 2]
 
 
+@pytest.mark.integration
 def test_a_mistake_is_said_once_and_nobody_waits(tmp_path):
     process = start(tmp_path, *WORDS, "algo.meta_batch=1")
     _, err = process.communicate(timeout=120)
@@ -73,6 +75,7 @@ def started(tmp_path, launcher="torch.distributed.run"):
     return process
 
 
+@pytest.mark.integration
 def test_a_signal_saves_and_ends_all_of_them(tmp_path):
     process = started(tmp_path)
     process.send_signal(signal.SIGTERM)

@@ -20,25 +20,38 @@ from tests.helpers.processes import begin, finished
 from tests.helpers.resuming import Countdown, Crash, resumed_at, same, stop
 
 
+@pytest.mark.slow
+def test_a_signal_between_any_two_steps(tmp_path, monkeypatch):
+    countdown = Countdown(-1, None)
+    monkeypatch.setattr(Signals, "check", lambda self: countdown())
+    run_experiment(config(*SINUSOID), tmp_path / "whole")
+    total = countdown.count
+    for at in range(1, total + 1):
+        countdown.__init__(at, Stopped(signal.SIGTERM))
+        assert resumed_at(tmp_path / f"{at}", SINUSOID, countdown)
+        same(tmp_path / "whole", tmp_path / f"{at}")
+
+
 @pytest.mark.parametrize("words", [
     SINUSOID, (*SINUSOID, "control.retrain=true"), (*SINUSOID, "algo=reptile", "algo.train_shot=10"),
     (*GLYPHS, "norm=per_step", "control.retrain=true", "algo=pretrain"),
     (*SINUSOID, "+control.cycle.NumberSinceBest.n=1", "outer.optimizer.name=AdamW", "algo.engine=higher"),
 ], ids=["maml", "retrain", "reptile", "per_step", "early_stopping"])  # fmt: skip
-def test_a_signal_between_any_two_steps_or_tasks(words, tmp_path, monkeypatch, no_pictures):
+def test_a_signal_between_some_steps_or_tasks(words, tmp_path, monkeypatch):
     countdown = Countdown(-1, None)
     monkeypatch.setattr(Signals, "check", lambda self: countdown())
     run_experiment(config(*words), tmp_path / "whole")
     total = countdown.count
     assert total > 12
-    for at in range(1, total + 1, 1 if words == SINUSOID else 6):
+    for at in range(1, total + 1, 6):
         countdown.__init__(at, Stopped(signal.SIGTERM))
         assert resumed_at(tmp_path / f"{at}", words, countdown)
         same(tmp_path / "whole", tmp_path / f"{at}")
 
 
+@pytest.mark.parametrize("every", [42, pytest.param(7, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("words", [(), ("control.retrain=true",)], ids=["maml", "retrain"])
-def test_a_crash_before_any_write_or_step(words, tmp_path, monkeypatch, no_pictures):
+def test_a_crash_before_a_write_or_step(words, every, tmp_path, monkeypatch):
     """Nothing is handled and nothing saved: what lies on the disk has to do."""
     countdown = Countdown(-1, None)
 
@@ -57,13 +70,13 @@ def test_a_crash_before_any_write_or_step(words, tmp_path, monkeypatch, no_pictu
     run_experiment(config(*SINUSOID, *words), tmp_path / "whole")
     total = countdown.count
     assert total > 60
-    for at in range(1, total + 1, 7):
+    for at in range(1, total + 1, every):
         countdown.__init__(at, Crash)
         assert resumed_at(tmp_path / f"{at}", (*SINUSOID, *words), countdown)
         same(tmp_path / "whole", tmp_path / f"{at}")
 
 
-def test_stopped_again_and_again(tmp_path, monkeypatch, no_pictures):
+def test_stopped_again_and_again(tmp_path, monkeypatch):
     countdown = Countdown(-1, None)
     monkeypatch.setattr(Signals, "check", lambda self: countdown())
     run_experiment(config(*SINUSOID), tmp_path / "whole")
@@ -114,7 +127,7 @@ def test_the_best_is_not_kept_over_a_change_of_the_validation(stopped, change, k
     assert ("the best is chosen anew" in capfd.readouterr().out) is not kept
 
 
-def test_other_pixels_under_the_same_names_are_other_data(tmp_path, monkeypatch, no_pictures):
+def test_other_pixels_under_the_same_names_are_other_data(tmp_path, monkeypatch):
     from dataclasses import replace
 
     from metalearn.data import task_sampler as images
@@ -156,6 +169,7 @@ def test_changes_that_cannot_be_leave_a_run_as_it_was(stopped):
     assert {file: file.read_bytes() for file in before} == before
 
 
+@pytest.mark.integration
 def test_a_run_begun_from_python_goes_on_from_the_command_line(tmp_path):
     node = config(*SINUSOID, "steps=30") | {"seed": 7}  # a configuration that no words composed
     run_experiment(node | {"steps": 20}, tmp_path / "run")
@@ -167,6 +181,7 @@ def test_a_run_begun_from_python_goes_on_from_the_command_line(tmp_path):
     assert "was begun from Python" in done.communicate(timeout=60)[1] and done.returncode == 2
 
 
+@pytest.mark.integration
 def test_words_are_added_in_order_and_quoted(tmp_path):
     words = (*SINUSOID, "eval.test_tasks=4", "hydra.run.dir='it\\'s'", "+control.cycle.Patience.n=50")
     finished(tmp_path, *words)

@@ -86,6 +86,7 @@ def test_a_wandb_run_can_be_read_back(typed, tmp_path):
     assert about.run_group == "mine" and set(about.tags) == {"a", "b"}
 
 
+@pytest.mark.integration
 def test_a_resumed_run_continues_the_same_wandb_run(tmp_path):
     from tests.helpers.configs import WORDS
     from tests.helpers.processes import begin, wait_for

@@ -34,8 +34,7 @@ def losses(name: str, filters: int = 8) -> list[float]:
     source = glyphs.load(classes=[30, 12, 12], split_seed=0, rotate_train=True, rotate_test=True).source(
         "train", 0, "cpu"
     )
-    settings = {"train_shot": 4} if name == "reptile" else {}
-    algo = algorithm(name, filters=filters, shape=(1, 28, 28), way=5, shot=1, query=5, labels=source.labels, **settings)
+    algo = algorithm(name, filters=filters, shape=(1, 28, 28), way=5, shot=1, query=5, labels=source.labels)
     meta = algo.init()
     outer = Outer(optimizer={"name": "Adam", "lr": 0.003}, schedule="cosine", warmup=0, clip=None, meta=meta, steps=5)
     seen = []

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from metalearn.algorithms.base import nth, trained
 from metalearn.models.norm import Pass
-from tests.helpers.tasks import algorithm, batch_of, close, meta_of
+from tests.helpers.tasks import algorithm, batch_for, batch_of, close, meta_of
 
 
 def query_loss(algo, meta, batch):
@@ -82,7 +82,7 @@ def test_gradient_equals_that_of_higher(name, filters, steps):
 @pytest.mark.parametrize("name", ["maml", "fomaml", "anil", "reptile"])
 @pytest.mark.parametrize("optimizer", [{"name": "SGD", "lr": 0.1}, {"name": "SGD", "lr": 0.1, "momentum": 0.9}])
 def test_both_engines_give_the_same_meta_gradient(name, optimizer):
-    batch = batch_of(shot=10 if name == "reptile" else 2)
+    batch = batch_for(name)
     both = [algorithm(name, engine=e, inner_steps=3, inner_optimizer=optimizer) for e in ("grouped", "higher")]
     meta = meta_of(both[0])
     close(*(algo.meta_gradient(meta, batch).gradients for algo in both), rtol=1e-6, atol=1e-9)
@@ -109,7 +109,7 @@ def test_the_higher_engine_runs_any_torch_optimizer():
 @pytest.mark.parametrize("name", ["maml", "fomaml", "anil", "reptile", "metasgd"])
 @pytest.mark.parametrize("chunk", [1, 2])
 def test_chunks_do_not_matter(name, chunk):
-    batch = batch_of(tasks=5, shot=10 if name == "reptile" else 2)
+    batch = batch_for(name, tasks=5)
     whole, parts = algorithm(name, chunk=5), algorithm(name, chunk=chunk)
     meta = meta_of(whole)
     close(whole.meta_gradient(meta, batch).gradients, parts.meta_gradient(meta, batch).gradients)

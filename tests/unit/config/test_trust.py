@@ -127,7 +127,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("where", CALLS)
-def test_a_configuration_from_a_file_calls_nothing(where, attack, tmp_path, no_pictures):
+def test_a_configuration_from_a_file_calls_nothing(where, attack, tmp_path):
     name, marker = attack
     values = config(*SINUSOID)
     *groups, last = where.split(".")

@@ -17,7 +17,7 @@ def raises(run):
 
 
 @pytest.mark.parametrize("control", ["Callback: {f: %s}", "Info: {f: %s}", "Warn: {predicate: %s}"])
-def test_a_callback_that_raises(control, tmp_path, no_pictures, monkeypatch):
+def test_a_callback_that_raises(control, tmp_path, monkeypatch):
     words = [
         *SINUSOID,
         "+control.cycle.{}={}".format(*(control % "tests.unit.controls.test_callbacks.raises").split(": ", 1)),

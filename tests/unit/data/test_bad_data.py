@@ -124,6 +124,7 @@ def test_bad_data(kind, typed, tmp_path):
     assert not list(tmp_path.rglob("metrics.csv")) and not list(tmp_path.parent.rglob("escaped"))
 
 
+@pytest.mark.slow
 def test_a_list_that_names_no_character(typed, tmp_path, omniglot_root):
     root = tmp_path / "root"
     (root / "splits" / "vinyals").mkdir(parents=True)

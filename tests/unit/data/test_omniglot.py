@@ -275,6 +275,7 @@ def test_splits_are_disjoint(real, monkeypatch, split, counts):
         assert [len(a) for a in alphabets] == [25, 5, 20] and len(set.union(*alphabets)) == 50
 
 
+@pytest.mark.slow
 def test_the_official_content_is_recognised(omniglot_root, tmp_path, monkeypatch, capsys):
     pixels, *_ = pack_somewhere(omniglot_root, tmp_path)
     assert pixels.shape == (1623, 20, 28, 28) and "differ" not in capsys.readouterr().out

@@ -95,6 +95,7 @@ print(data.fingerprint, tuple(batch.query_x.shape))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory by RLIMIT_DATA")
 def test_a_set_larger_than_the_memory(tmp_path):
     images(tmp_path / "mine", {f"class{i}": 32 for i in range(8)}, size=(4, 4))

@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from metalearn.algorithms.base import Meta, trained
 from metalearn.algorithms.maml import MAML
-from metalearn.config.compose import choices
 from metalearn.errors import UserError
-from tests.helpers.tasks import algorithm, batch_of, meta_of
+from tests.helpers.configs import ALGORITHMS
+from tests.helpers.tasks import algorithm, batch_for, batch_of, meta_of
 
-ALGORITHMS = choices("algo")
 STEPS = 12
 
 
@@ -56,7 +55,7 @@ def test_long_inner_loops_have_the_gradient_of_a_kept_graph(name):
     automatic = algorithm(name, inner_steps=steps)
     assert automatic.recomputes == automatic.can_recompute
     assert automatic.recomputes == (name in ("maml", "metasgd"))
-    meta, batch = meta_of(kept), batch_of(shot=10 if name == "reptile" else 2)
+    meta, batch = meta_of(kept), batch_for(name)
     a, b = (algo.meta_gradient(meta, batch).gradients for algo in (kept, automatic))
     assert set(a) == set(b) == set(trained(meta))
     for key, gradient in a.items():

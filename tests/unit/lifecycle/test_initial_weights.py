@@ -25,10 +25,8 @@ def weights(file):
 def others(tmp_path_factory):
     """Trained runs of two algorithms, and of one whose head is at zero still."""
     folder = tmp_path_factory.mktemp("others")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("metalearn.lifecycle.final_test.pictures", lambda *a: {})
-        for algo in ("maml", "pretrain"):
-            run_experiment(config(*GLYPHS, f"algo={algo}"), folder / algo)
+    for algo in ("maml", "pretrain"):
+        run_experiment(config(*GLYPHS, f"algo={algo}"), folder / algo)
     return folder
 
 
@@ -38,7 +36,7 @@ def began_with(folder, words, monkeypatch):
     return weights(folder / "checkpoints" / "last.pt")
 
 
-def test_a_training_starts_from_the_best_weights_of_another(others, tmp_path, monkeypatch, no_pictures):
+def test_a_training_starts_from_the_best_weights_of_another(others, tmp_path, monkeypatch):
     meta = began_with(tmp_path / "new", (*GLYPHS, "seed=5", f"init={others}/maml"), monkeypatch)
     best = weights(others / "maml" / "checkpoints" / "best.pt")
     assert meta.keys() == best.keys() and all(torch.equal(meta[name], best[name]) for name in meta)
@@ -55,7 +53,7 @@ def test_a_checkpoint_file_serves_too(others, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("more", [(), ("control.retrain=true",)])
-def test_a_stopped_run_resumes_without_the_other_run(others, tmp_path, monkeypatch, no_pictures, more):
+def test_a_stopped_run_resumes_without_the_other_run(others, tmp_path, monkeypatch, more):
     shutil.copytree(others / "maml", tmp_path / "other")
     words = (*GLYPHS, f"init={tmp_path}/other", *more)
     run_experiment(config(*words), tmp_path / "whole")

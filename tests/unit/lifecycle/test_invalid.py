@@ -51,7 +51,7 @@ def test_a_nan_before_any_measurement_is_one_line(run):
     assert "before any measurement" in line and "lower the learning rates" in line
 
 
-def test_an_infinite_measurement_stops_and_is_never_the_best(tmp_path, monkeypatch, no_pictures):
+def test_an_infinite_measurement_stops_and_is_never_the_best(tmp_path, monkeypatch):
     from metalearn.lifecycle import run as experiment
     from metalearn.training.evaluate import Score
 
@@ -67,7 +67,7 @@ def test_an_infinite_measurement_stops_and_is_never_the_best(tmp_path, monkeypat
     assert result["best_step"] == 5
 
 
-def test_a_nan_in_the_middle_of_a_row_is_not_saved_by_a_signal(tmp_path, monkeypatch, no_pictures):
+def test_a_nan_in_the_middle_of_a_row_is_not_saved_by_a_signal(tmp_path, monkeypatch):
     from metalearn.algorithms.maml import MAML
 
     before, at = MAML.meta_gradient, [0]

@@ -47,7 +47,7 @@ def test_the_union_deals_classes_of_both_and_none_of_the_test(small_glyphs):
     assert dealt <= images["train"] | images["validation"] and not dealt & (images["test"] - images["train"])
 
 
-def test_a_nan_in_the_retraining_leaves_the_first_result_to_be_had(tmp_path, monkeypatch, no_pictures):
+def test_a_nan_in_the_retraining_leaves_the_first_result_to_be_had(tmp_path, monkeypatch):
     from metalearn.algorithms.maml import MAML
 
     before, count = MAML.meta_gradient, [0]
@@ -73,7 +73,7 @@ def test_a_nan_in_the_retraining_leaves_the_first_result_to_be_had(tmp_path, mon
     assert one["test_mse"] == other["test_mse"] and not one["retrained"]
 
 
-def test_a_retraining_keeps_what_the_first_training_kept(tmp_path, no_pictures):
+def test_a_retraining_keeps_what_the_first_training_kept(tmp_path):
     keep = "+control.cycle.keep={_target_: metalearn.controls.Save, file: 'step_{step}.pt'}"
     run_experiment(config(*SINUSOID, keep), tmp_path / "once")
     run_experiment(config(*SINUSOID, keep, "control.retrain=true"), tmp_path / "again")

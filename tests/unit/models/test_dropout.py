@@ -11,7 +11,7 @@ from metalearn.models.dropout import Dropout
 from metalearn.models.masks import Masks
 from metalearn.models.norm import Pass, during
 from metalearn.runtime.signals import Signals, Stopped
-from tests.helpers.configs import GLYPHS, config
+from tests.helpers.configs import ALGORITHMS, GLYPHS, config
 from tests.helpers.resuming import Countdown, resumed_at, same
 from tests.helpers.tasks import batch_of, meta_of
 from tests.unit.models.test_torch_layers import HERE, gradient, made
@@ -20,7 +20,7 @@ MODEL = (f"model._target_={HERE}.Plain", "~model.filters", "~model.downsampling"
          "+model.drop=0.5", "+model.wide=2")  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["maml", "fomaml", "anil", "metasgd", "reptile", "pretrain"])
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_masks_of_dropout_depend_on_seed_and_task_alone(name):
     algo, batch = made("ours", name, drop=0.5), batch_of()
     first = gradient(algo, batch)
@@ -79,7 +79,7 @@ def test_dropout_is_off_at_evaluation(name):
 
 
 @pytest.mark.parametrize("words", [(), ("algo=reptile", "algo.train_shot=2")], ids=["maml", "reptile"])
-def test_a_resumed_run_draws_the_masks_of_the_run_never_stopped(words, tmp_path, monkeypatch, no_pictures):
+def test_a_resumed_run_draws_the_masks_of_the_run_never_stopped(words, tmp_path, monkeypatch):
     words = (*(word for word in GLYPHS if not word.startswith("model.")), *MODEL, *words)
     countdown = Countdown(-1, None)
     monkeypatch.setattr(Signals, "check", lambda self: countdown())

@@ -5,9 +5,8 @@ import torch
 
 from metalearn.algorithms.base import nth
 from metalearn.models.norm import MOMENTUM, BatchNorm, Pass
-from tests.helpers.tasks import algorithm, batch_of, meta_of
-
-ALGORITHMS = ["maml", "fomaml", "anil", "metasgd", "reptile", "pretrain"]
+from tests.helpers.configs import ALGORITHMS
+from tests.helpers.tasks import algorithm, batch_for, batch_of, meta_of
 
 
 def outputs(algo, meta, batch, query=None, steps=2):
@@ -90,7 +89,7 @@ def test_per_step_statistics_are_those_of_the_step():
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_per_step_runs_the_same_inner_loop_at_evaluation_as_in_training(name):
     steps = 0 if name == "pretrain" else 3  # it has no inner loop in training
-    algo, batch = algorithm(name, norm="per_step", inner_steps=steps), batch_of(shot=10 if name == "reptile" else 2)
+    algo, batch = algorithm(name, norm="per_step", inner_steps=steps), batch_for(name)
     if name == "reptile":
         algo.inner_batch_test = algo.inner_batch
     meta = meta_of(algo)

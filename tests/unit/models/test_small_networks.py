@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from tests.helpers.tasks import algorithm, batch_of, meta_of
+from tests.helpers.tasks import algorithm, batch_for, meta_of
 
 SIZES = list(itertools.product((1, 2), (1, 3), (1, 2), ("transductive", "support", "per_step")))
 
@@ -19,7 +19,7 @@ def test_grouped_equals_vmap_at_the_smallest_sizes(name):
             for engine in ("grouped", "vmap")
         ]
         meta = meta_of(both[0])
-        batch = batch_of(tasks=tasks, shape=shape, shot=10 if name == "reptile" else 2)
+        batch = batch_for(name, tasks=tasks, shape=shape)
         a, b = (algo.meta_gradient(meta, batch).gradients for algo in both)
         for key, gradient in b.items():
             where = f"{key}: {filters} filters, {channels} channels, {tasks} tasks, {norm}"

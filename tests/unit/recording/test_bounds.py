@@ -13,7 +13,7 @@ from metalearn.errors import UserError
 from metalearn.learner.spec import algorithm_of, shapes
 from metalearn.lifecycle.run import run_experiment
 from metalearn.recording import checkpoint
-from tests.helpers.configs import SINUSOID, config
+from tests.helpers.configs import ALGORITHMS, SINUSOID, config
 
 GIGABYTES = 6 * 2**30
 
@@ -162,7 +162,7 @@ def test_a_config_that_is_huge_or_deep(content, stopped, typed):
 
 def test_every_algorithm_is_restored_on_no_device(tmp_path):
     """The shapes of a spec are found without memory, whatever the algorithm and the norm."""
-    for algo in ("maml", "anil", "fomaml", "metasgd", "reptile", "pretrain"):
+    for algo in ALGORITHMS:
         for words in (["data=sinusoid"], ["model=conv4", "norm=per_step"], ["algo.engine=higher"]):
             if (algo, words[0]) in (("pretrain", "data=sinusoid"), ("metasgd", "algo.engine=higher")):
                 continue

@@ -46,7 +46,7 @@ def test_the_digest_is_of_the_tasks_themselves(small_glyphs):
     assert len(others | {digest(small_glyphs)}) == 5
 
 
-def test_a_result_says_which_tasks_were_tested(tmp_path, no_pictures):
+def test_a_result_says_which_tasks_were_tested(tmp_path):
     from metalearn.lifecycle.run import run_experiment
     from tests.helpers.configs import config
     from tests.unit.training.test_scores import WORDS

@@ -81,7 +81,7 @@ def test_all_twenty_classes_are_shown_as_the_files_show_them(tmp_path, monkeypat
     assert shown[0].max() == 1.0 and shown[0][0, 11, 11] == 0.0  # dark ink on light paper
 
 
-def test_the_most_confused_classes_are_real_ones(tmp_path):
+def test_the_most_confused_classes_are_real_ones(tmp_path, pictures):
     words = ("data=glyphs", "data.classes=[8,6,6]", "model.filters=2", "steps=1", "way=3", "eval.tasks=4",
              "eval.test_tasks=9", "eval.query=2", "pictures=svg")  # fmt: skip
     run_experiment(config(*words), tmp_path / "run")

@@ -60,10 +60,12 @@ def peak(*words):
     return int(done.stdout)
 
 
+@pytest.mark.integration
 def test_fifty_inner_steps_need_less_than_twice_the_memory_of_five():
     assert peak("50", "null") < 2 * peak("5", "null") < peak("50", "false")
 
 
+@pytest.mark.slow
 def test_memory_is_flat_over_thousands_of_steps():
     algo = algorithm("maml", filters=2, shape=(1, 4, 4), way=2, shot=1, query=1)
     meta = algo.init()
@@ -142,6 +144,7 @@ def test_a_profile_is_a_trace_and_ten_lines(steps, typed, tmp_path):
     assert any("convolution" in event.get("name", "") for event in events)
 
 
+@pytest.mark.timing
 def test_help_takes_less_than_two_seconds(run):
     run("--help")
     started = time.monotonic()
@@ -149,6 +152,7 @@ def test_help_takes_less_than_two_seconds(run):
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.timing
 def test_the_first_meta_step_of_cached_omniglot_takes_less_than_ten_seconds(run, omniglot_root, tmp_path):
     from metalearn.data import omniglot
 

@@ -128,7 +128,7 @@ def test_times_are_told_in_units_of_people(seconds, words):
     assert progress.duration(seconds) == words
 
 
-def test_validation_and_test_move_the_bar(tmp_path, monkeypatch, no_pictures):
+def test_validation_and_test_move_the_bar(tmp_path, monkeypatch):
     seen = []
     update = progress.Progress._update
     monkeypatch.setattr(
@@ -143,7 +143,7 @@ def test_validation_and_test_move_the_bar(tmp_path, monkeypatch, no_pictures):
     assert sum(done == 2 for _, done in seen) >= 3  # in the middle of training, validation and test
 
 
-def test_without_a_test_the_test_classes_are_left_alone(tmp_path, monkeypatch):
+def test_without_a_test_the_test_classes_are_left_alone(tmp_path, monkeypatch, pictures):
     from metalearn.data import glyphs
 
     load = glyphs.load

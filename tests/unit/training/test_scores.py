@@ -18,7 +18,7 @@ WORDS = ("data=glyphs", "data.classes=[20,8,8]", "model.filters=4", "steps=4", "
 
 
 @pytest.fixture
-def result(tmp_path, no_pictures):
+def result(tmp_path):
     run_experiment(config(*WORDS), tmp_path / "run")
     return json.loads((tmp_path / "run" / "result.json").read_text())
 
@@ -54,7 +54,7 @@ def test_outputs_that_are_not_finite_score_zero_and_are_counted(small_glyphs):
     assert score.nonfinite == 4 and score.mean == 0.0 and not math.isfinite(score.loss)
 
 
-def test_a_learner_that_diverges_at_evaluation_is_never_the_best(tmp_path, no_pictures, capfd):
+def test_a_learner_that_diverges_at_evaluation_is_never_the_best(tmp_path, capfd):
     words = ("algo.inner_optimizer.lr=1e30", "algo.inner_steps=0", "algo.inner_steps_test=2")
     with pytest.raises(metalearn.errors.UserError, match="no measurement gave a number"):
         run_experiment(config(*WORDS, *words), tmp_path / "run")

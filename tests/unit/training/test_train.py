@@ -12,10 +12,16 @@ from metalearn.lifecycle.run import run_experiment
 from metalearn.recording.intervals import student_t
 from metalearn.training.evaluate import evaluate
 from metalearn.training.outer_optimizer import Outer
-from tests.helpers.configs import config
+from tests.helpers.configs import ALGORITHMS, config, small
 from tests.helpers.tasks import algorithm
 
 SMALL = ("data=glyphs", "data.classes=[40,10,10]", "model.filters=8", "log_every=2")
+
+
+MODES = ["transductive", "support", "per_step"]
+GENTLE = {"inner_optimizer": {"name": "SGD", "lr": 0.1}}
+LEARNS = {"fomaml": GENTLE, "reptile": {**GENTLE, "inner_steps": 3, "inner_steps_test": 5}}  # in 60 meta-steps
+OUTER = {"reptile": {"name": "SGD", "lr": 1.0}}
 
 
 def run(folder, *words):
@@ -29,7 +35,7 @@ def weights(folder, name="last.pt"):
 
 @pytest.mark.parametrize("name", ["maml", "reptile", "pretrain"])
 def test_same_seed_same_bits(tmp_path, name):
-    words = (f"algo={name}", "steps=6", "eval.every=3", *(["algo.train_shot=4"] if name == "reptile" else []))
+    words = (*small(name), "steps=6", "eval.every=3")
     (a, first), (b, second) = run(tmp_path / "a", *words), run(tmp_path / "b", *words)
     for key in ("test_accuracy", "test_ci95", "val_accuracy", "adaptation_curve", "pixel_nearest_neighbour"):
         assert first[key] == second[key]
@@ -96,19 +102,17 @@ def test_the_test_score_is_that_of_the_best_checkpoint_on_test_classes(tmp_path)
     assert (score.mean, score.ci95) == (pytest.approx(result["test_accuracy"]), pytest.approx(result["test_ci95"]))
 
 
-@pytest.mark.parametrize("norm", ["transductive", "support", "per_step"])
-@pytest.mark.parametrize("name", ["maml", "fomaml", "anil", "metasgd", "reptile", "pretrain"])
+@pytest.mark.parametrize(("name", "norm"), [
+    pytest.param(name, norm, marks=[] if i % len(MODES) == j else pytest.mark.slow)  # each in one mode by default
+    for i, name in enumerate(ALGORITHMS) for j, norm in enumerate(MODES)])  # fmt: skip
 def test_every_algorithm_learns_in_every_norm_mode(name, norm, small_glyphs):
     """After some meta-steps, held-out tasks are solved better than before."""
     settings = {"meta_batch": 64 if name == "pretrain" else 6, "chunk": 6}
-    if name == "reptile":
-        settings |= {"train_shot": 4, "inner_steps": 3, "inner_steps_test": 5}
-    if name in ("fomaml", "reptile"):
-        settings["inner_optimizer"] = {"name": "SGD", "lr": 0.1}
+    settings |= LEARNS.get(name, {})
     source = small_glyphs.source("train", 0, "cpu")
     algo = algorithm(name, norm=norm, filters=12, shape=(1, 28, 28), shot=1, query=4, labels=source.labels, **settings)
     meta = algo.init()
-    optimizer = {"name": "SGD", "lr": 1.0} if name == "reptile" else {"name": "Adam", "lr": 0.005}
+    optimizer = OUTER.get(name, {"name": "Adam", "lr": 0.005})
     outer = Outer(optimizer=optimizer, schedule="constant", warmup=0, clip=10.0, meta=meta, steps=60)
     held = {"tasks": 100, "way": 3, "shot": 1, "query": 4, "device": "cpu"}
     before = evaluate(algo, meta, small_glyphs.source("test", 0, "cpu"), **held)
