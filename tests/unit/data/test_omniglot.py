@@ -160,6 +160,7 @@ def test_an_unreachable_server_is_given_up(tmp_path, monkeypatch):
         omniglot.load(root=str(tmp_path), **{**SETTINGS, "download": True})
 
 
+@pytest.mark.timing
 def test_a_silent_server_is_given_up_within_15_seconds(monkeypatch):
     import socket
     import time
