@@ -128,8 +128,10 @@ def _cli(group: distributed.ProcessGroup | None) -> int:
             return _unread()
     import hydra
     from hydra.errors import HydraException
+    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    OmegaConf.register_new_resolver("metalearn.choices", lambda: choices.overview(sys.argv[1:]), replace=True)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on in place of printing its own tracebacks
     started: list[bool] = []
     failed: list[int] = []  # exit statuses

@@ -3,7 +3,6 @@
 Nothing is imported for it: docstrings are read from the source.
 """
 
-import ast
 import shutil
 import textwrap
 from collections.abc import Iterator
@@ -12,11 +11,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from metalearn.cli.docstrings import arguments, controls
 from metalearn.config import compose
 from metalearn.config.compose import CONF
 from metalearn.errors import UserError
 
-PACKAGE = Path(__file__).resolve().parent.parent
 TARGETS = {  # of groups without a `_target_`
     "outer": "metalearn.training.outer_optimizer.Outer",
     "control": "metalearn.training.settings.ControlSettings",
@@ -36,6 +35,27 @@ def groups() -> list[str]:
     return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
 
 
+def overview(words: list[str]) -> str:
+    """List the choices of every group, without the groups that others select by name (see conf/config.yaml).
+
+    Args:
+        words: the command line, whose --config-dir may add choices.
+    """
+    lines = []
+    for group in groups():
+        own = (file for folder in _own_folders(words) for file in (folder / group).glob("*.yaml"))
+        names = {*compose.choices(group), *(file.stem for file in own)}
+        if group not in ("budget", "task", "data_algo"):
+            lines.append(f"{group}: {', '.join(sorted(names))}")
+    return "\n".join(lines)
+
+
+def _own_folders(words: list[str]) -> list[Path]:
+    """The folders that the user gives with --config-dir."""
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    return [Path(word.partition("=")[2] or following) for word, following in pairs if word.startswith("--config-dir")]
+
+
 def asked(words: list[str]) -> list[tuple[str, Path]]:
     """The choices that the words of the command line name, as their groups and files.
 
@@ -44,9 +64,8 @@ def asked(words: list[str]) -> list[tuple[str, Path]]:
     Raises:
         UserError: a group has no such choice.
     """
-    found, pairs = [], zip(words, [*words[1:], ""], strict=False)
-    own = [Path(word.partition("=")[2] or following) for word, following in pairs if word.startswith("--config-dir")]
-    folders = [*own, CONF]
+    found = []
+    folders = [*_own_folders(words), CONF]
     for word in words:
         group, equal, value = word.partition("=")
         if not equal or group not in groups():
@@ -64,7 +83,8 @@ def explain(group: str, file: Path) -> str:
     """Explain the settings in the file of one choice as text."""
     text = file.read_text()
     choice = file.with_suffix("").as_posix().rpartition(f"/{group}/")[2]
-    comments = [line[1:].strip() for line in text.splitlines() if line.startswith("#") and "@package" not in line]
+    comments = [line[2:].strip() for line in text.splitlines() if line.startswith("# ")]
+    comments = [line for line in comments if not line.startswith(("@package", "python -m"))]
     width = max(60, min(120, shutil.get_terminal_size().columns))
     lines = [
         f"{group}={choice}",
@@ -152,87 +172,3 @@ def _entries(node: yaml.MappingNode, prefix: str, lines: list[str], target: str 
 def _plain(node: yaml.Node) -> Any:
     """The value of a YAML node."""
     return yaml.SafeLoader("").construct_document(node)
-
-
-# -- docstrings, read without importing --------------------------------------------------------------------------------
-
-
-def arguments(target: str) -> dict[str, str]:
-    """What the docstrings of a class (and its bases) or a function say of their arguments, by name."""
-    module, _, name = target.rpartition(".")
-    places = [folder / f"{module.replace('.', '/')}.py" for folder in (PACKAGE.parent, Path())]
-    file = next((place for place in places if module and place.is_file()), None)
-    if file is None:
-        return {}
-    tree = ast.parse(file.read_text())
-    found: dict[str, str] = {}
-    for node in tree.body:
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name:
-            for base in node.bases if isinstance(node, ast.ClassDef) else ():
-                if isinstance(base, ast.Name):
-                    found |= arguments(f"{_home(tree, base.id) or module}.{base.id}")
-            found |= _commented(node, file.read_text().splitlines())
-            found |= _args(ast.get_docstring(node) or "")
-    return found
-
-
-def _home(tree: ast.Module, name: str) -> str | None:
-    """The module that a name is imported from."""
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
-            return node.module
-    return None
-
-
-def _commented(node: ast.ClassDef | ast.FunctionDef, lines: list[str]) -> dict[str, str]:
-    """The comments behind the fields of a dataclass."""
-    behind = {name: lines[part.lineno - 1].partition("  # ")[2] for name, part in _fields(node)}
-    return {name: text for name, text in behind.items() if text}
-
-
-def _fields(node: ast.ClassDef | ast.FunctionDef) -> Iterator[tuple[str, ast.AnnAssign]]:
-    """The annotated fields of a dataclass that its constructor takes."""
-    for part in node.body:
-        if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
-            if not ast.unparse(part.annotation).startswith("ClassVar"):
-                yield part.target.id, part
-
-
-def _args(docstring: str) -> dict[str, str]:
-    """The section `Args:` of a docstring, by name; `way, shot: of a task` says the same of both."""
-    found: dict[str, str] = {}
-    names: list[str] = []
-    for line in docstring.partition("Args:\n")[2].splitlines():
-        if not line.strip() or not line.startswith(" "):
-            break
-        head, colon, rest = line.strip().partition(": ")
-        if line.startswith("    ") and not line.startswith("     ") and colon:
-            names = [name.strip() for name in head.split(",")]
-            found |= dict.fromkeys(names, rest)
-        else:
-            found |= {name: f"{found[name]} {line.strip()}" for name in names}
-    return found
-
-
-def controls() -> Iterator[tuple[str, str, str]]:
-    """Every control: its name, the first line of its docstring, its arguments."""
-    here = PACKAGE / "controls"
-    for imported in ast.parse((here / "__init__.py").read_text()).body:
-        if not isinstance(imported, ast.ImportFrom) or imported.module in ("metalearn.controls.loop", None):
-            continue
-        if not imported.module.startswith("metalearn.controls."):
-            continue
-        file = PACKAGE.parent / f"{imported.module.replace('.', '/')}.py"
-        names = [alias.name for alias in imported.names]
-        for node in ast.parse(file.read_text()).body:
-            if isinstance(node, ast.ClassDef) and node.name in names:
-                yield node.name, (ast.get_docstring(node) or "").splitlines()[0], _signature(node, imported.module)
-
-
-def _signature(node: ast.ClassDef, module: str) -> str:
-    """The arguments of a dataclass with their defaults: `n, factor=2: what it is`."""
-    about = arguments(f"{module}.{node.name}")
-    fields = {name: f"{name}={ast.unparse(part.value)}" if part.value else name for name, part in _fields(node)}
-    names = dict.fromkeys([*fields, *about])
-    told = [fields.get(name, name) + (f": {about[name].rstrip('.')}" if name in about else "") for name in names]
-    return f"({'; '.join(told)})" if told else ""

@@ -17,7 +17,7 @@ GROUPS = {
     "model=conv4": ["model.filters=64", "channels of each block"],
     "outer=adam": ["outer.optimizer={name: Adam, lr: 0.003}", "outer.schedule=cosine", "outer.clip=null"],
     "control=early_stopping": ["control.cycle.NumberSinceBest.n=6", "control.cycle.Save.seconds=60.0", "InvalidValue",
-                               "Patience", "PQ", "the quotient at which to stop"],
+                               "Patience", "PQ", "limit of the quotient"],
     "tracker=wandb": ["project=metalearn"],
     "experiment=omniglot/maml_5w1s": ["steps=60000", "algo.reduction=shot_mean", "divides by the shots"],
 }  # fmt: skip
@@ -37,6 +37,17 @@ def test_every_choice_can_be_explained():
         group = file.relative_to(ROOT / "conf").parts[0]
         if group != "hydra":
             assert choices.explain(group, file).startswith(f"{group}=")
+
+
+def test_the_overview_lists_choices_alone(tmp_path):
+    (tmp_path / "algo").mkdir()
+    (tmp_path / "algo" / "own.yaml").write_text("x: 3\n")
+    lines = choices.overview(["--help", f"--config-dir={tmp_path}"]).splitlines()
+    groups = dict(line.split(": ") for line in lines)
+    assert {"algo", "control", "data", "experiment", "model", "outer", "tracker"} <= set(groups)
+    assert not {"budget", "task", "data_algo", "hydra"} & set(groups)
+    assert {"own", "maml"} <= set(groups["algo"].split(", "))
+    assert "omniglot/maml_5w1s" in groups["experiment"] and "/_" not in groups["experiment"]
 
 
 def test_help_of_several_choices_and_of_ones_own(typed, tmp_path):
