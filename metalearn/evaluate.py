@@ -183,7 +183,7 @@ def _data(words: list[str], trained: Any, folder: Path | None) -> dict[str, Any]
 
 
 def cli() -> None:
-    """As the user types it."""
+    """Run the command that the user types."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # classes of the user are found by the console script too
     sys.exit(main(sys.argv[1:]))

@@ -41,7 +41,7 @@ OPTIMIZERS = {"adamw": "AdamW", "rmsprop": "RMSprop", "adagrad": "Adagrad", "nad
 
 
 def suggestion(key: str) -> str:
-    """What to write in place of an unknown setting, as ` (did you mean ...?)`, or nothing.
+    """Suggest what to write instead of an unknown setting, as ` (did you mean ...?)`, or nothing.
 
     Args:
         key: the name without a value, such as `algo.lr`.
@@ -58,7 +58,7 @@ def suggestion(key: str) -> str:
 
 
 def for_choice(group: str, choice: str) -> str:
-    """What to write in place of a choice that a group does not have; or nothing."""
+    """Suggest what to write instead of a choice that a group does not have; or nothing."""
     name = OPTIMIZERS.get(choice.lower())
     return f"; for this optimizer: outer.optimizer.name={name}" if group == "outer" and name else ""
 

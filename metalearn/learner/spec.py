@@ -66,7 +66,7 @@ def spec_of(config: Mapping[str, Any], settings: RunSettings, dataset: Dataset, 
 
 
 def algorithm_of(spec: Mapping[str, Any]) -> Algorithm:
-    """The algorithm with its model, freshly initialised from the seed."""
+    """The algorithm with its model, freshly initialized from the seed."""
     locate(str(spec["algo"].get("_target_")), "algo._target_", Algorithm)  # before anything is built
     torch.manual_seed(spec["seed"])
     model = build(spec["model"], "model", MetaModel, shape=tuple(spec["shape"]), outputs=spec["outputs"])

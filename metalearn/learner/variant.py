@@ -16,7 +16,7 @@ def variant(
 ) -> tuple[Algorithm, Meta]:
     """Build the algorithm of a trained learner with other settings, and the meta-parameters that go with it.
 
-    Where `way` is not that of training, the head has another width. It is then initialised anew, as before training.
+    Where `way` is not that of training, the head has another width. It is then initialized anew, as before training.
     That is sound only where the learner's own head holds no knowledge about a certain number of classes: the inner loop
     adapts the head alone (ANIL, pretrain), or the learned head is zero.
 

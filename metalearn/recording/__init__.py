@@ -1,1 +1,1 @@
-"""What a run shows and leaves behind."""
+"""Records of runs: tables, checkpoints, pictures, summaries and comparisons."""

@@ -36,7 +36,7 @@ Precision = Literal["float32", "tf32", "bf16"]
 
 @contextmanager
 def precision_context(precision: Precision, device: str) -> Iterator[None]:
-    """How products are computed on the device; weights, sums over tasks and the outer step stay in single precision.
+    """Compute products in this precision; weights, sums over tasks and the outer step stay in single precision.
 
     Args:
         precision: `float32`; `tf32`, products of 10-bit mantissas on CUDA; `bf16`, convolutions and linear layers in
@@ -49,7 +49,7 @@ def precision_context(precision: Precision, device: str) -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for reuse in place of returning it to the system at every large `free`.
+    """Let glibc keep freed memory for reuse, instead of returning it to the system at every large `free`.
 
     A meta-step frees and takes hundreds of megabytes; the page faults cost more than the arithmetic in large chunks.
     """

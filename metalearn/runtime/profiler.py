@@ -1,4 +1,4 @@
-"""Where the time of a meta-step goes: `profile=true`."""
+"""The time of a meta-step, divided by operation: `profile=true`."""
 
 from pathlib import Path
 from typing import Any

@@ -46,7 +46,7 @@ class Signals:
 
     @property
     def asked(self) -> bool:
-        """Whether a signal has come."""
+        """True once a signal has come."""
         return self._asked is not None
 
     def check(self) -> None:

@@ -79,5 +79,6 @@ def test_words_are_plain(name):
              if re.match(r"\W*(\w+)", doc)[1] in NO_BEGINNING]  # fmt: skip
     for line, words in [*docstrings(ast.parse(text)), *comments(text)]:
         found += [f"{name}:{line}: {match[0]}" for match in re.finditer(NOT_PLAIN, words)]
-    found += [f"{name}: {match[0]}" for match in re.finditer(NOT_AS_IN_TORCH, text)]
+    spelled = text.replace('"optimizer optim optimiser"', "")  # what users of other libraries type
+    found += [f"{name}: {match[0]}" for match in re.finditer(NOT_AS_IN_TORCH, spelled)]
     assert not found, "\n".join(found)

@@ -8,7 +8,7 @@ from statistics import fmean
 from metalearn.recording.comparison.groups import Group, group_runs, varying
 from metalearn.recording.comparison.runs import Run
 
-# Okabe and Ito's colours, told apart by colour-blind readers; line styles go on where they end
+# Okabe and Ito's colours, told apart by colour-blind readers; then the line style changes
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", ":", "-.")
 MOST = len(COLOURS) * len(STYLES)
