@@ -73,6 +73,7 @@ class Algorithm:
     """
 
     second_order: ClassVar[bool] = True  # whether the meta-gradient goes through the inner gradients
+    unit: ClassVar[str] = "tasks"  # what meta_batch counts
 
     model: MetaModel
     regression: bool

@@ -26,6 +26,7 @@ class Pretrain(Algorithm):
     """
 
     second_order = False
+    unit = "examples"
 
     finetune: Literal["head", "all"]
 

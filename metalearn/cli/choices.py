@@ -6,6 +6,7 @@ Nothing is imported for it: docstrings are read from the source.
 import shutil
 import textwrap
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,8 +154,7 @@ def _entries(node: yaml.MappingNode, prefix: str, lines: list[str], target: str 
         name = str(key.value)
         if name in ("defaults", "_target_", "hydra"):
             continue
-        line = lines[value.start_mark.line]
-        comment = line[max(value.end_mark.column, 0) :].partition("# ")[2] if "# " in line else ""
+        comment = _behind(lines, value)
         if isinstance(value, yaml.MappingNode) and value.value and name not in about:
             yield from _entries(value, f"{prefix}{name}.", lines, None)
         elif isinstance(value, yaml.MappingNode) and value.value and not value.flow_style:
@@ -166,7 +166,17 @@ def _entries(node: yaml.MappingNode, prefix: str, lines: list[str], target: str 
                 if flow
                 else value.value
             )
-            yield Setting(prefix + name, shown, about.get(name, comment).rstrip("."))
+            yield Setting(prefix + name, shown, (comment or about.get(name, "")).rstrip("."))
+
+
+def _behind(lines: list[str], value: yaml.Node) -> str:
+    """The comment behind a value, with the lines of comment below that begin in the same column."""
+    first = value.start_mark.line
+    column = lines[first].find("# ", value.end_mark.column if value.end_mark.line == first else 0)
+    if column < 0:
+        return ""
+    below = takewhile(lambda line: line[:column].isspace() and line[column:].startswith("# "), lines[first + 1 :])
+    return " ".join(line[column + 2 :].strip() for line in (lines[first], *below))
 
 
 def _plain(node: yaml.Node) -> Any:

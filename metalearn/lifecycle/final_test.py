@@ -71,7 +71,7 @@ def outcome(experiment: "Experiment", training: Training, learned: Mapping[str, 
     return result | {
         **experiment.paper.entries(settings.way, settings.shot),
         "train_seconds": round(seconds, 1),
-        "tasks_per_second": round(steps * algorithm.meta_batch / seconds, 1) if seconds else 0.0,
+        f"{algorithm.unit}_per_second": round(steps * algorithm.meta_batch / seconds, 1) if seconds else 0.0,
         "torch_version": str(torch.__version__),
         "git_commit": git_commit(),
     }

@@ -133,7 +133,8 @@ class Experiment:
         self.score = "mse" if self.dataset.regression else "accuracy"
         self.progress = Progress()
         self.training: Training | None = None
-        trial = self._training(Record(Path(), Trackers({}), self.score, RetryingWriter()), lambda: None)
+        unit = self.phase.algorithm.unit
+        trial = self._training(Record(Path(), Trackers({}), self.score, RetryingWriter(), unit=unit), lambda: None)
         for retraining in {False, self.control.retrain}:
             ControlLoop(trial, self._controls(retraining))
         if self.group:
@@ -268,7 +269,8 @@ class Experiment:
         if self.phase.algorithm.notice:
             warn(self.phase.algorithm.notice)
         tracker, writer = self.trackers, RetryingWriter()
-        record = Record(folder, tracker, self.score, writer)
+        unit = self.phase.algorithm.unit
+        record = Record(folder, tracker, self.score, writer, unit=unit)
         try:
             tracked = TrackerRun(begun.identity, begun.group, resumed=content is not None)
             tracker.start({**self.config, "spec": self.phase.spec}, folder, tracked)
@@ -284,7 +286,7 @@ class Experiment:
             if self.control.retrain:
                 say(f"training afresh on training and validation classes, for {learned['best_step']} meta-steps")
                 self.phase = self.prepare("train+validation")
-                self._learn(Record(folder, Trackers({}), self.score, writer, "retrain_"), check, content, learned)
+                self._learn(Record(folder, Trackers({}), self.score, writer, "retrain_", unit), check, content, learned)
             assert self.training is not None
             result = final_test.outcome(self, self.training, learned, check)
             check()

@@ -11,7 +11,7 @@ from metalearn.runtime.files import write_atomically
 from metalearn.trackers.base import Tracker
 
 METRICS = ("step", "train_loss", "train_{score}", "val_loss", "val_{score}", "val_ci95", "lr", "grad_norm")
-TIMING = ("step", "tasks_per_second", "train_seconds")  # in a file of their own: timings are not reproducible
+TIMING = ("step", "{unit}_per_second", "train_seconds")  # in a file of their own: timings are not reproducible
 LAYERS = ("step", "layer", "kind", "mean_weight", "inner_change", "relative_change")
 
 
@@ -71,13 +71,15 @@ class Record:
         score_name: `accuracy` or `mse`, a part of the column names.
         writer: writes the files of the run.
         prefix: put before the names of the tables, such as `retrain_`.
+        unit: what the meta-batch of the algorithm counts, see Algorithm.unit.
     """
 
-    def __init__(self, folder: Path, tracker: Tracker, score_name: str, writer: RetryingWriter, prefix: str = ""):
+    def __init__(self, folder: Path, tracker: Tracker, score_name: str, writer: RetryingWriter, prefix: str = "",
+                 unit: str = "tasks"):  # fmt: skip
         self.folder, self.tracker, self.writer = folder, tracker, writer
 
         def table(name: str, columns: Sequence[str]) -> Table:
-            return Table(folder / f"{prefix}{name}.csv", [c.format(score=score_name) for c in columns], writer)
+            return Table(folder / f"{prefix}{name}.csv", [c.format(score=score_name, unit=unit) for c in columns], writer)
 
         self.metrics, self.timing, self.layers = (
             table("metrics", METRICS),

@@ -41,7 +41,7 @@ def summary(result: Mapping[str, Any], folder: Path) -> None:
         rows.append([f"stopped at step {result['steps_taken']} by {result['stopped_by']}", result["stop_reason"]])
     rows += [
         ["batch norm", result["norm_mode"]],
-        ["training", f"{result['train_seconds']:.0f} s, {result['tasks_per_second']:.0f} tasks/s, {result['device']}"],
+        ["training", f"{result['train_seconds']:.0f} s, {console.rate_in_words(result)}, {result['device']}"],
         ["record", str(folder)],
     ]
     console.table(f"{result['algo']} on {result['data']}", ["", ""], rows)

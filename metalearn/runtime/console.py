@@ -97,7 +97,13 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 def values_in_words(row: Mapping[str, float]) -> str:
     """The last training values: loss, accuracy and rate."""
     score = f"  accuracy {row['train_accuracy']:.1%}" if "train_accuracy" in row else ""
-    return f"loss {row['train_loss']:.4f}{score}  {row['tasks_per_second']:.0f} tasks/s"
+    return f"loss {row['train_loss']:.4f}{score}  {rate_in_words(row)}"
+
+
+def rate_in_words(row: Mapping[str, Any]) -> str:
+    """The entry `tasks_per_second` or `examples_per_second` as `12 tasks/s`."""
+    name = next(name for name in row if name.endswith("_per_second"))
+    return f"{row[name]:.0f} {name.removesuffix('_per_second')}/s"
 
 
 def evaluated(step: int, steps: int, row: Mapping[str, float]) -> None:

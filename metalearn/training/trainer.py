@@ -215,7 +215,7 @@ class Training:
         row = {f"train_{n}": v.mean().item() for n, v in stacked.items() if not n.endswith("_norm")}
         row["grad_norm"] = stacked["grad_norm"].mean().item()
         row["lr"] = self._lr
-        row["tasks_per_second"] = len(self._since) * self.algorithm.meta_batch / self._row_seconds
+        row[f"{self.algorithm.unit}_per_second"] = len(self._since) * self.algorithm.meta_batch / self._row_seconds
         row["train_seconds"] = self.trained_seconds
         self._since, self._row_seconds = [], 0.0
         self.record.log(self.step, row)

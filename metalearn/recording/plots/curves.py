@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metalearn.recording.plots.style import PLAIN, RIGHT, SUPPORT, headline, pyplot, saved, whole_steps
+from metalearn.recording.plots.style import PLAIN, RIGHT, SUPPORT, headline, plain_log, pyplot, saved, whole_steps
 from metalearn.recording.summary import score_of, spelled
 
 
@@ -56,7 +56,7 @@ def _losses(axis: Any, rows: Sequence[Mapping[str, float]], name: str) -> None:
         axis.plot(*zip(*held, strict=True), marker="o", markersize=4, color=SUPPORT, label="validation tasks")
     axis.set(title="query loss", xlabel="meta-step", ylabel="loss")
     if all(value > 0 for _, value in [*values, *held]):
-        axis.set_yscale("log")
+        plain_log(axis)
 
 
 def _adaptation(axis: Any, curve: Sequence[float], ci95: Sequence[float] | None, trained: int, name: str) -> None:

@@ -1,6 +1,7 @@
 """layers.png and rates.png: the evolution of each layer's weights, and of learned inner rates."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def rates(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: Pa
     plt = pyplot()
     own = [row for row in rows if row["kind"] == "rate"]
     names = list(dict.fromkeys(row["layer"] for row in own))
-    figure, axis = plt.subplots(figsize=(8, max(4.0, 0.2 * min(len(names), 14) + 1.2)), layout="constrained")
+    figure, axis = plt.subplots(figsize=(9, max(4.0, 0.2 * min(len(names), 14) + 1.2)), layout="constrained")
     for i, name in enumerate(names):
         found = [row for row in own if row["layer"] == name]
         axis.plot([row["step"] for row in found], [row["mean_weight"] for row in found], **look(i),
@@ -58,6 +59,6 @@ def rates(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: Pa
     axis.set(title="learned inner rates", xlabel="meta-step", ylabel="mean rate of a layer")
     axis.grid(alpha=0.25)
     whole_steps(axis)
-    figure.legend(loc="outside right upper", fontsize=8, ncols=math.ceil(len(names) / 14))
-    figure.suptitle(headline(result))
+    figure.legend(loc="outside right center", fontsize=8, ncols=math.ceil(len(names) / 14))
+    figure.suptitle(textwrap.fill(headline(result), 70))
     return saved(figure, path)

@@ -39,7 +39,20 @@ def saved(figure: Any, path: Path) -> Path:
 
 def whole_steps(axis: Any) -> None:
     """Put ticks at whole numbers only."""
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+
+
+def plain_log(axis: Any) -> None:
+    """Make the y axis logarithmic, with labels such as 1.5 where it spans less than a decade, not 1.5 x 10^0."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(Plain())
+    axis.yaxis.set_minor_formatter(Plain(minor_thresholds=(1, 0.4)))
 
 
 def headline(result: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from tests.helpers.configs import ALGORITHMS, QUICK, ROOT, small
 from tests.helpers.tasks import algorithm, batch_for, batch_of, meta_of
 
 RESULT = ("algo data split way shot query inner_steps_train inner_steps_test norm_mode steps seed device params "
-          "val_accuracy test_accuracy test_ci95 test_tasks adaptation_curve train_seconds tasks_per_second "
+          "val_accuracy test_accuracy test_ci95 test_tasks adaptation_curve train_seconds "
           "torch_version git_commit").split()  # fmt: skip
 
 
@@ -85,6 +85,9 @@ def test_the_command_line_leaves_a_complete_record(name, typed, tmp_path):
     assert not [key for key in RESULT if key not in result]
     assert result["algo"] == name and result["data"] == "glyphs" and result["test_tasks"] == 6
     assert len(result["adaptation_curve"]) == 3 and result["adaptation_curve"][-1] == result["test_accuracy"]
+    unit = "examples" if name == "pretrain" else "tasks"
+    assert [key for key in result if key.endswith("_per_second")] == [f"{unit}_per_second"]
+    assert (out / "timing.csv").read_text().startswith(f"step,{unit}_per_second,") and f" {unit}/s" in done.stdout
     rows = list(csv.DictReader(open(out / "metrics.csv")))
     assert [row["step"] for row in rows] == ["1", "2", "3"]
     assert [bool(row["val_accuracy"]) for row in rows] == [False, True, True]

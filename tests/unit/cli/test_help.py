@@ -13,12 +13,19 @@ GROUPS = {
                   "Raghu et al. 2020", "steps=3000"],
     "algo=reptile": ["algo.train_shot=10", "eval.query=5"],
     "data=auto": ["data.root=", "data.glyphs.classes=[600, 100, 200]", "omniglot-py"],
+    "data=folder": ["data.crop=0 training: random crop from the image padded by this many pixels on each side",
+                    "train/ val/ test/ folders come first; or FILE.csv with image,class,split"],
     "data=sinusoid": ["model=mlp", "data.amplitude=[0.1, 5.0]", "algo.inner_optimizer.lr=0.01"],
     "model=conv4": ["model.filters=64", "channels of each block"],
     "outer=adam": ["outer.optimizer={name: Adam, lr: 0.003}", "outer.schedule=cosine", "outer.clip=null"],
     "control=early_stopping": ["control.cycle.NumberSinceBest.n=6", "control.cycle.Save.seconds=60.0", "InvalidValue",
+<<<<<<< HEAD
                                "Patience", "PQ", "limit of the quotient"],
     "tracker=wandb": ["project=metalearn"],
+=======
+                               "Patience", "PQ", "the quotient at which to stop"],
+    "tracker=wandb": ["project=metalearn", "entity=null user or team"],
+>>>>>>> 0715d41 (recording: pretraining counts examples a second; plain ticks, no legend over the title. help: comments of the file first)
     "experiment=omniglot/maml_5w1s": ["steps=60000", "algo.reduction=shot_mean", "divides by the shots"],
 }  # fmt: skip
 

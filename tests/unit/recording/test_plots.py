@@ -46,6 +46,38 @@ def test_the_curves_share_one_axis_of_scores_that_shows_all(tmp_path, monkeypatc
     assert middle.get_ylim() == right.get_ylim() and right.get_ylim()[0] < 0.2
 
 
+@pytest.mark.parametrize("losses", [{10: 1.55, 20: 1.3}, {4: 2.8}, {10: 20.0, 20: 0.004}])
+def test_the_ticks_of_the_curves_are_plain_numbers(losses, tmp_path, monkeypatch):
+    seen = []
+    module = sys.modules["metalearn.recording.plots.curves"]
+    monkeypatch.setattr(module, "saved", lambda figure, path: seen.append(figure) or path)
+    rows = [{**ROWS[0], "step": step, "train_loss": loss, "val_loss": loss} for step, loss in losses.items()]
+    plots.curves(rows, RESULT, tmp_path / "x.png")
+    seen[0].canvas.draw()
+    for axis in seen[0].axes:
+        assert all(float(label.get_text().replace("\N{MINUS SIGN}", "-")).is_integer() for label in axis.get_xticklabels())
+    labels = [label.get_text() for which in ("major", "minor") for label in seen[0].axes[0].get_yticklabels(which=which)]
+    shown = [label for label in labels if label]
+    assert len(shown) >= 2 and all(float(label) > 0 for label in shown)
+
+
+@pytest.mark.parametrize("count", [9, 28])
+def test_no_legend_lies_over_the_title(count, tmp_path, monkeypatch):
+    seen = []
+    module = sys.modules["metalearn.recording.plots.layers"]
+    monkeypatch.setattr(module, "saved", lambda figure, path: seen.append(figure) or path)
+    rows = [{"step": s, "layer": f"convs.{i}", "kind": kind, "mean_weight": 0.1, "inner_change": 0.1, "relative_change": 0.2}
+            for s in (1, 2) for i in range(count) for kind in ("weights", "rate")]  # fmt: skip
+    result = RESULT | {"algo": "metasgd", "data": "omniglot", "norm_mode": "transductive"}
+    for draw in (plots.layers, plots.rates):
+        draw(rows, result, tmp_path / "x.png")
+    for figure in seen:
+        figure.canvas.draw()
+        title, (legend,) = figure._suptitle.get_window_extent(), figure.legends
+        assert not title.overlaps(legend.get_window_extent())
+        assert title.x0 >= 0 and title.x1 <= figure.bbox.x1
+
+
 def test_the_curves_of_a_run_without_a_test(tmp_path):
     result = {k: v for k, v in RESULT.items() if not k.startswith(("test", "adaptation"))}
     assert not any("test" in word for word in words_of(plots.curves(ROWS, result, tmp_path / "c.svg")))
