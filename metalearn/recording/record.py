@@ -79,7 +79,8 @@ class Record:
         self.folder, self.tracker, self.writer = folder, tracker, writer
 
         def table(name: str, columns: Sequence[str]) -> Table:
-            return Table(folder / f"{prefix}{name}.csv", [c.format(score=score_name, unit=unit) for c in columns], writer)
+            named = [column.format(score=score_name, unit=unit) for column in columns]
+            return Table(folder / f"{prefix}{name}.csv", named, writer)
 
         self.metrics, self.timing, self.layers = (
             table("metrics", METRICS),

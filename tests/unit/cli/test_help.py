@@ -19,13 +19,8 @@ GROUPS = {
     "model=conv4": ["model.filters=64", "channels of each block"],
     "outer=adam": ["outer.optimizer={name: Adam, lr: 0.003}", "outer.schedule=cosine", "outer.clip=null"],
     "control=early_stopping": ["control.cycle.NumberSinceBest.n=6", "control.cycle.Save.seconds=60.0", "InvalidValue",
-<<<<<<< HEAD
                                "Patience", "PQ", "limit of the quotient"],
-    "tracker=wandb": ["project=metalearn"],
-=======
-                               "Patience", "PQ", "the quotient at which to stop"],
     "tracker=wandb": ["project=metalearn", "entity=null user or team"],
->>>>>>> 0715d41 (recording: pretraining counts examples a second; plain ticks, no legend over the title. help: comments of the file first)
     "experiment=omniglot/maml_5w1s": ["steps=60000", "algo.reduction=shot_mean", "divides by the shots"],
 }  # fmt: skip
 

@@ -55,8 +55,12 @@ def test_the_ticks_of_the_curves_are_plain_numbers(losses, tmp_path, monkeypatch
     plots.curves(rows, RESULT, tmp_path / "x.png")
     seen[0].canvas.draw()
     for axis in seen[0].axes:
-        assert all(float(label.get_text().replace("\N{MINUS SIGN}", "-")).is_integer() for label in axis.get_xticklabels())
-    labels = [label.get_text() for which in ("major", "minor") for label in seen[0].axes[0].get_yticklabels(which=which)]
+        assert all(
+            float(label.get_text().replace("\N{MINUS SIGN}", "-")).is_integer() for label in axis.get_xticklabels()
+        )
+    labels = [
+        label.get_text() for which in ("major", "minor") for label in seen[0].axes[0].get_yticklabels(which=which)
+    ]
     shown = [label for label in labels if label]
     assert len(shown) >= 2 and all(float(label) > 0 for label in shown)
 
