@@ -58,8 +58,9 @@ def summary(data: str) -> str:
     """Return a short table of the runs on a data set, the best by validation first."""
     rows = [r for r in map(_result, sorted(STUDY.glob(f"{data}_*"))) if r is not None]
     rows.sort(key=lambda r: -r["val_accuracy"])
-    titles = ["`algo=`", "validation", "test", "test, support statistics", "meta-steps", "minutes"]
-    return _table(titles, [[f"`{r['algo']}`", *_cells(r)] for r in rows])
+    cells = [_cells(r) for r in rows]
+    titles = ["`algo=`", "test", "test, support statistics", "minutes"]
+    return _table(titles, [[f"`{r['algo']}`", c[1], c[2], c[4]] for r, c in zip(rows, cells, strict=True)])
 
 
 def result(algo: str) -> str:
