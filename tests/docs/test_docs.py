@@ -1,5 +1,6 @@
 """The pages of docs/ are complete and true: links, commands, code, names, and the drawing of the imports."""
 
+import inspect
 import os
 import re
 import shutil
@@ -171,6 +172,29 @@ def test_no_page_names_a_path_of_one_machine(folder):
     files = [*(ROOT / folder).glob("*.md"), *(ROOT / folder).glob("*.y*ml"), *(ROOT / folder).glob("*.py"),
              *(ROOT / folder).glob("*.svg")]  # fmt: skip
     assert [f.name for f in files if re.search(r"/(home|work|Users|root|tmp)/\w", f.read_text())] == []
+
+
+def test_the_walk_to_the_meta_step_is_the_one_that_is_written(tmp_path, monkeypatch):
+    """Compare the table with the calls on the stack in the first forward pass that has second derivatives."""
+    from metalearn.models.conv4 import Conv4
+    from metalearn.run import main
+
+    part = section((DOCS / "architecture.md").read_text(), "## From the command line to the meta-step")
+    written = re.findall(r"^\| `([\w/]+\.py)` \| `(\w+)`", part, re.MULTILINE)
+    stacks, stacked = [], Conv4.stacked
+
+    def watched(self, *args, **kwargs):
+        frames = [(frame.filename, frame.function) for frame in reversed(inspect.stack(0))]
+        stacks.append([(f.rpartition("/metalearn/")[2], name) for f, name in frames if "/metalearn/" in f])
+        stacks[-1].append(("models/conv4.py", "stacked"))
+        return stacked(self, *args, **kwargs)
+
+    monkeypatch.setattr(Conv4, "stacked", watched)
+    main(compose("algo=maml", "data=glyphs", *SMALL, "eval.every=2"), tmp_path / "run")
+    calls = iter(stacks[0])
+    assert len(written) >= 10
+    for step in written:
+        assert step in calls, f"{step} is not called below the lines before it: {stacks[0]}"
 
 
 def test_the_order_of_folders_is_the_one_that_the_linter_checks():
