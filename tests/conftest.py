@@ -1,6 +1,7 @@
 """What the tests share: small data of every kind, and the real Omniglot where it is."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,13 +81,20 @@ def pictures(draw, monkeypatch):
     monkeypatch.setattr("metalearn.lifecycle.final_test.pictures", draw)
 
 
-@pytest.fixture
-def stopped(tmp_path, monkeypatch):
-    """A run stopped after 12 of 20 meta-steps, in the middle of a cycle and of a row."""
+@pytest.fixture(scope="session")
+def stopped_once(tmp_path_factory, draw):
     from tests.helpers.resuming import stop
 
-    stop(tmp_path / "run", monkeypatch)
-    return tmp_path / "run"
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        stop(folder, patch)
+    return folder
+
+
+@pytest.fixture
+def stopped(stopped_once, tmp_path):
+    """A run stopped after 12 of 20 meta-steps, in the middle of a cycle and of a row."""
+    return Path(shutil.copytree(stopped_once, tmp_path / "run"))
 
 
 @pytest.fixture
