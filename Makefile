@@ -20,7 +20,7 @@ speed: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(PYTEST) -n $(WORKERS) --dist loadfile $(ARGS)
 
-test-all: $(VENV)/installed-test
+test-all: $(VENV)/installed-test $(VENV)/installed-docs
 	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not timing and not gpu" $(ARGS)
 	$(PYTEST) -m timing $(ARGS)
 

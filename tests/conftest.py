@@ -38,7 +38,7 @@ def run(tmp_path):
         environ = {**os.environ, "METALEARN_DATA": str(tmp_path / "no-data"), "COLUMNS": "200", **environment}
         return subprocess.run(
             [sys.executable, "-m", "metalearn.run", *words], cwd=cwd or tmp_path, env=environ, text=True,
-            capture_output=True, timeout=300,
+            capture_output=True, timeout=600,
         )  # fmt: skip
 
     return call

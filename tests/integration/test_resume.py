@@ -174,11 +174,11 @@ def test_a_run_begun_from_python_goes_on_from_the_command_line(tmp_path):
     node = config(*SINUSOID, "steps=30") | {"seed": 7}  # a configuration that no words composed
     run_experiment(node | {"steps": 20}, tmp_path / "run")
     done = begin(tmp_path, "resume=run")
-    out, error = done.communicate(timeout=60)
+    out, error = done.communicate(timeout=600)
     assert done.returncode == 0, error
     assert "this run is complete" in out
     done = begin(tmp_path, "resume=run", "steps=4")
-    assert "was begun from Python" in done.communicate(timeout=60)[1] and done.returncode == 2
+    assert "was begun from Python" in done.communicate(timeout=600)[1] and done.returncode == 2
 
 
 @pytest.mark.integration
@@ -186,9 +186,9 @@ def test_words_are_added_in_order_and_quoted(tmp_path):
     words = (*SINUSOID, "eval.test_tasks=4", "hydra.run.dir='it\\'s'", "+control.cycle.Patience.n=50")
     finished(tmp_path, *words)
     process = begin(tmp_path, "resume='it\\'s'", "~control.cycle.Patience")
-    assert "control.cycle.Patience" in process.communicate(timeout=60)[1] and process.returncode == 2
+    assert "control.cycle.Patience" in process.communicate(timeout=600)[1] and process.returncode == 2
     process = begin(tmp_path, "resume='it\\'s'", "~control.cycle.Patience", "steps=25", "allow_changes=true")
-    assert "this run is complete" in process.communicate(timeout=60)[1] and process.returncode == 2
+    assert "this run is complete" in process.communicate(timeout=600)[1] and process.returncode == 2
 
 
 def test_a_signal_whose_terminal_is_gone_tears_no_step_apart(monkeypatch):

@@ -96,10 +96,10 @@ def test_a_resumed_run_continues_the_same_wandb_run(tmp_path):
     process = begin(tmp_path, *words)
     wait_for(lambda: (tmp_path / "run" / "checkpoints" / "previous.pt").exists(), process)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert process.returncode == 143
     process = begin(tmp_path, "resume=run")
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=600)
     assert process.returncode == 0, error
     files = sorted((tmp_path / "run").rglob("*.wandb"), key=lambda file: file.stat().st_mtime)
     parts = [read(file) for file in files]
