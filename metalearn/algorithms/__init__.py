@@ -1,1 +1,1 @@
-"""One algorithm a file; each is a direction for the same outer optimiser to follow."""
+"""Algorithms, one a file. Each gives the outer optimizer a direction."""

@@ -2,22 +2,23 @@
 
 from dataclasses import dataclass
 
-from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.maml import MAML
+from metalearn.models.base import HEAD
 
 
 @dataclass(kw_only=True, eq=False)
-class ANIL(Algorithm):
+class ANIL(MAML):
     """MAML whose inner loop adapts the head alone; the body is learned in the outer loop only.
 
     Raghu et al., "Rapid learning or feature reuse? Towards understanding the effectiveness of MAML", ICLR 2020
     (arxiv.org/abs/1909.09157), section 4.
     """
 
-    def adapts(self, name: str) -> bool:
+    def is_adapted(self, name: str) -> bool:
         """The head."""
-        return name.startswith("head.")
+        return name in HEAD
 
     @property
-    def can_recompute(self) -> bool:
-        """The features are computed once as it is, and a step of the head keeps next to nothing."""
-        return False
+    def cannot_recompute(self) -> str:
+        """The body runs once and a step of the head stores almost nothing: there is nothing to gain."""
+        return super().cannot_recompute or "runs the body once, so that there is nothing to recompute"

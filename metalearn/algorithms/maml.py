@@ -1,8 +1,19 @@
 """MAML, second order."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
-from metalearn.algorithms.base import Algorithm
+from torch import Tensor
+
+from metalearn.algorithms.base import Algorithm, nth
+from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters
+from metalearn.algorithms.support_loss import SupportLoss
+from metalearn.data.base import TaskBatch
+from metalearn.inner.gradients import gradients
+from metalearn.inner.optimizers import Optimizer
+from metalearn.inner.recompute import recomputed
+from metalearn.models.base import Weights
 
 
 @dataclass(kw_only=True, eq=False)
@@ -13,11 +24,74 @@ class MAML(Algorithm):
     (arxiv.org/abs/1703.03400), algorithm 2. The meta-gradient goes through the inner loop, second derivatives included.
 
     Args:
-        adapt_norm: whether the inner loop adapts batch norm's gamma and beta (the original code does not).
+        adapt_norm: True if the inner loop adapts batch norm's gamma and beta (the original code does not).
     """
 
-    adapt_norm: bool
+    second_order: ClassVar[bool] = True  # the meta-gradient goes through the inner gradients
 
-    def adapts(self, name: str) -> bool:
-        """All parameters, batch norm's if `adapt_norm` says so."""
+    adapt_norm: bool = True
+
+    def is_adapted(self, name: str) -> bool:
+        """All parameters; batch norm's only with `adapt_norm`."""
         return self.adapt_norm or name not in self.model.norm_parameters()
+
+    def adapt(self, params: MetaParameters, support_x: Tensor, support_y: Tensor, training: bool = False,
+              ids: Tensor | None = None) -> Iterator[Adapted]:  # fmt: skip
+        """Descend the support loss: line 6 of algorithm 2, once for each inner step."""
+        shared, start = self.split_weights(params.model, len(support_x))
+        loss = SupportLoss(self, params, shared, list(start), support_x, support_y, training, ids)
+        for step, fast in enumerate(self.unroll(params, loss, start, training and self.second_order)):
+            running = self.passes.running_statistics(params.statistics, step, training)
+            yield Adapted(shared | fast, support_x, step, ids, running, tuple(loss.batch_statistics))
+
+    def task_gradients(self, params: MetaParameters, batch: TaskBatch) -> MetaGradient:
+        """Differentiate the query loss after the inner loop: line 8 of algorithm 2, summed over tasks."""
+        params = params.leaves()
+        adapted = self.adapted(params, batch.support_x, batch.support_y, batch.ids)
+        outputs, statistics = self.query_outputs(adapted, batch.query_x, training=True)
+        loss = self.objective.loss(outputs, batch.query_y).sum()
+        gradient = self.differentiate(loss, params, adapted)
+        statistics_of_all = self.passes.summed([*adapted.batch_statistics, statistics])
+        return MetaGradient(gradient, self.metrics(outputs, batch.query_y), statistics_of_all)
+
+    def differentiate(self, loss: Tensor, params: MetaParameters, adapted: Adapted) -> Weights:
+        """The gradient of the summed query loss, by name of the learned entry."""
+        learned = params.learned
+        return dict(zip(learned, gradients(loss, list(learned.values())), strict=True))
+
+    def adapted(self, params: MetaParameters, support_x: Tensor, support_y: Tensor,
+                ids: Tensor | None = None) -> Adapted:  # fmt: skip
+        """The model after the inner loop of meta-training, with its graph, or a way to compute it again."""
+        if not self.recomputes:
+            return nth(self.adapt(params, support_x, support_y, training=True, ids=ids), self.inner_steps)
+        shared, start = self.split_weights(params.model, len(support_x))
+
+        def loss(step: int, learned: Weights, fast: Weights) -> Tensor:
+            here = params.with_learned(learned)
+            weights = {name: value for name, value in here.model.items() if name not in start}
+            outputs, _ = self.net.outputs(weights | fast, support_x, self.passes.support(step, True, ids))
+            return self.inner_loss(here, outputs, support_y)
+
+        def optimizer(learned: Weights) -> Optimizer:
+            return self.optimizer(params.with_learned(learned), list(start))
+
+        fast = recomputed(loss, optimizer, start, params.learned, self.inner_steps)
+        return Adapted(shared | fast, support_x, self.inner_steps, ids)
+
+    @property
+    def cannot_recompute(self) -> str:
+        """Nothing to gain, or an inner loop that leaves more behind than weights."""
+        reasons = {
+            "is of first order, so that there is nothing to recompute": not self.second_order,
+            "cannot recompute with engine.inner_loop=higher": self.engine.inner_loop == "higher",
+            "cannot recompute with norm=per_step, whose statistics of every step are kept": self.norm == "per_step",
+        }
+        return next((reason for reason, holds in reasons.items() if holds), "")
+
+    @property
+    def notice(self) -> str | None:
+        """A warning about second derivatives of Adam in the library `higher`."""
+        if self.engine.inner_loop == "higher" and self.inner_optimizer["name"] == "Adam" and self.second_order:
+            return ("engine.inner_loop=higher: second derivatives of its Adam differ from torch's formula where "
+                    "inner gradients are near 0 (up to 31.6 times smaller); unrolled follows torch")  # fmt: skip
+        return None

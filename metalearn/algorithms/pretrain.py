@@ -1,16 +1,19 @@
 """The pretraining baseline."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
+from torch import Tensor, nn
 
-from metalearn.algorithms.base import Algorithm, Meta, MetaStep, trained
+from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters
+from metalearn.algorithms.support_loss import SupportLoss
 from metalearn.data.base import TaskBatch, TaskSource
-from metalearn.models.base import Weights
-
-CLASSIFIER = "classifier."  # prefix of the head over all training classes
+from metalearn.inner.gradients import gradients
+from metalearn.models.base import HEAD
+from metalearn.models.functional import linear
 
 
 @dataclass(kw_only=True, eq=False)
@@ -25,7 +28,6 @@ class Pretrain(Algorithm):
         finetune: `head` adapts the fresh head alone, `all` the whole network.
     """
 
-    second_order = False
     unit = "examples"
 
     finetune: Literal["head", "all"]
@@ -37,39 +39,49 @@ class Pretrain(Algorithm):
                 f"inner_steps={self.inner_steps}: must be 0, training has no inner loop; see inner_steps_test"
             )
 
-    def init(self) -> Meta:
+    def init(self) -> MetaParameters:
         """The model's weights; for classification with a head at zero and a classifier over all training classes."""
-        meta = super().init()
-        if self.labels is not None:
-            layer = torch.nn.Linear(self.model.head.in_features, self.labels)
-            meta |= {name: torch.zeros_like(w) for name, w in meta.items() if name.startswith("head.")}
-            meta |= {CLASSIFIER + name: p.detach() for name, p in layer.named_parameters()}
-        return meta
+        params = super().init()
+        if self.labels is None:
+            return params
+        layer = nn.Linear(self.model.head.in_features, self.labels)
+        head = {name: torch.zeros_like(params.model[name]) for name in HEAD}
+        classifier = {f"classifier.{name}": p.detach() for name, p in layer.named_parameters()}
+        return params._replace(model=params.model | head, extra=classifier)
 
-    def adapts(self, name: str) -> bool:
+    @property
+    def keeps_head_at_zero(self) -> bool:
+        """True in classification, where the classifier over the training classes is learned and not the head."""
+        return self.labels is not None
+
+    def is_adapted(self, name: str) -> bool:
         """The head, or everything."""
-        return self.finetune == "all" or name.startswith("head.")
+        return self.finetune == "all" or name in HEAD
 
-    def weights(self, meta: Meta) -> Weights:
-        """Without the classifier over the training classes, which has no part in adaptation."""
-        return {name: value for name, value in super().weights(meta).items() if not name.startswith(CLASSIFIER)}
+    def adapt(self, params: MetaParameters, support_x: Tensor, support_y: Tensor, training: bool = False,
+              ids: Tensor | None = None) -> Iterator[Adapted]:  # fmt: skip
+        """Fine-tune by gradient descent on the support loss."""
+        shared, start = self.split_weights(params.model, len(support_x))
+        loss = SupportLoss(self, params, shared, list(start), support_x, support_y, training, ids)
+        for step, fast in enumerate(self.unroll(params, loss, start, second_order=False)):
+            running = self.passes.running_statistics(params.statistics, step, training)
+            yield Adapted(shared | fast, support_x, step, ids, running, tuple(loss.batch_statistics))
 
-    def draw(self, source: TaskSource, step: int, device: str) -> TaskBatch:
+    def sample(self, source: TaskSource, step: int, device: str) -> TaskBatch:
         """`meta_batch` single examples, as one task without a support set."""
         ids = torch.arange(step * self.meta_batch, (step + 1) * self.meta_batch, device=device)
         x, y = source.examples(ids)
         return TaskBatch(x[None, :0], y[None, :0], x[None], y[None], ids[:1])
 
     def check(self, source: TaskSource) -> None:
-        """Single examples can always be dealt."""
+        """Accept every source: single examples can always be sampled."""
 
-    def meta_sums(self, meta: Meta, batch: TaskBatch) -> MetaStep:
-        """An ordinary classification (or regression) gradient."""
-        parameters = {n: p.detach().requires_grad_() for n, p in trained(meta).items()}
-        body = {n: p for n, p in parameters.items() if not n.startswith(CLASSIFIER)}
-        features, seen = self.net.features(body, batch.query_x, self.query_pass(None, True, batch.ids))
-        head = "head." if self.labels is None else CLASSIFIER
-        outputs = F.linear(features, parameters[f"{head}weight"], parameters[f"{head}bias"])
-        loss = self.task_loss(outputs, batch.query_y).sum()
-        gradients = self.differentiate(loss, parameters, {})  # 0 for the fresh head, which has no part in it
-        return MetaStep(gradients, self.metrics(outputs, batch.query_y), self.statistics([seen]))
+    def task_gradients(self, params: MetaParameters, batch: TaskBatch) -> MetaGradient:
+        """An ordinary classification (or regression) gradient; 0 for the fresh head, which has no part in it."""
+        params = params.leaves()
+        features, statistics = self.net.features(params.model, batch.query_x, self.passes.query(None, True, batch.ids))
+        own = {"head.weight": "classifier.weight", "head.bias": "classifier.bias"} if params.extra else {}
+        outputs = linear(params.model | {name: params.extra[other] for name, other in own.items()}, features)
+        loss = self.objective.loss(outputs, batch.query_y).sum()
+        found = dict(zip(params.learned, gradients(loss, list(params.learned.values())), strict=True))
+        return MetaGradient(found, self.metrics(outputs, batch.query_y), self.passes.summed([statistics]))

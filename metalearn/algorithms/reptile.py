@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.base import Adapted, Algorithm, Meta, MetaStep, trained
+from metalearn.algorithms.base import Algorithm, nth
+from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters
+from metalearn.config.checks import at_least
 from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.errors import UserError
-from metalearn.models.base import total
+from metalearn.models.base import Weights
+from metalearn.models.functional import sum_over_tasks
 
 
 @dataclass(kw_only=True, eq=False)
@@ -18,10 +21,10 @@ class Reptile(Algorithm):
 
     Nichol, Achiam & Schulman, "On first-order meta-learning algorithms", 2018 (arxiv.org/abs/1803.02999), algorithm
     2: theta <- theta + epsilon mean(adapted - theta). The direction returned is theta - mean(adapted), so that plain
-    SGD with learning rate epsilon is the paper's update, and any other outer optimiser can take its place.
+    SGD with learning rate epsilon is the paper's update, and any other outer optimizer can be used.
 
     The inner loop takes small batches in turn from a larger support set, going round its classes, where the paper's
-    code shuffles; the inner optimiser starts afresh on every task, where the paper's code carries Adam's moments over.
+    code shuffles; the inner optimizer starts afresh on every task, where the paper's code carries Adam's moments over.
 
     Args:
         train_shot: images a class in the support set of a training task (the test's shots stay as they are).
@@ -29,43 +32,36 @@ class Reptile(Algorithm):
         inner_batch_test: the same at evaluation.
     """
 
-    second_order = False
-
     train_shot: int
     inner_batch: int
     inner_batch_test: int
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("train_shot", "inner_batch", "inner_batch_test"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
+        at_least(1, train_shot=self.train_shot, inner_batch=self.inner_batch, inner_batch_test=self.inner_batch_test)
         self.shot = self.train_shot
 
-    def adapt(
-        self, meta: Meta, support_x: Tensor, support_y: Tensor, training: bool = False, ids: Tensor | None = None
-    ) -> Iterator[Adapted]:
-        """Steps of the inner optimiser on successive batches of the support set."""
+    def adapt(self, params: MetaParameters, support_x: Tensor, support_y: Tensor, training: bool = False,
+              ids: Tensor | None = None) -> Iterator[Adapted]:  # fmt: skip
+        """Take steps of the inner optimizer on successive batches of the support set."""
         count = support_x.shape[1]
-        seen: list[list[Tensor]] = []
-        if not self.regression:
-            rows = _round_the_classes(support_y)
-            support_y = support_y.gather(1, rows)
-            ordered_x = support_x[torch.arange(len(rows), device=rows.device)[:, None], rows]
-        else:
-            ordered_x = support_x
+        size = min(self.inner_batch if training else self.inner_batch_test, count)
+        batch_statistics: list[list[Tensor]] = []
+        order = self.objective.balanced_order(support_y)
+        tasks = torch.arange(len(order), device=order.device)[:, None]
+        x, y = support_x[tasks, order], support_y[tasks, order]
 
-        def loss(fast: dict[str, Tensor]) -> Tensor:
-            size = min(self.inner_batch if training else self.inner_batch_test, count)
-            batch = (torch.arange(size, device=support_x.device) + len(seen) * size) % count
-            present = self.support_pass(len(seen), training, ids)
-            outputs, statistics = self.net.outputs(fast, ordered_x[:, batch], present, twice=False)
-            seen.append(statistics)
-            return self.inner_loss(meta, outputs, support_y[:, batch])
+        def loss(fast: Weights) -> Tensor:
+            rows = (torch.arange(size, device=x.device) + len(batch_statistics) * size) % count
+            context = self.passes.support(len(batch_statistics), training, ids)
+            outputs, statistics = self.net.outputs(fast, x[:, rows], context)
+            batch_statistics.append(statistics)
+            return self.inner_loss(params, outputs, y[:, rows])
 
-        start = self.net.expand(trained(meta), len(support_x))
-        for step, fast in enumerate(self.descend(meta, loss, start, second_order=False)):
-            yield Adapted(fast, support_x, step, ids, self.running(meta, step, training), tuple(seen))
+        _, start = self.split_weights(params.model, len(support_x))
+        for step, fast in enumerate(self.unroll(params, loss, start, second_order=False)):
+            running = self.passes.running_statistics(params.statistics, step, training)
+            yield Adapted(fast, support_x, step, ids, running, tuple(batch_statistics))
 
     def check(self, source: TaskSource) -> None:
         """As for every algorithm, with the name of the setting that is to blame."""
@@ -74,20 +70,12 @@ class Reptile(Algorithm):
         except UserError as error:
             raise UserError(f"algo.train_shot={self.train_shot}: {error}, or lower algo.train_shot=") from error
 
-    def meta_sums(self, meta: Meta, batch: TaskBatch) -> MetaStep:
+    def task_gradients(self, params: MetaParameters, batch: TaskBatch) -> MetaGradient:
         """theta - adapted, and the query loss beside it (measured, not learned from)."""
-        adapted = self.adapted(meta, batch.support_x, batch.support_y, batch.ids)
+        path = self.adapt(params, batch.support_x, batch.support_y, training=True, ids=batch.ids)
+        adapted = nth(path, self.inner_steps)
         with torch.no_grad():
-            outputs, seen = self.query_outputs(adapted, batch.query_x, training=True)
-            gradients = {name: -total(w - meta[name]) for name, w in adapted.weights.items()}
-        return MetaStep(gradients, self.metrics(outputs, batch.query_y), self.statistics([*adapted.seen, seen]))
-
-
-def _round_the_classes(labels: Tensor) -> Tensor:
-    """Rows in an order that goes round the classes (the first example of each, the second of each, ...): int64 [T, B].
-
-    Successive batches of it are balanced, whatever the order of the examples.
-    """
-    same = labels[:, :, None] == labels[:, None, :]
-    rank = same.tril().sum(2)  # which example of its class each is
-    return (rank * (labels.shape[1] + 1) + labels).argsort(1)
+            outputs, statistics = self.query_outputs(adapted, batch.query_x, training=True)
+            gradients = {name: -sum_over_tasks(w - params.model[name]) for name, w in adapted.weights.items()}
+        return MetaGradient(gradients, self.metrics(outputs, batch.query_y),
+                            self.passes.summed([*adapted.batch_statistics, statistics]))  # fmt: skip

@@ -18,8 +18,9 @@ from metalearn.config.compose import CONF
 from metalearn.errors import UserError
 
 TARGETS = {  # of groups without a `_target_`
-    "outer": "metalearn.training.outer_optimizer.Outer",
+    "outer": "metalearn.training.outer_optimizer.OuterOptimizer",
     "control": "metalearn.training.settings.ControlSettings",
+    "engine": "metalearn.config.engine.EngineSettings",
 }
 
 

@@ -49,7 +49,7 @@ class SGD:
         self.lr, self.momentum = lr, momentum
 
     def update(self, weights: list[Tensor], grads: list[Tensor], state: Any) -> tuple[list[Tensor], Any]:
-        """One step."""
+        """Take one step."""
         if self.momentum:
             state = grads if state is None else [self.momentum * v + g for v, g in zip(state, grads, strict=True)]
             grads = state
@@ -57,7 +57,7 @@ class SGD:
 
 
 class Adam:
-    """Adam (Kingma & Ba, ICLR 2015, algorithm 1); Reptile's inner optimiser with betas=[0, 0.999]."""
+    """Adam (Kingma & Ba, ICLR 2015, algorithm 1); Reptile's inner optimizer with betas=[0, 0.999]."""
 
     def __init__(self, *, lr: float, betas: list[float] = [0.9, 0.999], eps: float = 1e-8):  # noqa: B006
         _check_rate(lr)
@@ -68,7 +68,7 @@ class Adam:
         self.lr, self.betas, self.eps = lr, betas, eps
 
     def update(self, weights: list[Tensor], grads: list[Tensor], state: Any) -> tuple[list[Tensor], Any]:
-        """One step."""
+        """Take one step."""
         b1, b2 = self.betas
         zeros = [torch.zeros_like(g) for g in grads]
         step, first, second = state or (0, zeros, zeros)
@@ -82,6 +82,18 @@ class Adam:
             for w, m, v in zip(weights, first, second, strict=True)
         ]
         return moved, (step, first, second)
+
+
+class PerWeightSGD:
+    """Gradient descent with a learning rate for every weight (Meta-SGD)."""
+
+    def __init__(self, rates: list[Tensor]):
+        self.rates = rates
+
+    def update(self, weights: list[Tensor], grads: list[Tensor], state: None) -> tuple[list[Tensor], None]:
+        """Take one step; rates are shared by the tasks in the leading dimension."""
+        moved = [torch.addcmul(w, rate, g, value=-1) for w, rate, g in zip(weights, self.rates, grads, strict=True)]
+        return moved, state
 
 
 class Checked:
@@ -124,7 +136,7 @@ def make_optimizer(settings: Mapping[str, Any], where: str) -> Optimizer:
     if target := values.get("_target_"):
         return Checked(build(values, where, Optimizer), f"{where}._target_={target}")  # type: ignore[type-abstract]
     if (kind := settings.get("name")) not in NAMED:
-        raise UserError(f"{where}.name={kind}: this engine has SGD and Adam; for others algo.engine=higher, or a class "
-                        f"of yours: +{where}._target_=mypackage.Mine")  # fmt: skip
+        raise UserError(f"{where}.name={kind}: it has SGD and Adam; for others engine.inner_loop=higher, or "
+                        f"a class of yours: +{where}._target_=mypackage.Mine")  # fmt: skip
     made: Optimizer = call(NAMED[kind], values, where)
     return made

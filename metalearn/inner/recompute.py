@@ -12,28 +12,29 @@ from torch.autograd.function import once_differentiable
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from metalearn.errors import UserError
+from metalearn.inner.gradients import gradients, leaves
 from metalearn.inner.optimizers import Optimizer
-from metalearn.inner.unroll import gradients, leaves
 from metalearn.models.base import Weights
+from metalearn.models.functional import differentiated_twice
 
 
 def recomputed(
-    loss: Callable[[int, Weights, Weights, bool], Tensor],
+    loss: Callable[[int, Weights, Weights], Tensor],
     optimizer: Callable[[Weights], Optimizer],
     start: Weights,
     held: Weights,
     steps: int,
 ) -> Weights:
-    """Take `steps` second-order steps as `Batched.descend`, in the memory of a few of them.
+    """Take `steps` second-order steps as UnrolledLoop.unroll, in the memory of a few of them.
 
     Kept are the weights at every sqrt(steps)-th step. The backward pass goes through the steps between two of them
     once more, keeping the weights of each, and then through each step alone, keeping all that it computes: about two
     further forward passes (Griewank & Walther, "Evaluating derivatives", 2008, chapter 12).
 
     Args:
-        loss: of the step, the meta-parameters, the adapted weights [T, ...], and of whether it will be differentiated
-            twice; one value for each task. It must not remember its calls.
-        optimizer: the inner optimizer as a function of the meta-parameters.
+        loss: of the step, the learned meta-parameters and the adapted weights [T, ...]; one value for each task. It
+            must not remember its calls.
+        optimizer: the inner optimizer as a function of the learned meta-parameters.
         start: the weights [T, ...] before the first step.
         held: the meta-parameters. The gradient reaches those that `loss` and `optimizer` take from their argument.
         steps: how many.
@@ -42,7 +43,7 @@ def recomputed(
         UserError: in the backward pass, where `loss` or `optimizer` uses a learned tensor that is not in its arguments,
             whose gradient would be lost.
     """
-    count, forms = len(start), {0: _parted(None)[1]}  # the optimizer's state but for its tensors, by step
+    count, forms = len(start), {0: _flatten_state(None)[1]}  # the optimizer's state but for its tensors, by step
 
     def run(first: int, last: int, size: int, graph: bool, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         rest, fast = tensors[: len(held)], tensors[len(held) :]
@@ -51,15 +52,16 @@ def recomputed(
                 part = partial(run, i, min(i + size, last), 1)
                 fast = _Recompute.apply(part, *rest, *fast)
             return fast
-        meta = dict(zip(held, rest, strict=True))
+        learned = dict(zip(held, rest, strict=True))
         weights = list(fast[:count]) if graph else leaves(fast[:count])
-        state = _joined(fast[count:], forms[first])
+        state = _unflatten_state(fast[count:], forms[first])
         with torch.enable_grad():
-            value = loss(first, meta, dict(zip(start, weights, strict=True)), graph).sum()
+            with differentiated_twice(graph):
+                value = loss(first, learned, dict(zip(start, weights, strict=True))).sum()
             grads = gradients(value, weights, create_graph=graph)
         with torch.set_grad_enabled(graph):
-            weights, state = optimizer(meta).update(weights, grads, state)
-        tensors, forms[last] = _parted(state)
+            weights, state = optimizer(learned).update(weights, grads, state)
+        tensors, forms[last] = _flatten_state(state)
         return *weights, *tensors
 
     tensors = (*held.values(), *start.values())
@@ -97,15 +99,15 @@ def _refuse_others(outputs: list[Tensor], leaves: tuple[Tensor, ...]) -> None:
         node = nodes.pop()
         variable = getattr(node, "variable", None)
         if variable is not None and id(variable) not in known:
-            raise UserError("algo.recompute=true: the inner loss or optimizer uses a learned tensor that is not in the "
-                            "`meta` it is given; take it from there, or set algo.recompute=false")  # fmt: skip
+            raise UserError("engine.recompute=true: the inner loss or optimizer uses a learned tensor that is not in "
+                            "the `params` it is given; take it from there, or set engine.recompute=false")  # fmt: skip
         following = {n for n, _ in node.next_functions if n is not None} - seen if node is not None else set()
         seen |= following
         nodes += following
 
 
-def _parted(state: Any) -> tuple[tuple[Tensor, ...], Any]:
-    """The tensors of an optimiser's state, and all the rest."""
+def _flatten_state(state: Any) -> tuple[tuple[Tensor, ...], Any]:
+    """Separate the tensors of an optimizer's state from the rest."""
     values, tree = tree_flatten(state)
     return tuple(v for v in values if isinstance(v, Tensor)), (
         [None if isinstance(v, Tensor) else [v] for v in values],
@@ -113,7 +115,7 @@ def _parted(state: Any) -> tuple[tuple[Tensor, ...], Any]:
     )
 
 
-def _joined(tensors: tuple[Tensor, ...], form: Any) -> Any:
-    """The state again."""
+def _unflatten_state(tensors: tuple[Tensor, ...], form: Any) -> Any:
+    """Undo _flatten_state."""
     (others, tree), left = form, iter(tensors)
     return tree_unflatten([next(left) if other is None else other[0] for other in others], tree)

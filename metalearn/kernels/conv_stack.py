@@ -1,9 +1,8 @@
-"""Blocks of convolution, batch norm with the statistics of all images, and ReLU, over the images of many tasks.
+"""Equal to conv, norm_relu and pooling, block by block; faster because first derivatives need one function for all.
 
 Most passes need no second derivatives: those over query images, all passes of first-order algorithms and of
-evaluation, and those of a body that is not adapted. For these all blocks are one function, which leaves out what
-autograd does layer by layer, and masks gradients where they lie. The first block has a way of its own in either case,
-where `patches.suits` says so.
+evaluation, and those of a body that is not adapted. For these all blocks are one autograd function, which avoids the
+overhead of each layer and masks gradients in place. The first block uses the patch kernel where it applies.
 """
 
 from typing import Any
@@ -13,20 +12,9 @@ from torch import Tensor
 from torch.autograd import Function
 
 from metalearn.kernels import patches
-from metalearn.kernels.grouped import (
-    as_groups,
-    by_input,
-    by_weight,
-    conv,
-    convolve,
-    from_groups,
-    norm_gradient,
-    norm_relu,
-    normalised,
-    pooled,
-    shaped_as,
-    stack,
-)
+from metalearn.kernels.conv import by_input, by_weight, conv, convolve
+from metalearn.kernels.layout import as_groups, from_groups, pooled, shaped_as, stack
+from metalearn.kernels.norm_relu import norm_gradient, norm_relu, normalized
 
 Layer = tuple[Tensor, Tensor, Tensor]  # kernel, gamma and beta
 
@@ -36,28 +24,28 @@ _masked = torch.ops.aten.threshold_backward.grad_input
 _WINDOW = [2, 2], [2, 2], [0, 0], [1, 1], False  # size, stride, padding, dilation, ceil_mode
 
 
-def blocks(x: Tensor, layers: list[Layer], stride: int, pool: bool, eps: float, twice: bool) -> Tensor:
-    """`conv`, `norm_relu` and, with `pool`, `pooled` (metalearn.kernels.grouped) layer by layer, in a faster way.
+def blocks(x: Tensor, layers: list[Layer], stride: int, pool: bool, eps: float, second_order: bool) -> Tensor:
+    """`conv`, `norm_relu` and, with `pool`, `pooled` layer by layer.
 
     Args:
         x: images [T, B, C, H, W].
         layers: weights, [T, ...] or shared by all tasks.
-        twice: whether second derivatives may be asked for.
+        second_order: True if second derivatives may be asked for.
 
     Returns:
         [B, C, H', W', T].
 
     Raises:
-        RuntimeError: without `twice`, in a backward pass with create_graph=True.
+        RuntimeError: without `second_order`, in a backward pass with create_graph=True.
     """
     below = None
     kernel, gamma, beta = layers[0]
-    if patches.suits(x, kernel):
+    if patches.applies(x, kernel):
         x = patches.patches(x, kernel.shape[-1], stride)
         below, layers = patches.as_matrix(x, kernel, gamma, beta, eps), layers[1:]
     else:
         x = stack(x)
-    if not twice:
+    if not second_order:
         weights = [weight for layer in layers for weight in layer]
         y: Tensor = _Blocks.apply(x, below, stride, pool, eps, torch.is_grad_enabled(), *weights)
         return y
@@ -83,7 +71,7 @@ class _Blocks(Function):
             x = out
         for kernel, gamma, beta in zip(*[iter(weights)] * 3, strict=True):
             z = convolve(x, kernel, stride)
-            y, mean, inverse = normalised(z, gamma, beta, eps)
+            y, mean, inverse = normalized(z, gamma, beta, eps)
             out, where = _pooled(y, pool)
             kept += [x, kernel, gamma, z, mean, inverse, y, *where] if keep else []
             x = out
@@ -93,8 +81,8 @@ class _Blocks(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        if torch.is_grad_enabled():  # autograd would cut the graph here without a word, and what it lacks be zeros
-            raise RuntimeError("a forward pass with twice=False cannot be differentiated with create_graph=True")
+        if torch.is_grad_enabled():  # autograd would cut the graph here, and the missing parts would be zeros
+            raise RuntimeError("this forward pass was not made inside differentiated_twice(True): no create_graph=True")
         grad, kept, of_below = grads[0], list(ctx.saved_tensors), None
         by_x, by_below, *asked = (ctx.needs_input_grad[i] for i in (0, 1, *range(6, len(ctx.needs_input_grad), 3)))
         gradients: list[Tensor | None] = []
@@ -113,7 +101,7 @@ class _Blocks(Function):
 
 
 def _pooled(y: Tensor, pool: bool) -> tuple[Tensor, list[Tensor]]:
-    """y, with `pool` max-pooled, and then where its maxima lie."""
+    """Max-pool y with `pool`; return it and, if pooled, where its maxima lie."""
     if not pool:
         return y, []
     maxima, where = _pool(as_groups(y), *_WINDOW)
@@ -121,7 +109,7 @@ def _pooled(y: Tensor, pool: bool) -> tuple[Tensor, list[Tensor]]:
 
 
 def _behind(grad: Tensor, kept: list[Tensor], pool: bool, made_here: bool) -> Tensor:
-    """The gradient by what goes into a ReLU, [B, T*C, H, W], in memory that was made here."""
+    """The gradient at the input of a ReLU, [B, T*C, H, W], in memory that was made here."""
     where = kept.pop() if pool else None
     g, y = as_groups(grad), as_groups(kept.pop())
     g = g if where is None else _pool_backward(g, y, *_WINDOW, where)

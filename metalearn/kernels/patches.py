@@ -1,9 +1,9 @@
-"""The first block of a network, over images that need no gradient, by way of their patches.
+"""Equal to the first conv and norm_relu over images that need no gradient; faster as patches are small.
 
-A convolution is a product with patches p of few values, and batch norm behind it needs to know no more of them than
-their mean and covariance C: over all patches, k.p has the mean k.mean(p) and the variance k'Ck. So the block is the
-ReLU of one product of [p - mean(p), 1] with a small matrix of each task, and all its derivatives go through that
-matrix: the map behind the convolution, the largest of all, is neither normalised nor differentiated.
+A convolution is a product with patches p of few values. Batch norm behind it only needs their mean and covariance C:
+over all patches, k.p has the mean k.mean(p) and the variance k'Ck. So the block is the ReLU of one product of
+[p - mean(p), 1] with a small matrix of each task, and all its derivatives go through that matrix. The map behind the
+convolution, the largest of all, is neither normalized nor differentiated.
 """
 
 from typing import Any
@@ -14,15 +14,17 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from metalearn.kernels.tuning import PATCH_RATIO
+
 _relu_backward = torch.ops.aten.threshold_backward
 
 
-def suits(x: Tensor, kernel: Tensor) -> bool:
-    """Whether this is the way for images x: patches small against the map, a rule measured on the CPU; not elsewhere.
+def applies(x: Tensor, kernel: Tensor) -> bool:
+    """True if the patch kernel applies to images x: on the CPU with small patches, where it was measured to be faster.
 
-    Nor under autocast, which would round too much, or where x needs a gradient, which patches do not give.
+    It does not under autocast, which would round too much, nor where x needs a gradient, which patches do not give.
     """
-    small = 3 * kernel.shape[-3:].numel() <= kernel.shape[-4]
+    small = PATCH_RATIO * kernel.shape[-3:].numel() <= kernel.shape[-4]
     return small and x.device.type == "cpu" and not x.requires_grad and not torch.is_autocast_enabled("cpu")
 
 
@@ -61,7 +63,7 @@ def as_matrix(p: Tensor, kernel: Tensor, gamma: Tensor, beta: Tensor, eps: float
 
 
 def block(p: Tensor, matrix: Tensor) -> Tensor:
-    """The block: [B, O, H', W', T], laid out as in metalearn.kernels.grouped; twice differentiable by the matrix."""
+    """The block: [B, O, H', W', T], laid out as in metalearn.kernels.layout; twice differentiable by the matrix."""
     y: Tensor = _Block.apply(p, matrix)
     return y
 
@@ -79,7 +81,7 @@ class _Block(Function):
 
 
 class _BlockGrad(Function):
-    """The gradient by the matrix, linear in that by the maps."""
+    """The gradient of the matrix, linear in that of the maps."""
 
     @staticmethod
     def forward(ctx: Any, grad: Tensor, p: Tensor, y: Tensor) -> Tensor:
@@ -95,7 +97,7 @@ class _BlockGrad(Function):
 
 
 def product(p: Tensor, matrix: Tensor) -> Tensor:
-    """The maps before the ReLU, which autograd knows nothing of."""
+    """The maps before the ReLU, not recorded by autograd."""
     tasks, _, *shape = p.shape
     y = p.new_empty(*shape, tasks, matrix.shape[1])
     torch.bmm(p.flatten(2).mT, matrix.mT, out=y.flatten(0, 2).transpose(0, 1))
@@ -103,6 +105,6 @@ def product(p: Tensor, matrix: Tensor) -> Tensor:
 
 
 def gradient(p: Tensor, grad: Tensor) -> Tensor:
-    """The gradient of <grad, product(p, matrix)> by the matrix."""
+    """The gradient of <grad, product(p, matrix)> with respect to the matrix."""
     each = grad.permute(4, 0, 2, 3, 1).flatten(1, 3)  # [T, B*H'*W', O]
     return torch.bmm(p.flatten(2), each).mT

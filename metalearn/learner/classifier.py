@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.base import Adapted, Algorithm
+from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.parameters import Adapted
 from metalearn.errors import UserError
-from metalearn.models.norm import NormMode, Pass
+from metalearn.models.norm import NormContext, NormMode
 
 
 class Classifier:
@@ -31,21 +32,21 @@ class Classifier:
     def __repr__(self) -> str:
         shots, step = self._adapted.support_x.shape[1], self._adapted.step
         after = f"{shots} examples and {step} inner steps"
-        if self._algorithm.regression:
+        if not self.classes:
             return f"<Classifier: regression after {after}>"
         shown = ", ".join(map(repr, self.classes[:5])) + (", ..." if len(self.classes) > 5 else "")
         return f"<Classifier: {len(self.classes)} classes ({shown}) after {after}>"
 
     def predict(self, images: Any) -> list[Any]:
         """The label of each image (of one image: a list of one). For regression the values, [B, D] as nested lists."""
-        if self._algorithm.regression:
+        if not self.classes:
             values: list[Any] = self._outputs(images).tolist()
             return values
         return [self.classes[i] for i in self._outputs(images).argmax(1).tolist()]
 
     def predict_proba(self, images: Any) -> np.ndarray:
         """Class probabilities [B, classes], columns in the order of `classes`."""
-        if self._algorithm.regression:
+        if not self.classes:
             raise UserError("a regression learner has no class probabilities: use predict")
         return self._outputs(images).softmax(1).cpu().numpy()
 
@@ -54,11 +55,13 @@ class Classifier:
         algorithm, adapted, x = self._algorithm, self._adapted, self._inputs(images)[None]
         with torch.inference_mode(False), torch.no_grad():
             if self._norm == "per_step":
-                found, _ = algorithm.net.features(adapted.weights, x, algorithm.query_pass(adapted.running, False))
+                found, _ = algorithm.net.features(
+                    adapted.weights, x, algorithm.passes.query(adapted.running_statistics, False)
+                )
             else:
                 shots = adapted.support_x.shape[1]
                 both = torch.cat([adapted.support_x, x], 1)
-                found = algorithm.net.features(adapted.weights, both, Pass(reference=shots))[0][:, shots:]
+                found = algorithm.net.features(adapted.weights, both, NormContext(reference=shots))[0][:, shots:]
         return found[0].cpu().numpy()
 
     @property

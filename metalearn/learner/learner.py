@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.base import Algorithm, Meta, nth
+from metalearn.algorithms.base import Algorithm, nth
+from metalearn.algorithms.parameters import MetaParameters
 from metalearn.config.trust import limit
 from metalearn.data.base import Dataset
 from metalearn.data.matching import source_for
@@ -41,7 +42,8 @@ def load(path: str | Path, device: str = "cpu", trust: bool = False) -> "Learner
     device, file = resolve_device(device), checkpoint.find(Path(path))
     with torch.inference_mode(False), limit(trusted=trust):
         content = checkpoint.read(file, device)
-        return Learner(restored(content, file), content["meta"], content["spec"], device, content["step"])
+        params = MetaParameters.of(content["params"])
+        return Learner(restored(content, file), params, content["spec"], device, content["step"])
 
 
 class Learner:
@@ -51,8 +53,8 @@ class Learner:
         spec: what it was trained for: `way`, `shot`, `shape`, `algo`, `norm`, ...
     """
 
-    def __init__(self, algorithm: Algorithm, meta: Meta, spec: dict[str, Any], device: str, step: int = 0):
-        self.algorithm, self.meta, self.spec, self.device, self.step = algorithm, meta, spec, device, step
+    def __init__(self, algorithm: Algorithm, params: MetaParameters, spec: dict[str, Any], device: str, step: int = 0):
+        self.algorithm, self.params, self.spec, self.device, self.step = algorithm, params, spec, device, step
 
     def __repr__(self) -> str:
         spec = self.spec
@@ -93,7 +95,7 @@ class Learner:
                 raise UserError(f"steps={steps}: must be at least 0")
             classes: list[Hashable] = []
             y = self._targets(values) if self.spec["regression"] else self._numbers(values, classes)
-            adapted = nth(self.algorithm.adapt(self.meta, x, y), steps)
+            adapted = nth(self.algorithm.adapt(self.params, x, y), steps)
         return Classifier(self.algorithm, adapted, classes, self._inputs)
 
     def features(self, images: Any) -> np.ndarray:
@@ -104,8 +106,9 @@ class Learner:
         """
         algorithm = self.algorithm
         with torch.inference_mode(False), torch.no_grad():
-            norm = algorithm.query_pass(algorithm.running(self.meta, 0, training=False), training=False)
-            found, _ = algorithm.net.features(algorithm.weights(self.meta), self._inputs(images)[None], norm)
+            running = algorithm.passes.running_statistics(self.params.statistics, 0, training=False)
+            context = algorithm.passes.query(running, training=False)
+            found, _ = algorithm.net.features(self.params.model, self._inputs(images)[None], context)
         return found[0].cpu().numpy()
 
     def evaluate(
@@ -137,9 +140,9 @@ class Learner:
         source.check(**sizes)
         steps = self.algorithm.inner_steps_test if inner_steps is None else inner_steps
         with torch.inference_mode(False), torch.enable_grad():
-            algorithm, meta = variant(self.spec, self.meta, way=sizes["way"], norm=norm or self.spec["norm"],
+            algorithm, params = variant(self.spec, self.params, way=sizes["way"], norm=norm or self.spec["norm"],
                                       inner_steps=steps)  # fmt: skip
-            return evaluate(algorithm, meta, source, tasks=tasks, support=True, device=self.device, **sizes)
+            return evaluate(algorithm, params, source, tasks=tasks, support=True, device=self.device, **sizes)
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint that metalearn.load reads.
@@ -147,7 +150,9 @@ class Learner:
         Raises:
             OSError: the file cannot be written.
         """
-        write_atomically(Path(path), checkpoint.pack({"meta": self.meta, "spec": self.spec, "step": self.step}))
+        write_atomically(
+            Path(path), checkpoint.pack({"params": self.params.content(), "spec": self.spec, "step": self.step})
+        )
 
     def _inputs(self, images: Any) -> Tensor:
         return as_inputs(images, self.spec, self.device)

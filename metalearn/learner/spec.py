@@ -8,9 +8,12 @@ from typing import Any
 import torch
 
 from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.objective import objective_for
+from metalearn.algorithms.parameters import MetaParameters
 from metalearn.config import trust
 from metalearn.config.checks import at_least
-from metalearn.config.instantiate import build, check, locate
+from metalearn.config.engine import EngineSettings
+from metalearn.config.instantiate import build, call, check, locate
 from metalearn.data.base import Dataset
 from metalearn.errors import UserError
 from metalearn.models.base import MetaModel
@@ -22,6 +25,7 @@ TYPES: dict[str, Any] = {
     "name": str,
     "algo": dict[str, Any],
     "model": dict[str, Any],
+    "engine": dict[str, Any],
     "data": str,
     "shape": list[int],
     "invert": bool,
@@ -49,6 +53,7 @@ def spec_of(config: Mapping[str, Any], settings: RunSettings, dataset: Dataset, 
         "name": str(config["algo"]["_target_"]).rpartition(".")[2].lower(),  # of the class, whatever choice named it
         "algo": dict(config["algo"]),
         "model": dict(config["model"]),
+        "engine": dict(config["engine"]),
         "data": dataset.name,
         "shape": list(dataset.shape),
         "invert": dataset.invert,
@@ -70,8 +75,10 @@ def algorithm_of(spec: Mapping[str, Any]) -> Algorithm:
     locate(str(spec["algo"].get("_target_")), "algo._target_", Algorithm)  # before anything is built
     torch.manual_seed(spec["seed"])
     model = build(spec["model"], "model", MetaModel, shape=tuple(spec["shape"]), outputs=spec["outputs"])
-    given = {name: spec[name] for name in ("regression", "way", "shot", "query", "norm", "labels")}
-    return build(spec["algo"], "algo", Algorithm, model=model, seed=spec["seed"], **given)
+    engine = call(EngineSettings, spec["engine"], "engine")
+    given = {name: spec[name] for name in ("way", "shot", "query", "norm", "labels", "seed")}
+    return build(spec["algo"], "algo", Algorithm, model=model, objective=objective_for(spec["regression"]),
+                 engine=engine, **given)  # fmt: skip
 
 
 def own_random() -> AbstractContextManager[Any]:
@@ -108,9 +115,9 @@ def restored(content: Mapping[str, Any], file: Path) -> Algorithm:
         steps = [value for name, value in spec["algo"].items() if "steps" in name and isinstance(value, int)]
         if max(steps, default=0) > MOST_STEPS:
             raise ValueError(f"{max(steps)} inner steps")
-        if len(str(spec["model"])) > 10_000 + 100 * len(content["meta"]):
+        if len(str(spec["model"])) > 10_000 + 100 * len(content["params"]["model"]):
             raise ValueError("a model of more layers than parameters")
-        found = {name: tuple(value.shape) for name, value in content["meta"].items()}
+        found = MetaParameters.of(content["params"]).shapes()
         with own_random():
             if shapes(spec) not in (found, None):
                 raise ValueError("parameters of other names or shapes than its model's")
@@ -121,11 +128,11 @@ def restored(content: Mapping[str, Any], file: Path) -> Algorithm:
         raise Damaged(f"{file}: damaged, or not a learner: {' '.join(str(error).split())[:200]}") from error
 
 
-def shapes(spec: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
+def shapes(spec: Mapping[str, Any]) -> dict[str, dict[str, tuple[int, ...]]] | None:
     """The shapes of the meta-parameters; None for a trusted model that cannot be built without memory."""
     try:
         with torch.device("meta"):
-            return {name: tuple(value.shape) for name, value in algorithm_of(spec).init().items()}
+            return algorithm_of(spec).init().shapes()
     except (NotImplementedError, RuntimeError) as error:
         if "overflow" in str(error).lower():
             raise UserError("model: more parameters than any machine can hold") from error

@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from metalearn.algorithms.base import Algorithm, Meta
+from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.parameters import MetaParameters
 from metalearn.errors import UserError
 from metalearn.learner.spec import MOST_STEPS, algorithm_of, own_random
+from metalearn.models.base import HEAD
 from metalearn.models.norm import NormMode
-
-HEAD = ("head.weight", "head.bias")
 
 
 def variant(
-    spec: Mapping[str, Any], meta: Meta, *, way: int, norm: NormMode, inner_steps: int
-) -> tuple[Algorithm, Meta]:
+    spec: Mapping[str, Any], params: MetaParameters, *, way: int, norm: NormMode, inner_steps: int
+) -> tuple[Algorithm, MetaParameters]:
     """Build the algorithm of a trained learner with other settings, and the meta-parameters that go with it.
 
     Where `way` is not that of training, the head has another width. It is then initialized anew, as before training.
@@ -22,7 +22,7 @@ def variant(
 
     Args:
         spec: of a checkpoint that metalearn.learner.spec.restored accepts.
-        meta: its meta-parameters.
+        params: its meta-parameters.
         way: classes in a task.
         norm: where batch norm gets its statistics from at evaluation.
         inner_steps: inner-loop steps at evaluation.
@@ -42,13 +42,13 @@ def variant(
         algorithm = algorithm_of({**spec, "algo": own, "norm": norm, "way": way, "outputs": outputs})
         fresh = algorithm.init()
     if outputs == spec["outputs"]:
-        return algorithm, meta
-    wide = [name for name, value in fresh.items() if name in meta and value.shape != meta[name].shape]
-    zero = not any(meta[name].any() for name in HEAD)
-    head_alone = all(name.startswith("head.") for name in algorithm.weights(meta) if algorithm.adapts(name))
-    if set(wide) - set(HEAD) or not (zero or head_alone):
+        return algorithm, params
+    wide = [name for name, value in fresh.model.items() if value.shape != params.model[name].shape]
+    zero = not any(params.model[name].any() for name in HEAD)
+    if set(wide) - set(HEAD) or not (zero or algorithm.can_replace_head):
         raise UserError(
             f"way={way}: this {spec['name']} learner has a learned head for way={spec['way']}; only a learner whose "
             "inner loop adapts the head alone (anil, pretrain) can be given a new head"
         )
-    return algorithm, meta | {name: fresh[name].to(meta[name].device) for name in wide}
+    head = {name: fresh.model[name].to(params.model[name].device) for name in wide}
+    return algorithm, params._replace(model=params.model | head)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.objective import objective_for
 from metalearn.config.compose import choice
 from metalearn.config.instantiate import build
 from metalearn.config.messages import one_line
@@ -70,7 +71,7 @@ def algorithm(
     """
     values = _values("algo", name, settings)
     given = {"query": values["query"] if query is None else query, "norm": values["norm"] if norm is None else norm}
-    given |= {"way": way, "shot": shot, "labels": labels, "regression": regression}
+    given |= {"way": way, "shot": shot, "labels": labels, "objective": objective_for(regression)}
     return build(values["algo"], "algo", Algorithm, model=model, **given)
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from metalearn.algorithms.base import Algorithm, Meta
+from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.objective import Objective
+from metalearn.algorithms.parameters import MetaParameters
 from metalearn.data.base import TaskSource
 from metalearn.recording import plots
 from metalearn.recording.commit import git_commit
@@ -32,7 +34,7 @@ def outcome(experiment: "Experiment", training: Training, learned: Mapping[str, 
         check: called between batches of tasks.
     """
     settings, measure, dataset = experiment.settings, experiment.measure, experiment.dataset
-    algorithm, name, retrained = training.algorithm, experiment.score, experiment.control.retrain
+    algorithm, name, retrained = training.algorithm, experiment.objective.name, experiment.control.retrain
     best = Score(**learned["best"])
     seconds = learned["seconds"] + (training.trained_seconds if retrained else 0.0)
     steps = learned["steps"] + (training.step if retrained else 0)
@@ -56,8 +58,8 @@ def outcome(experiment: "Experiment", training: Training, learned: Mapping[str, 
         "retrained": retrained,
         "seed": settings.seed,
         "init": experiment.initial.source if experiment.initial else None,
-        **experiment.engine,
-        "precision": settings.precision,
+        **experiment.execution,
+        "precision": experiment.engine.precision,
         "processes": experiment.group.size if experiment.group else 1,
         "device": experiment.device,
         "device_name": device_name(experiment.device),
@@ -80,13 +82,13 @@ def outcome(experiment: "Experiment", training: Training, learned: Mapping[str, 
 def _tested(experiment: "Experiment", training: Training, check: Callable[[], None]) -> dict[str, Any]:
     """Test the best learner, in the batch-norm mode of training and with support statistics."""
     tasks, source = experiment.measure.test_tasks, experiment.test
-    assert training.best_meta is not None and source is not None
+    assert training.best_params is not None and source is not None
     say(f"testing the learner of step {training.best_step} on {tasks} tasks")
-    return measured(training.algorithm, training.best_meta, source, tasks=tasks, progress=experiment.progress,
-                    check=check, precision=experiment.settings.precision, **experiment.tasks)  # fmt: skip
+    return measured(training.algorithm, training.best_params, source, tasks=tasks, progress=experiment.progress,
+                    check=check, precision=experiment.engine.precision, **experiment.tasks)  # fmt: skip
 
 
-def measured(algorithm: Algorithm, meta: Meta, source: TaskSource, *, tasks: int, progress: Progress,
+def measured(algorithm: Algorithm, params: MetaParameters, source: TaskSource, *, tasks: int, progress: Progress,
              check: Callable[[], None], precision: Precision, device: str, **task: int) -> dict[str, Any]:  # fmt: skip
     """Measure a learner on tasks of a source, as entries of result.json.
 
@@ -96,32 +98,35 @@ def measured(algorithm: Algorithm, meta: Meta, source: TaskSource, *, tasks: int
         task: `way`, `shot` and `query`, the query images a class.
     """
     both = algorithm.norm_mode not in ("none", "support")
+    sizes: dict[str, Any] = dict(task)
     with precision_context(precision, device), progress.counting("test", tasks, check) as watch:
-        score = evaluate(algorithm, meta, source, tasks=tasks, curve=True, support=both, watch=watch, device=device,
-                         **task)  # fmt: skip
+        score = evaluate(algorithm, params, source, tasks=tasks, curve=True, support=both, watch=watch, device=device,
+                         **sizes)  # fmt: skip
     if score.nonfinite:
         warn(f"{score.nonfinite} of {tasks} test tasks have non-finite outputs")
-    name = "mse" if algorithm.regression else "accuracy"
-    found = score_entries(score, name) | {"adaptation_curve": score.curve, "adaptation_ci95": score.curve_ci95}
+    found = score_entries(score, algorithm.objective) | {
+        "adaptation_curve": score.curve,
+        "adaptation_ci95": score.curve_ci95,
+    }
     found["test_digest"] = tasks_digest(source, device=device, **task)
-    if name == "accuracy":
+    if source.class_names:
         with progress.counting("nearest neighbour", tasks, check) as watch:
             near = nearest_neighbour(source, tasks=tasks, watch=watch, device=device, **task)
         found |= {"pixel_nearest_neighbour": near, "confused": score.confused}
     return found
 
 
-def score_entries(score: Score, name: str) -> dict[str, Any]:
+def score_entries(score: Score, objective: Objective) -> dict[str, Any]:
     """A test score as entries of result.json, in the mode of training and with support statistics.
 
     Without batch norm, or trained with support statistics, both are the same.
     """
     support = score.support or score.scores
     return {
-        f"test_{name}": score.mean,
+        f"test_{objective.name}": score.mean,
         "test_ci95": score.ci95,
-        f"test_{name}_support": fmean(support),
-        "test_ci95_support": interval(support, bounded=name == "accuracy"),
+        f"test_{objective.name}_support": fmean(support),
+        "test_ci95_support": interval(support, bounded=objective.bounded),
         "test_loss": score.loss,
         "test_tasks": score.tasks,
         "test_nonfinite_tasks": score.nonfinite,
@@ -141,15 +146,15 @@ def device_name(device: str) -> str:
 def pictures(experiment: "Experiment", training: Training, learned: Mapping[str, Any], result: Mapping[str, Any],
              folder: Path) -> dict[str, Path]:  # fmt: skip
     """Draw what was learned; arguments as for `outcome`."""
-    assert training.best_meta is not None
+    assert training.best_params is not None
     rows, layers = learned["record"]["metrics"], learned["record"]["layers"]
     draw: dict[str, Callable[[Path], Path]] = {
         "curves": lambda path: plots.curves(rows, result, path),
         "layers": lambda path: plots.layers(layers, result, path),
     }
     if experiment.test is not None:
-        algorithm, meta, source = training.algorithm, training.best_meta, experiment.test
-        draw["tasks"] = lambda path: plots.tasks(algorithm, meta, source, path, **experiment.tasks)
+        algorithm, params, source = training.algorithm, training.best_params, experiment.test
+        draw["tasks"] = lambda path: plots.tasks(algorithm, params, source, path, **experiment.tasks)
     if any(row["kind"] == "rate" for row in layers):
         draw["rates"] = lambda path: plots.rates(layers, result, path)
     if "confused" in result:

@@ -66,8 +66,9 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") ->
 
 
 # Settings that validation scores do not depend on, or that lead to another learner scored on the same tasks
-_SAME_SCORES = ("steps", "control", "log_every", "eval.every", "eval.test_tasks", "test", "outer.", "cuda_graph",
-                "algo.meta_batch", "algo.chunk", "algo.recompute", "algo.engine")  # fmt: skip
+_SAME_SCORES = ("steps", "control", "log_every", "eval.every", "eval.test_tasks", "test", "outer.",
+                "algo.meta_batch", "engine.kernel", "engine.inner_loop", "engine.chunk",
+                "engine.recompute", "engine.cuda_graph")  # fmt: skip
 
 
 def changes_scores(changed: Sequence[str]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.parameters import MetaParameters
 from metalearn.config.checks import at_least
 from metalearn.config.instantiate import build
 from metalearn.data.base import Dataset, Split
@@ -91,7 +92,7 @@ def defaults(trained: Trained, measure: Mapping[str, Any]) -> dict[str, Any]:
         "tasks": measure["test_tasks"],
         "split": "test",
         "device": config.get("device", "auto"),
-        "precision": config.get("precision", "float32"),
+        "precision": config.get("engine", spec["engine"])["precision"],
     }
 
 
@@ -110,8 +111,8 @@ def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple
         UserError: the learner cannot be evaluated on such tasks.
     """
     spec, device = trained.content["spec"], resolve_device(tasks.device)
-    meta = {name: value.to(device) for name, value in trained.content["meta"].items()}
-    algorithm, own = variant(spec, meta, way=tasks.way, norm=tasks.norm, inner_steps=tasks.inner_steps)
+    params = MetaParameters.of(trained.content["params"]).map(lambda value: value.to(device))
+    algorithm, own = variant(spec, params, way=tasks.way, norm=tasks.norm, inner_steps=tasks.inner_steps)
     dataset = build(data, "data", Dataset)
     part: Split = "test+validation+train" if tasks.split == "all" else tasks.split
     source = source_for(spec, dataset, part, tasks.seed, device)
@@ -143,7 +144,7 @@ def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple
         "eval_query": tasks.query,
         "inner_steps_test": tasks.inner_steps,
         "norm_mode": algorithm.norm_mode,
-        "new_head": own is not meta,
+        "new_head": own is not params,
         "seed": tasks.seed,
         "precision": tasks.precision,
         "device": device,

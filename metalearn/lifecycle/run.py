@@ -12,8 +12,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from metalearn import controls
-from metalearn.algorithms.base import Algorithm, Meta, MetaStep
+from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.objective import objective_for
+from metalearn.algorithms.parameters import MetaGradient, MetaParameters
 from metalearn.config import trust
+from metalearn.config.engine import EngineSettings
 from metalearn.config.instantiate import build, call
 from metalearn.controls.loop import ControlLoop, Failed
 from metalearn.data.base import Dataset, Split, TaskSource
@@ -38,11 +41,11 @@ from metalearn.runtime.signals import Signals, Stopped
 from metalearn.trackers.base import Tracker, TrackerRun, Trackers
 from metalearn.training.evaluate import Score, evaluate
 from metalearn.training.executor import Executor
-from metalearn.training.outer_optimizer import Outer
+from metalearn.training.outer_optimizer import OuterOptimizer
 from metalearn.training.settings import ControlSettings, EvaluationSettings, RunSettings
 from metalearn.training.trainer import Training
 
-GROUPS = ("data", "model", "algo", "outer", "tracker", "eval", "control", "paper")
+GROUPS = ("data", "model", "algo", "engine", "outer", "tracker", "eval", "control", "paper")
 
 
 def run_experiment(config: Mapping[str, Any], folder: Path, invocation: run_folder.Invocation | None = None,
@@ -94,7 +97,7 @@ class Phase:
     spec: dict[str, Any]
     algorithm: Algorithm
     source: TaskSource
-    outer: Outer
+    outer: OuterOptimizer
     executor: Executor
 
 
@@ -111,12 +114,8 @@ class Experiment:
         self.paper = call(Published, config["paper"], "paper")
         self.control = call(ControlSettings, config["control"], "control")
         self.device = distributed.local_device(resolve_device(self.settings.device), group)
-        if self.settings.precision == "tf32" and self.device == "cpu":
-            raise UserError("precision=tf32: is of CUDA devices; on the CPU float32 or bf16")
-        if self.settings.precision == "bf16" and config["algo"].get("engine") == "grouped":
-            raise UserError("precision=bf16: not with algo.engine=grouped; auto or vmap")
-        if self.settings.cuda_graph and (self.device == "cpu" or group):
-            raise UserError("cuda_graph=true: is for one process on a CUDA device")
+        self.engine = call(EngineSettings, config["engine"], "engine")
+        self.engine.check(self.device, processes=group.size if group else 1)
         self.group = group
         keep_freed_memory()
         self.trackers = Trackers({n: build(node, f"tracker.{n}", Tracker) for n, node in config["tracker"].items()})
@@ -125,16 +124,18 @@ class Experiment:
         self.initial: initial_weights.Initial | None = None
         if self.settings.init and self.settings.resume is None:  # a resumed run has a copy of them
             self.initial = initial_weights.read(self.settings.init)
-            self.initial.fill(self.phase.outer.meta, self.phase.algorithm)
+            self.initial.fill(self.phase.outer.params, self.phase.algorithm)
         self.validation = self._source("validation")
         self.test = self._source("test") if self.settings.test else None
         for source in filter(None, (self.validation, self.test)):
             source.check(self.settings.way, self.settings.shot, self.measure.query)
-        self.score = "mse" if self.dataset.regression else "accuracy"
+        self.objective = objective_for(self.dataset.regression)
         self.progress = Progress()
         self.training: Training | None = None
         unit = self.phase.algorithm.unit
-        trial = self._training(Record(Path(), Trackers({}), self.score, RetryingWriter(), unit=unit), lambda: None)
+        trial = self._training(
+            Record(Path(), Trackers({}), self.objective.name, RetryingWriter(), unit=unit), lambda: None
+        )
         for retraining in {False, self.control.retrain}:
             ControlLoop(trial, self._controls(retraining))
         if self.group:
@@ -142,7 +143,7 @@ class Experiment:
 
     def _share(self, group: distributed.ProcessGroup) -> None:
         """Have the other processes prepare the same."""
-        tasks = len(self.phase.algorithm.draw(self.phase.source, 0, self.device).support_x)
+        tasks = len(self.phase.algorithm.sample(self.phase.source, 0, self.device).support_x)
         if tasks < group.size:
             raise UserError(
                 f"{tasks} tasks in a meta-batch cannot be split over {group.size} processes: raise algo.meta_batch=, "
@@ -158,14 +159,14 @@ class Experiment:
         """The algorithm at its beginning, and the classes that it learns from."""
         source = self._source(part)
         spec = spec_of(self.config, self.settings, self.dataset, source.labels)
-        count = sum(math.prod(shape) for shape in (shapes(spec) or {}).values())
+        count = sum(math.prod(shape) for entries in (shapes(spec) or {}).values() for shape in entries.values())
         memory.require(16 * count, f"model: {count:,} parameters")  # weights, gradients, two moments
         algorithm = algorithm_of(spec)
         algorithm.check(source)
         self._require_memory(algorithm, source)
-        meta = {name: value.to(self.device) for name, value in algorithm.init().items()}
-        outer = call(Outer, self.config["outer"], "outer", meta=meta, steps=self.settings.steps)
-        executor = Executor(algorithm, self.device, self.settings.precision, self.group, self.settings.cuda_graph)
+        params = algorithm.init().map(lambda value: value.to(self.device))
+        outer = call(OuterOptimizer, self.config["outer"], "outer", params=params, steps=self.settings.steps)
+        executor = Executor(algorithm, self.device, self.group)
         return Phase(part, spec, algorithm, source, outer, executor)
 
     def _require_memory(self, algorithm: Algorithm, source: TaskSource) -> None:
@@ -175,16 +176,16 @@ class Experiment:
         memory.require(task, f"way={settings.way} shot={settings.shot} query={settings.query}")
         one = copy.copy(algorithm)
         one.meta_batch = 1
-        parts = [part for part in tree_leaves(one.draw(source, 0, self.device)) if isinstance(part, Tensor)]
+        parts = [part for part in tree_leaves(one.sample(source, 0, self.device)) if isinstance(part, Tensor)]
         batch = algorithm.meta_batch * sum(part.numel() * part.element_size() for part in parts)
         memory.require(batch, f"algo.meta_batch={algorithm.meta_batch}")
 
-    def gradient(self, meta: Meta, step: int) -> MetaStep:
+    def gradient(self, params: MetaParameters, step: int) -> MetaGradient:
         """The meta-gradient of a meta-step of the present phase, all processes together."""
         phase = self.phase
         if self.group and self.group.rank == 0:
             self.group.broadcast("gradient", phase.part, step)
-        return phase.executor(meta, phase.algorithm.draw(phase.source, step, self.device))
+        return phase.executor(params, phase.algorithm.sample(phase.source, step, self.device))
 
     def _training(
         self, record: Record, check: Callable[[], None], learned: Mapping[str, Any] | None = None
@@ -195,14 +196,14 @@ class Experiment:
             algorithm=self.phase.algorithm,
             outer=self.phase.outer,
             gradient=self.gradient,
-            validate=(lambda meta: self._evaluate(meta, check)) if learned is None else None,
+            validate=(lambda params: self._evaluate(params, check)) if learned is None else None,
             record=record,
             spec=self.phase.spec,
             device=self.device,
             limit=self.settings.steps if learned is None else learned["best_step"],
             log_every=self.settings.log_every,
             check=check,
-            make_learner=lambda meta: Learner(phase.algorithm, meta, phase.spec, self.device),
+            make_learner=lambda params: Learner(phase.algorithm, params, phase.spec, self.device),
             extra={"first": learned, **run_folder.environment(self.device)},
         )
 
@@ -211,11 +212,12 @@ class Experiment:
         made = controls.make_all(self.control.cycle)
         return {name: control for name, control in made.items() if control.retrains or not retraining}
 
-    def _evaluate(self, meta: Meta, check: Callable[[], None]) -> Score:
+    def _evaluate(self, params: MetaParameters, check: Callable[[], None]) -> Score:
         count = self.measure.tasks
         with self.progress.counting("validation", count, check) as watch:
-            with precision_context(self.settings.precision, self.device):
-                return evaluate(self.phase.algorithm, meta, self.validation, tasks=count, watch=watch, **self.tasks)
+            with precision_context(self.engine.precision, self.device):
+                return evaluate(self.phase.algorithm, params, self.validation, tasks=count, watch=watch,
+                                chunks=self.phase.executor.chunks, **self.tasks)  # fmt: skip
 
     @property
     def tasks(self) -> dict[str, Any]:
@@ -224,9 +226,9 @@ class Experiment:
         return {"way": settings.way, "shot": settings.shot, "query": self.measure.query, "device": self.device}
 
     @property
-    def engine(self) -> dict[str, Any]:
+    def execution(self) -> dict[str, Any]:
         """What the meta-gradient is computed with, and on how many tasks at once."""
-        return self.phase.executor.describe(self.phase.algorithm.draw(self.phase.source, 0, self.device))
+        return self.phase.executor.describe(self.phase.algorithm.sample(self.phase.source, 0, self.device))
 
     @property
     def began(self) -> bool:
@@ -255,7 +257,7 @@ class Experiment:
         if result is not None:
             say(f"{folder}: this run is complete")
             summary.summary(result, folder)
-            return float(result[f"val_{self.score}"])
+            return float(result[f"val_{self.objective.name}"])
         if self.settings.init:
             self.initial = initial_weights.of_run(folder, self.settings.init, self.initial)
         if is_new:
@@ -263,14 +265,15 @@ class Experiment:
         if self.dataset.notice:
             warn(self.dataset.notice)
         say(f"{folder}: {headline(self.settings, self.phase.algorithm, self.dataset, self.device)}")
-        say(f"engine: {self.engine['engine']}, {self.engine['tasks_at_once']} tasks at once"
+        how = self.execution
+        say(f"engine: {how['kernel']}, {how['inner_loop']}, {how['tasks_at_once']} tasks at once"
             + (", inner steps recomputed" if self.phase.algorithm.recomputes else "")
             + (f", over {self.group.size} processes" if self.group else ""))  # fmt: skip
         if self.phase.algorithm.notice:
             warn(self.phase.algorithm.notice)
         tracker, writer = self.trackers, RetryingWriter()
         unit = self.phase.algorithm.unit
-        record = Record(folder, tracker, self.score, writer, unit=unit)
+        record = Record(folder, tracker, self.objective.name, writer, unit=unit)
         try:
             tracked = TrackerRun(begun.identity, begun.group, resumed=content is not None)
             tracker.start({**self.config, "spec": self.phase.spec}, folder, tracked)
@@ -282,11 +285,14 @@ class Experiment:
                 record.start(learned["record"])
                 record.finish()
                 self.training = self._training(record, check)
-                self.training.best_meta, self.training.best_step = learned["meta"], learned["best_step"]
+                self.training.best_params = MetaParameters.of(learned["params"])
+                self.training.best_step = learned["best_step"]
             if self.control.retrain:
                 say(f"training afresh on training and validation classes, for {learned['best_step']} meta-steps")
                 self.phase = self.prepare("train+validation")
-                self._learn(Record(folder, Trackers({}), self.score, writer, "retrain_", unit), check, content, learned)
+                self._learn(
+                    Record(folder, Trackers({}), self.objective.name, writer, "retrain_", unit), check, content, learned
+                )
             assert self.training is not None
             result = final_test.outcome(self, self.training, learned, check)
             check()
@@ -299,7 +305,7 @@ class Experiment:
             tracker.close(complete=(folder / "result.json").exists())
         if self.dataset.notice:
             warn(self.dataset.notice)
-        return float(result[f"val_{self.score}"])
+        return float(result[f"val_{self.objective.name}"])
 
     def _accept(self, content: Mapping[str, Any], changed: Sequence[str]) -> None:
         """Raise UserError where a checkpoint cannot be gone on from with these changes."""
@@ -309,7 +315,7 @@ class Experiment:
         if content["state"]["first"] is not None:
             if own:
                 raise UserError(f"{own[0]}: in its retraining a run can no longer be changed")
-        elif {n: v.shape for n, v in content["meta"].items()} != {n: v.shape for n, v in self.phase.outer.meta.items()}:
+        elif MetaParameters.of(content["params"]).shapes() != self.phase.outer.params.shapes():
             why = changed[0] if changed else "checkpoints"
             raise UserError(f"{why}: the checkpoint's parameters have other names or shapes than this model's")
 
@@ -334,7 +340,7 @@ class Experiment:
                 iteration.forget_losses()
         else:
             if self.initial:
-                initial_weights.start(self.initial, self.phase.outer.meta, self.phase.algorithm)
+                initial_weights.start(self.initial, self.phase.outer.params, self.phase.algorithm)
             record.start()
         profile = Profiler(record.folder, training.limit - training.step) if self.settings.profile else None
         training.stepped = profile.step if profile else training.stepped
@@ -358,13 +364,13 @@ class Experiment:
             "stop": training.extra["stop"],
             "seconds": training.trained_seconds,
             "record": training.record.state(),
-            "meta": training.best_meta,
+            "params": training.best_params and training.best_params.content(),
         }
 
 
 def headline(settings: RunSettings, algorithm: Algorithm, dataset: Dataset, device: str) -> str:
     """Describe the run in one line."""
-    what = f"{settings.shot}-shot regression" if dataset.regression else f"{settings.way}-way {settings.shot}-shot"
+    what = algorithm.objective.task_words(settings.way, settings.shot)
     return (
         f"{type(algorithm).__name__} on {dataset.name} (split: {dataset.split}), {what}, {settings.steps} meta-steps "
         f"of {algorithm.meta_batch} on {device}, {summary.norm_words(algorithm.norm_mode)}, seed {settings.seed}"

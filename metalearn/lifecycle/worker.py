@@ -20,7 +20,7 @@ class Worker:
         """Take part in the meta-gradient of a meta-step."""
         if self.experiment.phase.part != part:
             self.experiment.phase = self.experiment.prepare(part)
-        self.experiment.gradient(self.experiment.phase.outer.meta, step)
+        self.experiment.gradient(self.experiment.phase.outer.params, step)
 
 
 def worker_loop() -> int:

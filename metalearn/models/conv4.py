@@ -5,16 +5,17 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metalearn.kernels.conv import conv
 from metalearn.kernels.conv_stack import blocks
-from metalearn.kernels.grouped import as_groups, by_channel, conv, from_groups, pooled, stack
+from metalearn.kernels.layout import as_groups, by_channel, from_groups, pooled, stack
 from metalearn.models.base import MetaModel, Weights
-from metalearn.models.norm import EPS, BatchNorm, Pass, normalise
+from metalearn.models.norm import EPS, BatchNorm, NormContext, normalize
 
 
 class Conv4(MetaModel):
     """Four blocks of 3x3 convolution, batch norm, ReLU and downsampling; then a linear head.
 
-    Vinyals et al., "Matching networks", NeurIPS 2016, 4.1; with strides in place of pooling and a spatial mean
+    Vinyals et al., "Matching networks", NeurIPS 2016, 4.1; with strides and no pooling and a spatial mean
     before the head, Finn et al., "Model-agnostic meta-learning", ICML 2017, 5.2.
 
     Args:
@@ -59,7 +60,7 @@ class Conv4(MetaModel):
         nn.init.zeros_(self.head.weight)  # no way is preferred before adaptation
         nn.init.zeros_(self.head.bias)
 
-    def features(self, x: Tensor, norm: Pass) -> Tensor:
+    def features(self, x: Tensor, norm: NormContext) -> Tensor:
         """Images [B, C, H, W] to features [B, D]."""
         for convolve, layer in zip(self.convs, self.norms, strict=True):
             x = F.relu(layer(convolve(x), norm))
@@ -67,18 +68,18 @@ class Conv4(MetaModel):
                 x = F.max_pool2d(x, 2)
         return x.mean((2, 3)) if self.pooling == "mean" else x.flatten(1)
 
-    def stacked(self, weights: Weights, x: Tensor, norm: Pass, twice: bool) -> Tensor:
-        """Images [T, B, C, H, W] to features [T, B, D]: as `features` with each task's weights, by other kernels."""
+    def features_batched(self, weights: Weights, x: Tensor, norm: NormContext, second_order: bool) -> Tensor:
+        """Images [T, B, C, H, W] to features [T, B, D]: as `features` with each task's weights, by batched kernels."""
         tasks, pool = len(x), self.downsampling == "max_pool"
         names = ((f"convs.{i}.weight", f"norms.{i}.weight", f"norms.{i}.bias") for i in range(4))
         layers, stride = [(weights[a], weights[b], weights[c]) for a, b, c in names], 1 if pool else 2
-        if norm.plain:
-            return self._read(blocks(x, layers, stride, pool, EPS, twice))
+        if norm.is_batch_only:
+            return self._read(blocks(x, layers, stride, pool, EPS, second_order))
         x = stack(x)
         for kernel, *own in layers:
             x = as_groups(conv(x, kernel, stride))
             gamma, beta = (by_channel(v, tasks) for v in own)
-            x = from_groups(F.relu(normalise(x, gamma, beta, norm, EPS)), tasks)
+            x = from_groups(F.relu(normalize(x, gamma, beta, norm, EPS)), tasks)
             x = pooled(x) if pool else x
         return self._read(x)
 

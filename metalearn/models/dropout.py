@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from metalearn.models.norm import present
+from metalearn.models.norm import current_context
 
 
 class Dropout(nn.Module):
@@ -20,7 +20,7 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop values of x [B, ...]."""
-        masks = present().masks
+        masks = current_context().masks
         if masks is None or self.p == 0:
             return x
         shape = torch.Size([*x.shape[:2], *[1] * (x.ndim - 2)]) if self.by_channel else x.shape

@@ -31,29 +31,29 @@ MOMENTUM = 0.1  # of the running averages, PyTorch's default
 
 
 @dataclass
-class Pass:
+class NormContext:
     """One forward pass as its layers see it, in their order: the context of batch norm and of dropout."""
 
     reference: int | None = None  # statistics come from the first `reference` rows; None: from all rows
     running: list[Tensor] | None = None  # [2, C] (mean, variance) for each layer, used instead of batch statistics
     collect: bool = False
-    seen: list[Tensor] = field(default_factory=list)  # with `collect`: each layer's batch statistics, [2, C]
+    batch_statistics: list[Tensor] = field(default_factory=list)  # with `collect`: of each layer, [2, C]
     layer: int = 0
     training: bool = False  # meta-training, not evaluation; `module.training` of every layer
     masks: Masks | None = None  # of dropout; None: no dropout
 
     @property
-    def plain(self) -> bool:
-        """Whether the statistics are those of all rows, and nobody asks for them."""
+    def is_batch_only(self) -> bool:
+        """True if the statistics are those of all rows and are not collected."""
         return self.running is None and self.reference is None and not self.collect
 
 
-_present: ContextVar[Pass | None] = ContextVar("present", default=None)
+_present: ContextVar[NormContext | None] = ContextVar("present", default=None)
 
 
 @contextmanager
-def during(norm: Pass) -> Iterator[None]:
-    """Make a pass the present one, which layers use that are given none."""
+def using_context(norm: NormContext) -> Iterator[None]:
+    """Make a context the current one, for layers that are given none."""
     token = _present.set(norm)
     try:
         yield
@@ -61,13 +61,13 @@ def during(norm: Pass) -> Iterator[None]:
         _present.reset(token)
 
 
-def present() -> Pass:
-    """The pass that a model is in."""
-    return _present.get() or Pass()
+def current_context() -> NormContext:
+    """The context of the forward pass that runs."""
+    return _present.get() or NormContext()
 
 
 class BatchNorm(nn.Module):
-    """Batch norm over [B, C, ...] with affine parameters and no state of its own; see Pass."""
+    """Batch norm over [B, C, ...] with affine parameters and no state of its own; see NormContext."""
 
     def __init__(self, channels: int, eps: float = EPS):
         super().__init__()
@@ -75,16 +75,16 @@ class BatchNorm(nn.Module):
         self.weight: nn.Parameter | None = nn.Parameter(torch.ones(channels))
         self.bias: nn.Parameter | None = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor, norm: Pass | None = None) -> Tensor:
-        """Normalize x [B, C, ...] as `norm` says, or else the present pass."""
+    def forward(self, x: Tensor, norm: NormContext | None = None) -> Tensor:
+        """Normalize x [B, C, ...] as `norm` says, or else the current context."""
         weight = x.new_ones(self.channels) if self.weight is None else self.weight
         bias = x.new_zeros(self.channels) if self.bias is None else self.bias
-        return normalise(x, weight, bias, norm or present(), self.eps)
+        return normalize(x, weight, bias, norm or current_context(), self.eps)
 
 
-def normalise(x: Tensor, weight: Tensor, bias: Tensor, norm: Pass, eps: float) -> Tensor:
+def normalize(x: Tensor, weight: Tensor, bias: Tensor, norm: NormContext, eps: float) -> Tensor:
     """Batch norm over x [B, C, ...] as `norm` says; weight and bias [C]."""
-    if norm.plain:
+    if norm.is_batch_only:
         if x.numel() == x.shape[1]:
             raise UserError(
                 f"batch norm: one value in each of {x.shape[1]} channels has no variance: raise shot=, query= or "
@@ -100,7 +100,7 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, norm: Pass, eps: float) -
         mean, variance = reference.mean(dims), reference.var(dims, correction=0)
         if norm.collect:
             seen = torch.stack([mean, variance]).detach()
-            norm.seen.append(seen.float() if seen.dtype == torch.bfloat16 else seen)
+            norm.batch_statistics.append(seen.float() if seen.dtype == torch.bfloat16 else seen)
     scale: Tensor = weight * torch.rsqrt(variance + eps)
     each = (-1, *[1] * (x.ndim - 2))
     shift: Tensor = bias - mean * scale

@@ -2,7 +2,7 @@
 
 Many tasks run through a model at once, each with weights of its own, and steps may be computed again. A layer must
 therefore be a pure function of its weights and inputs. torch's batch norm keeps running statistics, and its dropout
-draws from a generator; metalearn's take both from the present pass (metalearn.models.norm.Pass).
+draws from a generator; metalearn's take both from the present pass (metalearn.models.norm.NormContext).
 """
 
 import copy

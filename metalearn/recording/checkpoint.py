@@ -15,7 +15,7 @@ from torch import Tensor
 from metalearn.errors import UserError
 from metalearn.recording.bounds import check_archive, check_content
 
-FORMAT = 2
+FORMAT = 3
 LAST, BEFORE, BEST = "last.pt", "previous.pt", "best.pt"  # the file names in a run's folder `checkpoints/`
 
 
@@ -87,10 +87,14 @@ def read(path: Path, device: str = "cpu") -> dict[str, Any]:
 
 def _sound(content: Mapping[str, Any]) -> bool:
     """True where the parts that every checkpoint has are there, each of its type."""
-    meta = content.get("meta")
+    params = content.get("params")
     if not isinstance(content.get("spec"), dict) or not isinstance(content.get("step"), int):
         return False
-    if not isinstance(meta, dict) or not all(isinstance(value, Tensor) for value in meta.values()):
+    if not isinstance(params, dict) or params.keys() != {"model", "extra", "statistics"}:
+        return False
+    if not all(isinstance(entries, dict) for entries in params.values()):
+        return False
+    if not all(isinstance(value, Tensor) for entries in params.values() for value in entries.values()):
         return False
     return isinstance(content.get("state", {}), dict)
 

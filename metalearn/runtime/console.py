@@ -106,14 +106,9 @@ def rate_in_words(row: Mapping[str, Any]) -> str:
     return f"{row[name]:.0f} {name.removesuffix('_per_second')}/s"
 
 
-def evaluated(step: int, steps: int, row: Mapping[str, float]) -> None:
+def evaluated(step: int, steps: int, row: Mapping[str, float], score: str) -> None:
     """Print the training values and the validation score of a meta-step."""
-    say(f"step {step}/{steps}  {values_in_words(row)}  validation {_score(row)}")
-
-
-def _score(row: Mapping[str, float]) -> str:
-    name, spell = ("accuracy", percent) if "val_accuracy" in row else ("mse", decimal)
-    return f"{name} {spell(row[f'val_{name}'], row['val_ci95'])}"
+    say(f"step {step}/{steps}  {values_in_words(row)}  validation {score}")
 
 
 def percent(mean: float, ci95: float) -> str:

@@ -1,52 +1,57 @@
-"""The meta-gradient as one CUDA graph: captured once and replayed at every meta-step, without Python in between.
+"""The meta-gradient as one CUDA graph: captured once and replayed at every meta-step without Python overhead.
 
 Not run so far: no GPU was at hand. Its tests wait under the `gpu` marker.
 """
 
+from collections.abc import Callable
+
 import torch
 
-from metalearn.algorithms.base import Algorithm, Meta, MetaStep
+from metalearn.algorithms.parameters import MetaGradient, MetaParameters
 from metalearn.data.base import TaskBatch
 
 WARM_UP = 3  # calls before the capture: libraries allocate and choose their algorithms in them
 
 
-class Captured:
-    """An algorithm's meta_gradient on CUDA, for meta-batches of one shape.
+class CudaGraphed:
+    """A meta-gradient on CUDA, for meta-batches of one shape.
 
-    The parameters in `meta` are read where they lie, for the outer optimiser changes them in place. Running averages
+    Learned meta-parameters are read where they lie, since the outer optimizer changes them in place. Running statistics
     and tasks, which are new tensors at every step, are copied to where the graph expects them.
+
+    Args:
+        gradient: computes the meta-gradient of a meta-batch.
     """
 
-    def __init__(self, algorithm: Algorithm):
-        self.algorithm = algorithm
+    def __init__(self, gradient: Callable[[MetaParameters, TaskBatch], MetaGradient]):
+        self.gradient = gradient
         self._graph: torch.cuda.CUDAGraph | None = None
 
-    def meta_gradient(self, meta: Meta, batch: TaskBatch) -> MetaStep:
-        """As the algorithm's own. What is returned is good until the next call, but for metrics and averages."""
+    def __call__(self, params: MetaParameters, batch: TaskBatch) -> MetaGradient:
+        """Compute the meta-gradient; its gradients are valid until the next call, its other entries for good."""
         if self._graph is None:
-            self._capture(meta, batch)
+            self._capture(params, batch)
         assert self._graph is not None
         for ours, new in zip(self._batch, batch, strict=True):
             ours.copy_(new)
-        for name, ours in self._meta.items():
-            if ours.data_ptr() != meta[name].data_ptr():
-                ours.detach().copy_(meta[name].detach())
+        for ours, new in zip(self._params.tensors(), params.tensors(), strict=True):
+            if ours.data_ptr() != new.data_ptr():
+                ours.detach().copy_(new.detach())
         self._graph.replay()
         result = self._result
         return result._replace(metrics={name: value.clone() for name, value in result.metrics.items()},
-                               averages={name: value.clone() for name, value in result.averages.items()})  # fmt: skip
+                               statistics=[value.clone() for value in result.statistics])  # fmt: skip
 
-    def _capture(self, meta: Meta, batch: TaskBatch) -> None:
+    def _capture(self, params: MetaParameters, batch: TaskBatch) -> None:
         self._batch = TaskBatch(*(field.clone() for field in batch))
-        self._meta = {name: value if value.requires_grad else value.clone() for name, value in meta.items()}
+        self._params = params.map(lambda value: value if value.requires_grad else value.clone())
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARM_UP):
-                self.algorithm.meta_gradient(self._meta, self._batch)
+                self.gradient(self._params, self._batch)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self._result = self.algorithm.meta_gradient(self._meta, self._batch)
+            self._result = self.gradient(self._params, self._batch)
         self._graph = graph

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.base import Adapted, Algorithm, Meta
+from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.parameters import Adapted, MetaParameters, layer_of
 from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.recording.intervals import interval
+from metalearn.training.chunks import Chunks
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Score:
 
 def evaluate(
     algorithm: Algorithm,
-    meta: Meta,
+    params: MetaParameters,
     source: TaskSource,
     *,
     tasks: int,
@@ -44,6 +46,7 @@ def evaluate(
     curve: bool = False,
     support: bool = False,
     watch: Callable[[int], None] = lambda done: None,
+    chunks: Chunks | None = None,
 ) -> Score:
     """Adapt to `tasks` tasks and score their query sets: accuracy, or mean squared error.
 
@@ -54,10 +57,11 @@ def evaluate(
         curve: score after every inner step as well.
         support: score with batch norm's support statistics as well, as a loaded learner predicts.
         watch: called before each batch of tasks with the number of tasks done; what it raises ends the evaluation.
+        chunks: how many tasks are adapted at once; by default a choice of its own.
     """
-    if not algorithm.regression:
-        algorithm.require_outputs(way)
-    meta = {name: value.detach() for name, value in meta.items()}
+    algorithm.require_outputs(way)
+    objective, chunks = algorithm.objective, chunks or Chunks(algorithm)
+    params = params.map(lambda value: value.detach())
     pieces, losses, others, finite = [], [], [], []  # [T, steps scored], then [T] each
     squares: dict[str, list[Tensor]] = {}  # of each layer, by parameter: [T] squared distances from the start
     wrong, met = [], []  # pairs of classes, as numbers a * classes + b: a query of a taken for b; a query of a beside b
@@ -65,33 +69,33 @@ def evaluate(
     start = 0
     while start < tasks:
         watch(start)
-        size = min(algorithm.tasks_at_once(probe.support_x, probe.query_x), tasks - start)
+        size = min(chunks.tasks_at_once(probe), tasks - start)
         try:
             batch = source.tasks(torch.arange(start, start + size, device=device), way, shot, query)
-            scores, outputs, adapted = _adapt(algorithm, meta, batch, curve)
+            scores, outputs, adapted = _adapt(algorithm, params, batch, curve)
         except torch.OutOfMemoryError:
             scores = []
         if not scores:  # outside the handler, whose traceback holds on to the memory
-            algorithm.halve(size)
+            chunks.halve(size)
             continue
         start += size
         with torch.no_grad():
-            losses.append(algorithm.task_loss(outputs, batch.query_y))
+            losses.append(objective.loss(outputs, batch.query_y))
             finite.append(outputs.flatten(1).isfinite().all(1))
             if support:
                 alone = algorithm.predict(adapted, batch.query_x, "support")
-                others.append(algorithm.scores(alone, batch.query_y))
-            for name, moved in _distances(adapted, meta).items():
+                others.append(objective.score(alone, batch.query_y))
+            for name, moved in _distances(adapted, params).items():
                 squares.setdefault(name, []).append(moved)
-            if curve and not algorithm.regression:
+            if curve and source.class_names:
                 classes = source.classes(torch.arange(start - size, start, device=device), way)  # [T, N]
                 own = classes.gather(1, batch.query_y) * len(source.class_names)
                 guess = classes.gather(1, outputs.argmax(-1))
                 wrong.append((own + guess)[outputs.argmax(-1) != batch.query_y])
                 met.append((own[:, :, None] + classes[:, None, :]).flatten())
         pieces.append(torch.stack(scores, 1))
-    table, bounded = torch.cat(pieces).double(), not algorithm.regression
-    intervals = [interval(column, bounded) for column in table.T.tolist()]
+    table = torch.cat(pieces).double()
+    intervals = [interval(column, objective.bounded) for column in table.T.tolist()]
     return Score(
         table[:, -1].mean().item(),
         intervals[-1],
@@ -107,14 +111,16 @@ def evaluate(
     )
 
 
-def _adapt(algorithm: Algorithm, meta: Meta, batch: TaskBatch, curve: bool) -> tuple[list[Tensor], Tensor, Adapted]:
+def _adapt(
+    algorithm: Algorithm, params: MetaParameters, batch: TaskBatch, curve: bool
+) -> tuple[list[Tensor], Tensor, Adapted]:
     """Score each task [T] after each inner step (or the last alone); also outputs and weights after the last."""
     last, scores = algorithm.inner_steps_test, []
-    for adapted in algorithm.adapt(meta, batch.support_x, batch.support_y):
+    for adapted in algorithm.adapt(params, batch.support_x, batch.support_y):
         if curve or adapted.step == last:
             with torch.no_grad():
                 outputs = algorithm.predict(adapted, batch.query_x)
-                scores.append(algorithm.scores(outputs, batch.query_y))
+                scores.append(algorithm.objective.score(outputs, batch.query_y))
         if adapted.step == last:
             return scores, outputs, adapted
     raise AssertionError("an inner loop has no end")
@@ -137,26 +143,23 @@ def _most_confused(wrong: Tensor, met: Tensor, names: Sequence[str], most: int =
     ]
 
 
-def layer_of(parameter: str) -> str:
-    """The layer that a parameter belongs to: `convs.0` of `convs.0.weight`."""
-    return parameter.rpartition(".")[0] or parameter
-
-
-def layer_statistics(meta: Meta) -> dict[str, tuple[float, float]]:
-    """The mean over all weights of each layer, and the root of their mean square."""
+def layer_statistics(params: MetaParameters) -> dict[str, tuple[float, float]]:
+    """The mean over all learned weights of each layer, and the root of their mean square."""
     values: dict[str, list[Tensor]] = {}
-    for name, value in meta.items():
+    for name, value in params.learned.items():
         values.setdefault(layer_of(name), []).append(value.detach().flatten())
     joined = {layer: torch.cat(parts) for layer, parts in values.items()}
     return {layer: (w.mean().item(), w.square().mean().sqrt().item()) for layer, w in joined.items()}
 
 
-def _distances(adapted: Adapted, meta: Meta) -> dict[str, Tensor]:
+def _distances(adapted: Adapted, params: MetaParameters) -> dict[str, Tensor]:
     """Mean squared distance of each layer's weights from where the inner loop began, for each task: [T]."""
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
     for name, weights in adapted.weights.items():
-        layer, start = layer_of(name), meta[name]
+        layer, start = layer_of(name), params.model[name]
+        if weights.shape[-start.ndim :] != start.shape:  # a head for another number of classes
+            continue
         tasks = len(adapted.support_x)
         moved = (weights - start).square()
         moved = moved.flatten(1).sum(1) if moved.ndim > start.ndim else moved.sum().expand(tasks)

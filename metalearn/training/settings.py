@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 from metalearn.config.checks import at_least
 from metalearn.models.norm import NormMode
-from metalearn.runtime.device import Precision
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -41,8 +40,6 @@ class RunSettings:
     seed: int
     norm: NormMode
     device: str
-    precision: Precision
-    cuda_graph: bool
     log_every: int
     pictures: Literal["png", "pdf", "svg"]
     test: bool  # False leaves the test classes alone

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.base import Algorithm, Meta, MetaStep
+from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.parameters import MetaGradient, MetaParameters
 from metalearn.errors import UserError
 from metalearn.recording.checkpoint import BEFORE, BEST, LAST, pack
 from metalearn.recording.record import Record
@@ -18,14 +19,14 @@ from metalearn.runtime.console import evaluated, warn
 from metalearn.runtime.files import write_atomically
 from metalearn.runtime.progress import Progress
 from metalearn.training.evaluate import Score, layer_statistics
-from metalearn.training.outer_optimizer import Outer
+from metalearn.training.outer_optimizer import OuterOptimizer
 
 
 @dataclass(kw_only=True)
 class Training:
     """Meta-train, measure on validation classes, keep the last and the best learner.
 
-    After training, `best` is the score on the validation classes that chose `best_meta`; `trained_seconds` counts
+    After training, `best` is the score on the validation classes that chose `best_params`; `trained_seconds` counts
     training alone, without evaluation.
 
     Args:
@@ -41,9 +42,9 @@ class Training:
     """
 
     algorithm: Algorithm
-    outer: Outer
-    gradient: Callable[[Meta, int], MetaStep]
-    validate: Callable[[Meta], Score] | None
+    outer: OuterOptimizer
+    gradient: Callable[[MetaParameters, int], MetaGradient]
+    validate: Callable[[MetaParameters], Score] | None
     record: Record
     spec: dict[str, Any]
     device: str
@@ -52,15 +53,14 @@ class Training:
     check: Callable[[], None] = lambda: None
     stepped: Callable[[], None] = lambda: None
     extra: dict[str, Any] = field(default_factory=dict)
-    make_learner: Callable[[Meta], Any] = lambda meta: meta
+    make_learner: Callable[[MetaParameters], Any] = lambda params: params
 
     def __post_init__(self) -> None:
-        self.meta = self.outer.meta
-        self.score_name = "mse" if self.algorithm.regression else "accuracy"
+        self.objective = self.algorithm.objective
         self.step, self.trained_seconds = 0, 0.0
         self.invalid: str | None = None
         self.best, self.best_step = Score(math.nan, 0.0, 0, []), -1
-        self.best_meta: Meta | None = None
+        self.best_params: MetaParameters | None = None
         self.measured, self._loss = -1, math.nan  # the step of the last measurement, and what it gave
         self.progress: Progress | None = None
         self._since: list[dict[str, Tensor]] = []  # metrics of the steps since the last row, still on the device
@@ -94,7 +94,7 @@ class Training:
         self.check()
         started = time.perf_counter()
         self._lr = self.outer.lr
-        result = self.gradient(self.meta, self.step)
+        result = self.gradient(self.params, self.step)
         norms = self.outer.step(result)
         self.step += 1
         self.stepped()
@@ -114,23 +114,28 @@ class Training:
         assert self.validate is not None
         if self.measured == self.step:  # again, after a resumption with other controls
             return self._loss
-        score = self.validate(self.meta)
-        loss = score.mean if self.algorithm.regression else 1 - score.mean
+        score = self.validate(self.params)
+        loss = self.objective.as_loss(score.mean)
         # Outputs that are not finite have a score of 0, but a loss that no control may take for a number
         self.measured, self._loss = self.step, loss if math.isfinite(score.loss) else math.nan
         if score.nonfinite:
             warn(f"step {self.step}: {score.nonfinite} of {score.tasks} validation tasks have non-finite outputs")
-        values = {f"val_{self.score_name}": score.mean, "val_ci95": score.ci95, "val_loss": score.loss}
+        values = {f"val_{self.objective.name}": score.mean, "val_ci95": score.ci95, "val_loss": score.loss}
         self.record.log(self.step, values)
-        self.record.log_layers(self.step, layer_statistics(self.meta), score.changes, self.algorithm.kind_of_layer)
-        sign = -1 if self.algorithm.regression else 1
-        better = self.best_step < 0 or sign * score.mean > sign * self.best.mean
+        kinds = self.algorithm.kinds_of_layers(self.params)
+        self.record.log_layers(self.step, layer_statistics(self.params), score.changes, kinds.__getitem__)
+        better = self.best_step < 0 or self.objective.better(score.mean, self.best.mean)
         if better and math.isfinite(self._loss) and not self.invalid:
             self.best, self.best_step = score, self.step
-            self.best_meta = self._copy()
+            self.best_params = self._copy()
             self.save(BEST)
         if self.progress and "train_loss" in self.values:
-            evaluated(self.step, self.limit, self.values)
+            evaluated(
+                self.step,
+                self.limit,
+                self.values,
+                f"{self.objective.name} {self.objective.spell(score.mean, score.ci95)}",
+            )
         return self._loss
 
     def learner(self) -> Any:
@@ -154,25 +159,35 @@ class Training:
 
     # -- its inside -------------------------------------------------------------------------------------------
 
-    def _copy(self) -> Meta:
-        return {name: value.detach().clone() for name, value in self.meta.items()}
+    @property
+    def params(self) -> MetaParameters:
+        """The present meta-parameters."""
+        return self.outer.params
+
+    def _copy(self) -> MetaParameters:
+        return self.params.map(lambda value: value.detach().clone())
 
     def _content(self, file: str) -> bytes:
         if file == LAST:
-            return pack({**self._learner(self.meta), "state": self._state()})
+            return pack({**self._learner(self.params), "state": self._state()})
         if file == BEST:
-            return pack(self._learner(self.best_meta) | {"step": self.best_step})
-        return pack(self._learner(self.meta))
+            return pack(self._learner(self.best_params) | {"step": self.best_step})
+        return pack(self._learner(self.params))
 
-    def _learner(self, meta: Meta | None) -> dict[str, Any]:
-        assert meta is not None
-        return {"spec": self.spec, "meta": {n: v.detach() for n, v in meta.items()}, "step": self.step}
+    def _learner(self, params: MetaParameters | None) -> dict[str, Any]:
+        assert params is not None
+        content = params.map(lambda value: value.detach()).content()
+        return {"spec": self.spec, "params": content, "step": self.step}
 
     def _state(self) -> dict[str, Any]:
         """All of this training that is not a learner."""
         return {
             "optimizer": self.outer.state(),
-            "best": {"score": asdict(self.best), "step": self.best_step, "meta": self.best_meta},
+            "best": {
+                "score": asdict(self.best),
+                "step": self.best_step,
+                "params": self.best_params and self.best_params.content(),
+            },
             "measured": self.measured,
             "loss": self._loss,
             "since": self._stacked(),
@@ -189,10 +204,10 @@ class Training:
         """Go on from the content of a `last.pt` (on the CPU), to the bit."""
         state = content["state"]
         self.step = content["step"]
-        self.outer.restore(content["meta"], state["optimizer"], self.step)
+        self.outer.restore(MetaParameters.of(content["params"]), state["optimizer"], self.step)
         self.best, self.best_step = Score(**state["best"]["score"]), state["best"]["step"]
-        self.measured, self._loss, best = state["measured"], state["loss"], state["best"]["meta"]
-        self.best_meta = None if best is None else {name: value.to(self.device) for name, value in best.items()}
+        self.measured, self._loss, best = state["measured"], state["loss"], state["best"]["params"]
+        self.best_params = None if best is None else MetaParameters.of(best).map(lambda value: value.to(self.device))
         values = {name: value.to(self.device).unbind() for name, value in state["since"].items()}
         count = max(map(len, values.values()), default=0)
         self._since = [{name: value[i] for name, value in values.items()} for i in range(count)]
@@ -200,13 +215,13 @@ class Training:
             state[name] for name in ("trained_seconds", "seconds", "row_seconds")
         )
         self._session, self._lr = time.monotonic(), state["lr"]
-        if self.best_meta is not None:
+        if self.best_params is not None:
             self.save(BEST)  # it may be of a later step, which is still to come
         _set_random_state(state["random"], self.device)
 
     def forget_scores(self) -> None:
         """Choose the best learner anew: earlier scores are of other validation tasks."""
-        self.best, self.best_step, self.best_meta, self.measured = Score(math.nan, 0.0, 0, []), -1, None, -1
+        self.best, self.best_step, self.best_params, self.measured = Score(math.nan, 0.0, 0, []), -1, None, -1
 
     def _log(self) -> None:
         """A row of means since the last one. Reading the values waits for the device, once a row."""
@@ -245,13 +260,13 @@ class Training:
             self._log()
         if self.validate is None and not self.invalid:
             self.best_step = self.step
-            self.best_meta = self._copy()
+            self.best_params = self._copy()
             self.save(BEST)
         elif self.measured != self.step and not self.invalid:
             self.measure()
         self.record.finish()
         self.save(LAST)
-        if self.best_meta is None:
+        if self.best_params is None:
             what = self.invalid or "no measurement gave a number"
             when = "before any measurement: nothing was learned" if self.validate else "in the retraining"
             how = "" if self.validate else ", or go on without it: control.retrain=false allow_changes=true"

@@ -19,7 +19,7 @@ def state_of(folder):
     tables = {file.name: file.read_bytes() for file in folder.glob("*.csv") if "timing" not in file.name}
     result = json.loads((folder / "result.json").read_text())
     learners = {name: checkpoint.read(folder / "checkpoints" / f"{name}.pt") for name in ("last", "best")}
-    tensors = {name: checkpoint.digest([c["meta"], c["step"], c["spec"]]) for name, c in learners.items()}
+    tensors = {name: checkpoint.digest([c["params"], c["step"], c["spec"]]) for name, c in learners.items()}
     optimizer = checkpoint.digest(learners["last"]["state"]["optimizer"])
     return tables, {k: v for k, v in result.items() if k not in CLOCK}, tensors, optimizer
 

@@ -1,14 +1,19 @@
 """Algorithms, meta-parameters and random tasks, small enough for exact comparisons."""
 
+from dataclasses import fields
+
 import torch
 
 from metalearn.algorithms.base import Algorithm
-from metalearn.config.instantiate import build
+from metalearn.algorithms.objective import objective_for
+from metalearn.config.engine import EngineSettings
+from metalearn.config.instantiate import build, call
 from metalearn.data.base import TaskBatch
 from metalearn.data.task_sampler import ImageSet
 from metalearn.models.base import MetaModel
 from tests.helpers.configs import ROOT, SMALL
 
+ENGINE = {field.name for field in fields(EngineSettings)}
 EXACT = {"rtol": 1e-7, "atol": 1e-9}
 
 
@@ -28,13 +33,15 @@ def algorithm(name: str, *, seed: int = 0, filters: int = 4, shape=(1, 12, 12), 
     mlp = {"_target_": "metalearn.models.mlp.MLP", "hidden": [8, 8]}
     model = build(mlp if regression else conv4, "model", MetaModel, shape=shape, outputs=1 if regression else way)
     torch.nn.init.normal_(model.head.weight, std=0.3)  # at zero, second derivatives would vanish
-    given = {"way": way, "shot": shot, "query": query, "norm": norm, "labels": labels, "regression": regression}
+    own = {name: settings.pop(name) for name in ENGINE if name in settings}
+    given = {"way": way, "shot": shot, "query": query, "norm": norm, "labels": labels,
+             "objective": objective_for(regression), "engine": call(EngineSettings, own, "engine")}  # fmt: skip
     return build({**node, **SMALL.get(name, {}), **settings}, "algo", Algorithm, model=model, **given)
 
 
-def meta_of(algorithm: Algorithm, dtype=torch.float64):
+def params_of(algorithm: Algorithm, dtype=torch.float64):
     """Its initial meta-parameters, in double precision for exact comparisons."""
-    return {name: value.to(dtype) for name, value in algorithm.init().items()}
+    return algorithm.init().map(lambda value: value.to(dtype))
 
 
 def batch_of(tasks=3, way=3, shot=2, query=2, shape=(1, 12, 12), seed=0, dtype=torch.float64) -> TaskBatch:

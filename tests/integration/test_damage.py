@@ -52,7 +52,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(stopped, damage, tmp_p
     run_experiment(config(*SINUSOID), tmp_path / "whole")
     last = stopped / "checkpoints" / "last.pt"
     content = last.read_bytes()
-    at = content.index(checkpoint.read(last)["meta"]["layers.0.weight"].numpy().tobytes())
+    at = content.index(checkpoint.read(last)["params"]["model"]["layers.0.weight"].numpy().tobytes())
     damaged = {"cut": content[: len(content) // 2], "bit": content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :],
                "empty": b"", "gone": None}[damage]  # fmt: skip
     last.unlink() if damaged is None else last.write_bytes(damaged)
@@ -90,7 +90,7 @@ def test_code_in_a_checkpoint_is_never_run(stopped, tmp_path):
         def __reduce__(self):
             return os.system, (f"touch {tmp_path}/executed",)
 
-    torch.save({"format": checkpoint.FORMAT, "meta": Evil()}, tmp_path / "evil.pt")
+    torch.save({"format": checkpoint.FORMAT, "params": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(UserError, match="damaged, or not a checkpoint"):
         metalearn.load(tmp_path / "evil.pt")
     shutil.copy(tmp_path / "evil.pt", stopped / "checkpoints" / "last.pt")

@@ -33,7 +33,7 @@ def start(folder, *words, launcher="torch.distributed.run"):
 
 
 def weights(folder):
-    return torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["meta"]
+    return torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["params"]["model"]
 
 
 @pytest.mark.integration

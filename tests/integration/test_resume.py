@@ -35,7 +35,7 @@ def test_a_signal_between_any_two_steps(tmp_path, monkeypatch):
 @pytest.mark.parametrize("words", [
     SINUSOID, (*SINUSOID, "control.retrain=true"), (*SINUSOID, "algo=reptile", "algo.train_shot=10"),
     (*GLYPHS, "norm=per_step", "control.retrain=true", "algo=pretrain"),
-    (*SINUSOID, "+control.cycle.NumberSinceBest.n=1", "outer.optimizer.name=AdamW", "algo.engine=higher"),
+    (*SINUSOID, "+control.cycle.NumberSinceBest.n=1", "outer.optimizer.name=AdamW", "engine.inner_loop=higher"),
 ], ids=["maml", "retrain", "reptile", "per_step", "early_stopping"])  # fmt: skip
 def test_a_signal_between_some_steps_or_tasks(words, tmp_path, monkeypatch):
     countdown = Countdown(-1, None)
@@ -239,13 +239,13 @@ def test_other_data_are_refused(tmp_path, monkeypatch):
 def test_an_algorithm_that_draws_random_numbers_resumes_exactly(tmp_path, monkeypatch):
     from metalearn.algorithms.maml import MAML
 
-    before = MAML.meta_gradient
+    before = MAML.task_gradients
 
     def noisy(self, meta, batch):
         step = before(self, meta, batch)
         return step._replace(gradients={n: g + 0.01 * torch.randn_like(g) for n, g in step.gradients.items()})
 
-    monkeypatch.setattr(MAML, "meta_gradient", noisy)
+    monkeypatch.setattr(MAML, "task_gradients", noisy)
     countdown = Countdown(-1, None)
     monkeypatch.setattr(Signals, "check", lambda self: countdown())
     run_experiment(config(*SINUSOID), tmp_path / "whole")

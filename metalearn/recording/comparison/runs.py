@@ -13,8 +13,7 @@ EVALUATIONS = "evaluations"  # in a run's folder: records of metalearn.evaluate
 DATA_FOUND = "data found"  # as a setting: name and fingerprint of the data set
 FAILED = "failed.json"  # in a sweep's folder: the runs that ended before they had a record
 # Settings that say how a run is carried out or watched, not which experiment it is
-_IGNORED = ("resume", "allow_changes", "trust", "profile", "tracker", "paper", "hydra", "log_every", "cuda_graph",
-            "device")  # fmt: skip
+_IGNORED = ("resume", "allow_changes", "trust", "profile", "tracker", "paper", "hydra", "log_every", "device")
 _EVALUATED = {"way": "way", "shot": "shot", "eval_query": "eval.query", "test_tasks": "eval.test_tasks",
               "inner_steps_test": "algo.inner_steps_test", "part": "part"}  # fmt: skip
 _PLACES = ("root", "download")  # of data: where it lies on one machine
@@ -22,7 +21,7 @@ _NUMBERS = ("val_accuracy", "val_mse", "val_ci95", "test_accuracy", "test_mse", 
             "test_mse_support", "test_ci95_support", "train_seconds", "paper_accuracy",
             "pixel_nearest_neighbour")  # fmt: skip
 _RECORDED = ("data", "split", "algo", "way", "shot", "query", "seed", "steps", "inner_steps_train",
-             "inner_steps_test", "engine", "precision", "retrained", "init")  # fmt: skip
+             "inner_steps_test", "kernel", "inner_loop", "precision", "retrained", "init")  # fmt: skip
 
 
 @dataclass(frozen=True)

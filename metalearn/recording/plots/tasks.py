@@ -8,28 +8,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.base import Algorithm, Meta, nth
+from metalearn.algorithms.base import Algorithm, nth
+from metalearn.algorithms.parameters import MetaParameters
 from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.recording.plots.style import PLAIN, RIGHT, SUPPORT, WRONG, pyplot, saved
 
 _ROWS = 10  # classes below each other; more stand in a second block
 
 
-def tasks(algorithm: Algorithm, meta: Meta, source: TaskSource, path: Path, *, way: int, shot: int, query: int,
-          device: str) -> Path:  # fmt: skip
+def tasks(algorithm: Algorithm, params: MetaParameters, source: TaskSource, path: Path, *, way: int, shot: int,
+          query: int, device: str) -> Path:  # fmt: skip
     """Draw the first test tasks: support and query images as the files show them, and each prediction.
 
     All classes of a task are shown. With many ways, fewer tasks are.
     """
-    query = 100 if algorithm.regression else query  # enough points for a smooth curve
+    has_classes = bool(source.class_names)
+    query = query if has_classes else 100  # enough points for a smooth curve
     blocks = math.ceil(way / _ROWS)
-    count = 4 if algorithm.regression else max(1, 4 // blocks)
+    count = max(1, 4 // blocks) if has_classes else 4
     ids = torch.arange(count, device=device)
     batch = source.tasks(ids, way, shot, query)
     steps = algorithm.inner_steps_test
-    adapted = [nth(algorithm.adapt(meta, batch.support_x, batch.support_y), n) for n in sorted({0, steps})]
-    if algorithm.regression:
-        return _regression(algorithm, adapted, batch, path)
+    adapted = [nth(algorithm.adapt(params, batch.support_x, batch.support_y), n) for n in sorted({0, steps})]
+    if not has_classes:
+        return _functions(algorithm, adapted, batch, path)
     with torch.no_grad():
         predicted = algorithm.predict(adapted[-1], batch.query_x).argmax(-1).cpu()
     names = [[source.class_names[i] for i in row] for row in source.classes(ids, way).tolist()]
@@ -79,7 +81,7 @@ def _image(axis: Any, image: Tensor, colour: str, label: str = "") -> None:
         spine.set(color=colour, linewidth=2)
 
 
-def _regression(algorithm: Algorithm, adapted: Sequence[Any], batch: TaskBatch, path: Path) -> Path:
+def _functions(algorithm: Algorithm, adapted: Sequence[Any], batch: TaskBatch, path: Path) -> Path:
     plt = pyplot()
     count = len(batch.support_x)
     figure, axes = plt.subplots(1, count, figsize=(3.4 * count, 3), layout="constrained", sharey=True)

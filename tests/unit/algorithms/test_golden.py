@@ -6,7 +6,7 @@ Within 1e-3, for the order of summation is free. `python -m tests.unit.algorithm
 import pytest
 
 from metalearn.data import glyphs
-from metalearn.training.outer_optimizer import Outer
+from metalearn.training.outer_optimizer import OuterOptimizer
 from tests.helpers.tasks import algorithm
 
 # Made anew when convolutions before batch norm lost their biases: without them, other initial weights are drawn from the
@@ -35,11 +35,13 @@ def losses(name: str, filters: int = 8) -> list[float]:
         "train", 0, "cpu"
     )
     algo = algorithm(name, filters=filters, shape=(1, 28, 28), way=5, shot=1, query=5, labels=source.labels)
-    meta = algo.init()
-    outer = Outer(optimizer={"name": "Adam", "lr": 0.003}, schedule="cosine", warmup=0, clip=None, meta=meta, steps=5)
+    params = algo.init()
+    outer = OuterOptimizer(
+        optimizer={"name": "Adam", "lr": 0.003}, schedule="cosine", warmup=0, clip=None, params=params, steps=5
+    )
     seen = []
     for step in range(5):
-        result = algo.meta_gradient(meta, algo.draw(source, step, "cpu"))
+        result = algo.meta_gradient(outer.params, algo.sample(source, step, "cpu"))
         outer.step(result)
         seen.append(round(result.metrics["loss"].item(), 5))
     return seen

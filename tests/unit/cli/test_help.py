@@ -100,7 +100,7 @@ ELSEWHERE = {
     "dataset=omniglot": "here it is data",
     "algorithm=maml": "here it is algo",
     "gpu=0": "here it is device=cuda",
-    "algo=reptile algo.recompute=true": "algo.recompute: no such setting in what is chosen; it belongs to algo=maml",
+    "algo=reptile algo.adapt_norm=true": "algo.adapt_norm: no such setting in what is chosen; it belongs to algo=boil",
 }
 
 

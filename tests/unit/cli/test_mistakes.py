@@ -52,18 +52,18 @@ MISTAKES = {
     "algo.inner_steps=abc": "must be a whole number",
     "algo.inner_steps=-1": "must be at least 0",
     "algo.inner_optimizer.lr=-1": "must be above 0",
-    "algo.inner_optimizer.name=RMSprop": "algo.engine=higher",
-    "precision=half": "must be float32 or tf32 or bf16",
-    "precision=tf32 device=cpu": "is of CUDA devices",
-    "cuda_graph=true device=cpu": "for one process on a CUDA device",
-    "precision=bf16 algo.engine=grouped": "not with algo.engine=grouped",
+    "algo.inner_optimizer.name=RMSprop": "engine.inner_loop=higher",
+    "engine.precision=half": "must be float32 or tf32 or bf16",
+    "engine.precision=tf32 device=cpu": "needs a CUDA device",
+    "engine.cuda_graph=true device=cpu": "needs a CUDA device and a single process",
+    "engine.precision=bf16 engine.kernel=grouped": "does not work with engine.kernel=grouped",
     "profile=3": "must be true or false",
-    "algo.recompute=true norm=per_step": "MAML cannot recompute with norm=per_step",
-    "algo=fomaml +algo.recompute=true": "FOMAML is of first order, so that there is nothing to recompute",
-    "algo=reptile algo.recompute=true": "it belongs to algo=maml and algo=metasgd",
+    "engine.recompute=true norm=per_step": "MAML cannot recompute with norm=per_step",
+    "algo=fomaml engine.recompute=true": "FOMAML is of first order, so that there is nothing to recompute",
+    "algo=reptile engine.recompute=true": "Reptile has no second-order inner loop",
     "+algo.way=5": "algo.way: MAML has no such setting; it has meta_batch",
-    "algo.engine=grouped model=mlp": "no kernels of its own",
-    "algo.engine=magic": "must be auto or grouped or vmap or higher",
+    "engine.kernel=grouped model=mlp": "no kernels of its own",
+    "engine.kernel=magic": "must be auto or grouped or vmap",
     "algo.reduction=median": "must be mean or sum or shot_mean",
     "algo=pretrain algo.finetune=tail": "must be head or all",
     "algo=reptile algo.inner_batch=0": "must be at least 1",
@@ -78,7 +78,7 @@ MISTAKES = {
     "way=1": "at least 2",
     "outer.optimizer.name=LBFGS": "closure",
     "outer.optimizer.name=SparseAdam": "dense gradients",
-    "algo.engine=higher algo.inner_optimizer.name=NAdam": "algo.inner_optimizer",
+    "engine.inner_loop=higher algo.inner_optimizer.name=NAdam": "algo.inner_optimizer",
     "data._target_=builtins.dict": "data._target_",
     "hydra.run.dir=/dev/null/x": "Not a directory",
     "algo=reptile algo.train_shot=25": "algo.train_shot=25",
@@ -88,7 +88,7 @@ MISTAKES = {
     "eval.tasks=1": "must be at least 2",
     "eval.test_tasks=none": "must be a whole number",
     "algo.meta_batch=0": "must be at least 1",
-    "algo.chunk=0": "must be at least 1",
+    "engine.chunk=0": "must be at least 1",
     "algo.inner_optimizer.momentum=0.5": "write +algo.inner_optimizer.momentum=",
     "algo.inner_optimizer={name:Adam,lr:0.01,eps:0}": "write +algo.inner_optimizer.eps=",
     "algo.inner_optimizer={_target_:mypackage.Mine,lr:0.4}": "write +algo.inner_optimizer._target_=",
@@ -155,7 +155,7 @@ def test_batch_norm_over_a_single_value(typed, tmp_path):
         for number in range(6):
             picture(tmp_path / "images" / name / f"{number}.png")
     done = typed("data=folder", "data.root=images", "data.size=16", "data.split=[0.4,0.3,0.3]", "way=2", "algo=reptile",
-                 "algo.inner_batch=1", "algo.train_shot=2", "eval.query=2", "algo.engine=vmap", "steps=1")  # fmt: skip
+                 "algo.inner_batch=1", "algo.train_shot=2", "eval.query=2", "engine.kernel=vmap", "steps=1")  # fmt: skip
     refused(done, "batch norm: one value in each of 64 channels has no variance")
 
 

@@ -18,12 +18,12 @@ def test_two_meta_steps_of_maml():
     torch.manual_seed(0)
     model = metalearn.model("conv4", shape=data.shape, outputs=5, filters=8)
     maml = metalearn.algorithm("maml", model, way=5, shot=1)
-    meta = maml.init()
-    outer = torch.optim.Adam([parameter.requires_grad_() for parameter in meta.values()], lr=0.003)
+    params = maml.init()
+    outer = torch.optim.Adam([parameter.requires_grad_() for parameter in params.model.values()], lr=0.003)
     losses = []
     for step in range(2):
-        result = maml.meta_gradient(meta, maml.draw(tasks, step, "cpu"))
-        for name, parameter in meta.items():
+        result = maml.meta_gradient(params, maml.sample(tasks, step, "cpu"))
+        for name, parameter in params.model.items():
             parameter.grad = result.gradients[name]
         outer.step()
         losses.append(float(result.metrics["loss"]))

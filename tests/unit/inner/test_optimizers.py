@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from metalearn.errors import UserError
+from metalearn.models.base import HEAD
 from tests.helpers.configs import QUICK
-from tests.helpers.tasks import algorithm, batch_of, meta_of
+from tests.helpers.tasks import algorithm, batch_of, params_of
 
 HERE = "tests.unit.inner.test_optimizers"
 
@@ -56,15 +57,15 @@ MINE = {"_target_": f"{HERE}.Heavy", "lr": 0.1, "momentum": 0.5}
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("engine", ["grouped", "vmap"])
 def test_a_class_of_the_users_own_steps_and_is_differentiated_through(engine, recompute):
-    algo = algorithm("maml", inner_optimizer=MINE, engine=engine, recompute=recompute, inner_steps=3)
+    algo = algorithm("maml", inner_optimizer=MINE, kernel=engine, recompute=recompute, inner_steps=3)
     torch_sgd = algorithm(
         "maml",
-        engine="higher",
+        inner_loop="higher",
         inner_steps=3,
         inner_optimizer={"name": "SGD", "lr": 0.1, "momentum": 0.5, "nesterov": True},
     )
-    meta, batch = meta_of(algo), batch_of()
-    found, wanted = (a.meta_gradient(meta, batch).gradients for a in (algo, torch_sgd))
+    params, batch = params_of(algo), batch_of()
+    found, wanted = (a.meta_gradient(params, batch).gradients for a in (algo, torch_sgd))
     for name, gradient in wanted.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-7, atol=1e-12, msg=name)
 
@@ -86,7 +87,7 @@ def test_it_is_chosen_on_the_command_line_and_recorded(typed, tmp_path):
         ({"_target_": f"{HERE}.Heavy", "lr": 0.1}, r"algo\.inner_optimizer\.momentum: a value is needed"),
         ({"_target_": f"{HERE}.NoOptimizer"}, r"does not make a metalearn\.inner_optimizers\.Optimizer"),
         ({"_target_": "nowhere.Mine"}, r"algo\.inner_optimizer\._target_=nowhere\.Mine: cannot be imported"),
-        ({"name": "RMSprop"}, r"this engine has SGD and Adam; for others algo\.engine=higher, or a class of yours"),
+        ({"name": "RMSprop"}, r"it has SGD and Adam; for others engine\.inner_loop=higher, or a class of yours"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):
@@ -95,8 +96,8 @@ def test_wrong_settings_are_refused(settings, message):
 
 
 def test_it_needs_an_engine_that_steps_many_tasks():
-    with pytest.raises(UserError, match=r"_target_: algo\.engine=higher takes optimizers of torch\.optim alone"):
-        algorithm("maml", inner_optimizer=MINE, engine="higher")
+    with pytest.raises(UserError, match=r"_target_: engine\.inner_loop=higher takes optimizers of torch\.optim alone"):
+        algorithm("maml", inner_optimizer=MINE, inner_loop="higher")
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -107,15 +108,16 @@ def test_a_result_that_breaks_the_contract_is_one_line(name, message, recompute)
     settings = {**MINE, "_target_": f"{HERE}.{name}"}
     algo = algorithm("maml", inner_optimizer=settings, recompute=recompute, inner_steps=2)
     with pytest.raises(UserError, match=message):
-        algo.meta_gradient(meta_of(algo), batch_of())
+        algo.meta_gradient(params_of(algo), batch_of())
 
 
 def test_adam_by_higher_is_warned_of_in_second_order_and_differs_by_the_bias_correction():
     adam = {"name": "Adam", "lr": 0.01}
-    other, batched = (algorithm("maml", engine=engine, inner_optimizer=adam) for engine in ("higher", "grouped"))
+    other, batched = (algorithm("maml", inner_loop=loop, inner_optimizer=adam) for loop in ("higher", "unrolled"))
     assert "second derivatives of its Adam differ" in other.notice and batched.notice is None
-    assert algorithm("fomaml", engine="higher", inner_optimizer=adam).notice is None
-    meta, batch = meta_of(batched), batch_of()
-    meta = {name: torch.zeros_like(value) if name.startswith("head.") else value for name, value in meta.items()}
-    a, b = (algo.meta_gradient(meta, batch).gradients["head.weight"] for algo in (other, batched))
+    assert algorithm("fomaml", inner_loop="higher", inner_optimizer=adam).notice is None
+    params, batch = params_of(batched), batch_of()
+    head = {name: torch.zeros_like(params.model[name]) for name in HEAD}
+    params = params._replace(model=params.model | head)
+    a, b = (algo.meta_gradient(params, batch).gradients["head.weight"] for algo in (other, batched))
     torch.testing.assert_close(b / a, torch.full_like(a, 0.001**-0.5), rtol=0.01, atol=0)

@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 
 from metalearn.algorithms.base import nth
+from metalearn.kernels.conv import conv
 from metalearn.kernels.conv_stack import blocks
-from metalearn.kernels.grouped import _statistics, as_groups, conv, expand, from_groups, norm_relu, stack
-from metalearn.kernels.patches import as_matrix, block, patches, suits
-from metalearn.models.base import total
-from tests.helpers.tasks import algorithm, batch_of, close, meta_of
+from metalearn.kernels.layout import as_groups, expand, from_groups, stack
+from metalearn.kernels.norm_relu import _statistics, norm_relu
+from metalearn.kernels.patches import applies, as_matrix, block, patches
+from metalearn.models.functional import sum_over_tasks
+from tests.helpers.tasks import algorithm, batch_of, close, params_of
 
 
 def random(*shape):
@@ -60,7 +62,7 @@ def test_the_gradient_by_a_shared_weight_is_the_sum_of_the_tasks(filters):
     x, weight = stack(random(3, 2, filters, 14, 14)), random(filters, filters, 3, 3).requires_grad_()
     each = expand(weight.detach(), 3).detach().requires_grad_()
     a, b = (torch.autograd.grad(conv(x, w, 2).square().sum(), w)[0] for w in (weight, each))
-    torch.testing.assert_close(a, total(b))
+    torch.testing.assert_close(a, sum_over_tasks(b))
     torch.testing.assert_close(a, b.sum(0))
     assert b.stride(2) == 1 and each.stride(2) == 1  # channels last, both
 
@@ -121,7 +123,7 @@ def layers_of_torch(x, weights, stride, pool):
 def test_blocks_are_those_of_torch(sizes, tasks, shared, pool, twice):
     x, stride = random(tasks, 2, sizes[0], 10, 12), 1 if pool else 2
     weights = weights_of(tasks, shared, sizes)
-    assert suits(x, weights[0]) == (sizes[0] == 1)
+    assert applies(x, weights[0]) == (sizes[0] == 1)
     ours = blocks(x, by_layer(weights), stride, pool, 1e-5, twice)
     theirs = layers_of_torch(x, weights, stride, pool)
     torch.testing.assert_close(ours, theirs)
@@ -134,7 +136,7 @@ def test_blocks_are_those_of_torch(sizes, tasks, shared, pool, twice):
     assert torch.equal(grad, given) and all(map(torch.equal, a, again))  # nothing was overwritten
     torch.testing.assert_close(a, b)
     if not twice:
-        with pytest.raises(RuntimeError, match="twice=False"):  # and no zeros in place of second derivatives
+        with pytest.raises(RuntimeError, match="differentiated_twice"):  # and no zeros in place of second derivatives
             torch.autograd.grad(ours.square().sum(), weights, create_graph=True)
         return
     a, b = (torch.autograd.grad(y.square().sum(), weights, create_graph=True) for y in (ours, theirs))
@@ -202,11 +204,11 @@ def test_the_first_block_over_blank_images_is_beta():
 
 def test_who_goes_by_way_of_patches():
     x, kernel = torch.zeros(2, 3, 1, 8, 8), torch.zeros(27, 1, 3, 3)
-    assert suits(x, kernel) and suits(x, kernel.expand(2, 27, 1, 3, 3))
-    assert not suits(x, kernel[1:])  # the map is small itself
-    assert not suits(x.requires_grad_(), kernel)  # there is no gradient by patches
+    assert applies(x, kernel) and applies(x, kernel.expand(2, 27, 1, 3, 3))
+    assert not applies(x, kernel[1:])  # the map is small itself
+    assert not applies(x.requires_grad_(), kernel)  # there is no gradient by patches
     with torch.autocast("cpu", torch.bfloat16):
-        assert not suits(x.detach(), kernel)
+        assert not applies(x.detach(), kernel)
 
 
 def test_statistics_keep_six_digits_in_single_precision():
@@ -223,43 +225,44 @@ def test_statistics_keep_six_digits_in_single_precision():
 def test_all_engines_agree_in_every_mode(norm, downsampling, pooling, filters):
     batch, results = batch_of(shape=(1, 16, 16)), []
     for engine in ("grouped", "vmap"):
-        algo = algorithm("maml", engine=engine, norm=norm, inner_steps=2, shape=(1, 16, 16), filters=filters)
+        algo = algorithm("maml", kernel=engine, norm=norm, inner_steps=2, shape=(1, 16, 16), filters=filters)
         algo.model.downsampling = algo.net.model.downsampling = downsampling
         for conv_, twin in zip(algo.model.convs, algo.net.model.convs, strict=True):
             conv_.stride = twin.stride = (2, 2) if downsampling == "stride" else (1, 1)
         algo.net.model.pooling = pooling
-        meta = meta_of(algo)
+        params = params_of(algo)
         if pooling == "mean":
-            meta["head.weight"] = meta["head.weight"][:, :filters].clone()
-        result = algo.meta_gradient(meta, batch)
-        predicted = algo.predict(nth(algo.adapt(meta, batch.support_x, batch.support_y), 2), batch.query_x)
+            params.model["head.weight"] = params.model["head.weight"][:, :filters].clone()
+        result = algo.meta_gradient(params, batch)
+        predicted = algo.predict(nth(algo.adapt(params, batch.support_x, batch.support_y), 2), batch.query_x)
         results.append((result, predicted))
     (a, x), (b, y) = results
     close(a.gradients, b.gradients, rtol=1e-7, atol=1e-10)
-    close(a.averages, b.averages)
+    for ours, theirs in zip(a.statistics, b.statistics, strict=True):
+        torch.testing.assert_close(ours, theirs)
     close(a.metrics, b.metrics)
     torch.testing.assert_close(x, y)
 
 
 def test_a_subclass_with_another_forward_pass_is_not_run_by_kernels_of_the_old_one():
-    from metalearn.models.base import Functional
     from metalearn.models.conv4 import Conv4
+    from metalearn.models.functional import Functional
 
     class Doubled(Conv4):
         def features(self, x, norm):
             return 2 * super().features(x, norm)
 
     settings = {"shape": (1, 12, 12), "outputs": 3, "filters": 4, "downsampling": "stride", "pooling": "flatten"}
-    assert Conv4(**settings).stacks and not Doubled(**settings).stacks
-    assert not Functional(Doubled(**settings)).grouped("cpu")
-    assert type("Named", (Conv4,), {})(**settings).stacks
+    assert Conv4(**settings).has_kernels and not Doubled(**settings).has_kernels
+    assert not Functional(Doubled(**settings)).is_grouped("cpu")
+    assert type("Named", (Conv4,), {})(**settings).has_kernels
 
 
 def test_the_engine_chooses_itself_by_device_and_precision():
     net = algorithm("maml").net
-    assert net.grouped("cpu") and not net.grouped("cuda")
+    assert net.is_grouped("cpu") and not net.is_grouped("cuda")
     with torch.autocast("cpu", torch.bfloat16):
-        assert not net.grouped("cpu")
-    assert not algorithm("maml", regression=True, shape=(1,), way=1).net.grouped("cpu")  # an mlp has no such kernels
+        assert not net.is_grouped("cpu")
+    assert not algorithm("maml", regression=True, shape=(1,), way=1).net.is_grouped("cpu")  # an mlp has no such kernels
     with pytest.raises(Exception, match="no kernels of its own"):
-        algorithm("maml", regression=True, shape=(1,), way=1, engine="grouped")
+        algorithm("maml", regression=True, shape=(1,), way=1, kernel="grouped")

@@ -138,7 +138,7 @@ def test_it_is_shown_in_a_line(runs, learner, images):
 
 def test_features(learner, images):
     found = learner.features(images)
-    assert found.shape == (5, learner.meta["head.weight"].shape[1]) and found.dtype == np.float32
+    assert found.shape == (5, learner.params.model["head.weight"].shape[1]) and found.dtype == np.float32
     classifier = learner.adapt(images, range(5))
     alone = np.concatenate([classifier.features(image) for image in images])
     np.testing.assert_allclose(alone, classifier.features(images), atol=1e-5)

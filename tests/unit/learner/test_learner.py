@@ -145,7 +145,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path):
     torch.save({"format": 1, "x": Evil()}, tmp_path / "x.pt")
     with pytest.raises(UserError):
         checkpoint.read(tmp_path / "x.pt")
-    torch.save({"format": 1, "meta": {}, "spec": {"seed": 0, "model": {"_target_": "os.getcwd"}, "shape": [1], "outputs": 1}},
+    torch.save({"format": 1, "params": {}, "spec": {"seed": 0, "model": {"_target_": "os.getcwd"}, "shape": [1], "outputs": 1}},
                tmp_path / "y.pt")  # fmt: skip
     with pytest.raises(UserError):
         metalearn.load(tmp_path / "y.pt")

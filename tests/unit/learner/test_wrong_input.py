@@ -46,8 +46,8 @@ FILES = {
     "a zip without a checkpoint": ("zip", "damaged, or not a checkpoint"),
     "a tensor": (torch.zeros(3), "not a checkpoint of metalearn"),
     "somebody else's checkpoint": ({"state_dict": {}}, "not a checkpoint of metalearn"),
-    "another version": ({"format": 1, "meta": {}}, "another version"),
-    "a digest that is not its own": ({"format": 2, "meta": {}, "digest": "0"}, "does not have the digest"),
+    "another version": ({"format": 1, "params": {}}, "another version"),
+    "a digest that is not its own": ({"format": 3, "params": {}, "digest": "0"}, "does not have the digest"),
 }
 
 

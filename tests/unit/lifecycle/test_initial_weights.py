@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+from metalearn.algorithms.parameters import MetaParameters
 from metalearn.errors import UserError
 from metalearn.lifecycle import initial_weights
 from metalearn.lifecycle.run import run_experiment
@@ -18,7 +19,7 @@ from tests.helpers.tasks import algorithm
 
 
 def weights(file):
-    return checkpoint.read(file)["meta"]
+    return MetaParameters.of(checkpoint.read(file)["params"])
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +40,17 @@ def began_with(folder, words, monkeypatch):
 def test_a_training_starts_from_the_best_weights_of_another(others, tmp_path, monkeypatch):
     meta = began_with(tmp_path / "new", (*GLYPHS, "seed=5", f"init={others}/maml"), monkeypatch)
     best = weights(others / "maml" / "checkpoints" / "best.pt")
-    assert meta.keys() == best.keys() and all(torch.equal(meta[name], best[name]) for name in meta)
+    assert meta.shapes() == best.shapes() and all(map(torch.equal, meta.tensors(), best.tensors()))
     run_experiment(config(*GLYPHS, "seed=5", f"init={others}/maml", f"resume={tmp_path}/new"), tmp_path / "new")
     result = json.loads((tmp_path / "new" / "result.json").read_text())
-    assert result["init"] == f"maml {checkpoint.digest(best)[:16]}" and str(others) not in json.dumps(result)
+    assert result["init"] == f"maml {checkpoint.digest(best.content())[:16]}" and str(others) not in json.dumps(result)
     assert json.loads((others / "maml" / "result.json").read_text())["init"] is None
 
 
 def test_a_checkpoint_file_serves_too(others, tmp_path, monkeypatch):
     file = others / "maml" / "checkpoints" / "last.pt"
     meta = began_with(tmp_path / "new", (*GLYPHS, "steps=3", f"init={file}"), monkeypatch)
-    assert all(torch.equal(value, weights(file)[name]) for name, value in meta.items())
+    assert all(map(torch.equal, meta.tensors(), weights(file).tensors()))
 
 
 @pytest.mark.parametrize("more", [(), ("control.retrain=true",)])
@@ -77,14 +78,14 @@ def test_a_head_of_another_width_begins_anew_where_it_has_no_part(others, tmp_pa
     words = (*GLYPHS, "way=4", f"algo={algo}", f"init={others}/maml")
     meta = began_with(tmp_path / "new", words, monkeypatch)
     best = weights(others / "maml" / "checkpoints" / "best.pt")
-    assert len(meta["head.weight"]) == 4 and "with a new head" in capfd.readouterr().out
-    body = [name for name in best if not name.startswith("head.")]
-    assert body and all(torch.equal(meta[name], best[name]) for name in body)
+    assert len(meta.model["head.weight"]) == 4 and "with a new head" in capfd.readouterr().out
+    body = [name for name in best.model if not name.startswith("head.")]
+    assert body and all(torch.equal(meta.model[name], best.model[name]) for name in body)
 
 
 def test_a_head_at_zero_has_any_width_and_a_learned_one_its_own(others, tmp_path, monkeypatch):
     meta = began_with(tmp_path / "new", (*GLYPHS, "way=4", f"init={others}/pretrain"), monkeypatch)
-    assert len(meta["head.weight"]) == 4 and not any(name.startswith("classifier.") for name in meta)
+    assert len(meta.model["head.weight"]) == 4 and not meta.extra
     with pytest.raises(UserError, match="has a learned head for 3 outputs, and 4 are needed"):
         run_experiment(config(*GLYPHS, "way=4", f"init={others}/maml"), tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
@@ -93,19 +94,20 @@ def test_a_head_at_zero_has_any_width_and_a_learned_one_its_own(others, tmp_path
 def test_another_model_is_refused_and_nothing_is_changed(others):
     algo = algorithm("maml", filters=3, shape=(1, 28, 28))
     meta = algo.init()
-    before = {name: value.clone() for name, value in meta.items()}
+    before = meta.map(torch.clone)
     with pytest.raises(UserError, match=r"maml .*is of another model: \S+ is 2\S* there and 3"):
         initial_weights.read(str(others / "maml")).fill(meta, algo)
-    assert all(torch.equal(meta[name], before[name]) for name in meta)
+    assert all(map(torch.equal, meta.tensors(), before.tensors()))
 
 
 def test_what_an_algorithm_adds_to_the_model_begins_anew(others):
     algo = algorithm("metasgd", filters=2, shape=(1, 28, 28), norm="per_step")
     meta = algo.init()
-    rates = {name: value.clone() for name, value in meta.items() if name.startswith(("rate.", "running."))}
-    assert rates
+    before = meta.map(torch.clone)
+    assert before.extra and before.statistics
     initial_weights.read(str(others / "maml")).fill(meta, algo)
-    assert all(torch.equal(meta[name], value) for name, value in rates.items())
+    assert all(torch.equal(meta.extra[name], value) for name, value in before.extra.items())
+    assert all(map(torch.equal, meta.statistics, before.statistics))
 
 
 def test_mistakes_are_one_line_and_leave_nothing(typed, others, tmp_path):

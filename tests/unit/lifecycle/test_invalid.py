@@ -19,7 +19,7 @@ from tests.helpers.resuming import Countdown
 def test_an_invalid_value_stops_names_its_step_and_keeps_the_last_good_checkpoint(what, tmp_path, monkeypatch, capsys):
     from metalearn.algorithms.maml import MAML
 
-    before, count = MAML.meta_gradient, [0]
+    before, count = MAML.task_gradients, [0]
 
     def broken(self, meta, batch):
         count[0] += 1
@@ -33,14 +33,14 @@ def test_an_invalid_value_stops_names_its_step_and_keeps_the_last_good_checkpoin
             return step._replace(gradients={n: g * math.inf for n, g in step.gradients.items()})
         return step
 
-    monkeypatch.setattr(MAML, "meta_gradient", broken)
+    monkeypatch.setattr(MAML, "task_gradients", broken)
     sgd = ("outer.optimizer={name: SGD, lr: 1e38}", "algo.inner_steps=0") if what == "a weight" else ()
     run_experiment(config(*SINUSOID, *sgd), tmp_path)
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["stopped_by"] == "InvalidValue" and f"{what} of meta-step 13 is" in result["stop_reason"]
     assert "by InvalidValue" in capsys.readouterr().out
     last = checkpoint.read(tmp_path / "checkpoints" / "last.pt")
-    assert last["step"] == 10 and all(value.isfinite().all() for value in last["meta"].values())
+    assert last["step"] == 10 and all(value.isfinite().all() for value in last["params"]["model"].values())
     assert result["best_step"] in (5, 10)
 
 
@@ -70,15 +70,17 @@ def test_an_infinite_measurement_stops_and_is_never_the_best(tmp_path, monkeypat
 def test_a_nan_in_the_middle_of_a_row_is_not_saved_by_a_signal(tmp_path, monkeypatch):
     from metalearn.algorithms.maml import MAML
 
-    before, at = MAML.meta_gradient, [0]
+    before, at = MAML.task_gradients, [0]
 
     def broken(self, meta, batch):
         step, at[0] = before(self, meta, batch), at[0] + 1
         return step if at[0] != 7 else step._replace(gradients={n: g * math.nan for n, g in step.gradients.items()})
 
-    monkeypatch.setattr(MAML, "meta_gradient", broken)
+    monkeypatch.setattr(MAML, "task_gradients", broken)
     countdown = Countdown(9, Stopped(signal.SIGINT))  # of the checks, the 9th comes after the 7th step
     monkeypatch.setattr(Signals, "check", lambda self: countdown())
     with pytest.raises(Unfinished):
         run_experiment(config(*SINUSOID, "log_every=20"), tmp_path)
-    assert all(v.isfinite().all() for v in checkpoint.read(tmp_path / "checkpoints" / "last.pt")["meta"].values())
+    assert all(
+        v.isfinite().all() for v in checkpoint.read(tmp_path / "checkpoints" / "last.pt")["params"]["model"].values()
+    )

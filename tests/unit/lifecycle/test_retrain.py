@@ -50,14 +50,14 @@ def test_the_union_deals_classes_of_both_and_none_of_the_test(small_glyphs):
 def test_a_nan_in_the_retraining_leaves_the_first_result_to_be_had(tmp_path, monkeypatch):
     from metalearn.algorithms.maml import MAML
 
-    before, count = MAML.meta_gradient, [0]
+    before, count = MAML.task_gradients, [0]
 
     def broken(self, meta, batch):
         step, count[0] = before(self, meta, batch), count[0] + 1
         return step if count[0] <= 33 else step._replace(gradients={n: g * math.nan for n, g in step.gradients.items()})
 
     with monkeypatch.context() as patch:
-        patch.setattr(MAML, "meta_gradient", broken)
+        patch.setattr(MAML, "task_gradients", broken)
         with pytest.raises(UserError, match=r"in the retraining; .*control.retrain=false allow_changes=true"):
             run_experiment(config(*SINUSOID, "control.retrain=true"), tmp_path / "run")
     with pytest.raises(UserError, match="steps: 20 -> 30: in its retraining a run can no longer be changed"):
@@ -79,4 +79,4 @@ def test_a_retraining_keeps_what_the_first_training_kept(tmp_path):
     run_experiment(config(*SINUSOID, keep, "control.retrain=true"), tmp_path / "again")
     for step in (5, 10, 15, 20):
         one, other = (checkpoint.read(tmp_path / n / "checkpoints" / f"step_{step}.pt") for n in ("once", "again"))
-        assert checkpoint.digest(one["meta"]) == checkpoint.digest(other["meta"])
+        assert checkpoint.digest(one["params"]) == checkpoint.digest(other["params"])

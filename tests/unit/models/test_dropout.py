@@ -9,11 +9,11 @@ from metalearn.algorithms.base import nth
 from metalearn.lifecycle.run import run_experiment
 from metalearn.models.dropout import Dropout
 from metalearn.models.masks import Masks
-from metalearn.models.norm import Pass, during
+from metalearn.models.norm import NormContext, using_context
 from metalearn.runtime.signals import Signals, Stopped
 from tests.helpers.configs import ALGORITHMS, GLYPHS, config
 from tests.helpers.resuming import Countdown, resumed_at, same
-from tests.helpers.tasks import batch_of, meta_of
+from tests.helpers.tasks import batch_of, params_of
 from tests.unit.models.test_torch_layers import HERE, gradient, made
 
 MODEL = (f"model._target_={HERE}.Plain", "~model.filters", "~model.downsampling", "~model.pooling", "+model.layer=running",
@@ -41,17 +41,17 @@ def test_recomputation_and_other_engines_draw_the_same_masks(name):
     kept = gradient(made("ours", name, drop=0.5, inner_steps=12, recompute=False))
     torch.testing.assert_close(gradient(made("ours", name, drop=0.5, inner_steps=12)), kept)
     if name == "maml":
-        torch.testing.assert_close(gradient(made("ours", name, drop=0.5, inner_steps=12, engine="higher")), kept)
+        torch.testing.assert_close(gradient(made("ours", name, drop=0.5, inner_steps=12, inner_loop="higher")), kept)
 
 
 @pytest.mark.parametrize("layer", ["none", "channels"])
 def test_every_pass_has_masks_of_its_own_with_the_right_rate(layer):
     algo, seen = made(layer, drop=0.25), []
     batch = batch_of(tasks=40)
-    meta = meta_of(algo)
+    params = params_of(algo)
     for number in (0, 1, -1, 0):
-        ones = algo._pass(number, None, True, batch.ids)
-        seen.append(algo.net.features(algo.weights(meta), batch.support_x, ones)[0])
+        ones = algo.passes._context(number, None, True, batch.ids)
+        seen.append(algo.net.features(params.model, batch.support_x, ones)[0])
     assert torch.equal(seen[0], seen[3]) and not torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
     drop = algo.model.body[3] if layer == "none" else algo.model.body[1]
     assert drop.p == (0.25 if layer == "none" else 0.5) and drop.by_channel == (layer == "channels")
@@ -59,7 +59,7 @@ def test_every_pass_has_masks_of_its_own_with_the_right_rate(layer):
 
 def test_the_rate_and_the_shape_of_masks():
     x = torch.ones(20, 8, 10, 10)
-    with during(Pass(masks=Masks(0, 0, torch.tensor(7)))):
+    with using_context(NormContext(masks=Masks(0, 0, torch.tensor(7)))):
         single, other, whole = Dropout(0.25)(x), Dropout(0.25)(x), Dropout(0.25, by_channel=True)(x)
         assert not Dropout(1.0)(x).any()
     assert set(single.unique().tolist()) == set(whole.unique().tolist()) == {0.0, x[0, 0, 0, 0].div(0.75).item()}
@@ -73,7 +73,7 @@ def test_dropout_is_off_at_evaluation(name):
     batch, found = batch_of(), []
     for drop in (0.0, 0.5):
         algo = made("ours", name, drop=drop)
-        adapted = nth(algo.adapt(meta_of(algo), batch.support_x, batch.support_y), 2)
+        adapted = nth(algo.adapt(params_of(algo), batch.support_x, batch.support_y), 2)
         found.append(algo.predict(adapted, batch.query_x))
     assert torch.equal(*found)
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from metalearn.algorithms.base import nth
-from metalearn.models.norm import MOMENTUM, BatchNorm, Pass
+from metalearn.models.norm import MOMENTUM, BatchNorm, NormContext
 from tests.helpers.configs import ALGORITHMS
-from tests.helpers.tasks import algorithm, batch_for, batch_of, meta_of
+from tests.helpers.tasks import algorithm, batch_for, batch_of, params_of
 
 
-def outputs(algo, meta, batch, query=None, steps=2):
-    adapted = nth(algo.adapt(meta, batch.support_x, batch.support_y), steps)
+def outputs(algo, params, batch, query=None, steps=2):
+    adapted = nth(algo.adapt(params, batch.support_x, batch.support_y), steps)
     return algo.predict(adapted, batch.query_x if query is None else query)
 
 
@@ -24,8 +24,8 @@ def changed_neighbour(batch):
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_transductive_predictions_depend_on_their_neighbours(name):
     algo, batch = algorithm(name), batch_of()
-    meta = meta_of(algo)
-    a, b = outputs(algo, meta, batch), outputs(algo, meta, batch, changed_neighbour(batch))
+    params = params_of(algo)
+    a, b = outputs(algo, params, batch), outputs(algo, params, batch, changed_neighbour(batch))
     assert (a[:, 0] - b[:, 0]).abs().max() > 1e-6
 
 
@@ -33,26 +33,26 @@ def test_transductive_predictions_depend_on_their_neighbours(name):
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_other_modes_classify_each_image_alone(name, norm):
     algo, batch = algorithm(name, norm=norm), batch_of()
-    meta = meta_of(algo)
-    together = outputs(algo, meta, batch)
-    alone = torch.cat([outputs(algo, meta, batch, batch.query_x[:, i : i + 1]) for i in range(together.shape[1])], 1)
+    params = params_of(algo)
+    together = outputs(algo, params, batch)
+    alone = torch.cat([outputs(algo, params, batch, batch.query_x[:, i : i + 1]) for i in range(together.shape[1])], 1)
     torch.testing.assert_close(together, alone)
-    torch.testing.assert_close(together[:, :-1], outputs(algo, meta, batch, changed_neighbour(batch))[:, :-1])
+    torch.testing.assert_close(together[:, :-1], outputs(algo, params, batch, changed_neighbour(batch))[:, :-1])
 
 
 @pytest.mark.parametrize("norm", ["transductive", "support", "per_step"])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_no_task_leaks_into_another(name, norm):
     algo, batch = algorithm(name, norm=norm), batch_of(tasks=4)
-    meta = meta_of(algo)
-    single = [outputs(algo, meta, type(batch)(*(f[t : t + 1] for f in batch))) for t in range(4)]
-    torch.testing.assert_close(outputs(algo, meta, batch), torch.cat(single))
+    params = params_of(algo)
+    single = [outputs(algo, params, type(batch)(*(f[t : t + 1] for f in batch))) for t in range(4)]
+    torch.testing.assert_close(outputs(algo, params, batch), torch.cat(single))
 
 
 def test_support_mode_uses_the_statistics_of_the_support_set():
     layer = BatchNorm(3).double()
     x = torch.rand(8, 3, 4, 4, dtype=torch.float64)
-    y = layer(x, Pass(reference=5))
+    y = layer(x, NormContext(reference=5))
     support = torch.nn.functional.batch_norm(x[:5], None, None, training=True, eps=layer.eps)
     torch.testing.assert_close(y[:5], support)
     mean, variance = x[:5].mean((0, 2, 3)), x[:5].var((0, 2, 3), correction=0)
@@ -61,29 +61,28 @@ def test_support_mode_uses_the_statistics_of_the_support_set():
 
 def test_per_step_keeps_running_statistics_of_every_inner_step():
     algo, batch = algorithm("maml", norm="per_step", inner_steps=2), batch_of(tasks=3)
-    meta = meta_of(algo)
-    assert meta["running.0"].shape == (3, 2, 4)  # steps 0 and 1 on the support set, 2 on the query set
-    after = algo.meta_gradient(meta, batch).averages
+    params = params_of(algo)
+    assert params.statistics[0].shape == (3, 2, 4)  # steps 0 and 1 on the support set, 2 on the query set
+    after = algo.meta_gradient(params, batch).statistics
     x = torch.nn.functional.conv2d(
-        batch.support_x.flatten(0, 1), meta["convs.0.weight"], stride=2, padding=1
+        batch.support_x.flatten(0, 1), params.model["convs.0.weight"], stride=2, padding=1
     ).unflatten(0, (3, -1))
     seen = torch.stack([x.mean((1, 3, 4)), x.var((1, 3, 4), correction=0)], 1).mean(0)  # mean over the tasks
-    torch.testing.assert_close(after["running.0"][0], meta["running.0"][0] * (1 - MOMENTUM) + MOMENTUM * seen)
-    differs = [(after["running.0"][i] - after["running.0"][j]).abs().max() > 1e-5 for i, j in ((0, 1), (1, 2))]
+    torch.testing.assert_close(after[0][0], params.statistics[0][0] * (1 - MOMENTUM) + MOMENTUM * seen)
+    differs = [(after[0][i] - after[0][j]).abs().max() > 1e-5 for i, j in ((0, 1), (1, 2))]
     assert all(differs)
 
 
 def test_per_step_statistics_are_those_of_the_step():
     algo, batch = algorithm("maml", norm="per_step", inner_steps=2), batch_of()
-    meta = meta_of(algo)
-    base = outputs(algo, meta, batch, steps=2)
+    params = params_of(algo)
+    base = outputs(algo, params, batch, steps=2)
     for step, matters in ((2, True), (1, False), (0, False)):  # the support passes use their batch statistics
-        other = dict(meta)
-        other["running.3"] = meta["running.3"].clone()
-        other["running.3"][step, 0] += 0.5
+        other = params.map(torch.clone)
+        other.statistics[3][step, 0] += 0.5
         assert ((outputs(algo, other, batch, steps=2) - base).abs().max() > 1e-9).item() is matters
-    torch.testing.assert_close(outputs(algo, meta, batch, steps=0), outputs(algo, meta | {
-        n: torch.cat([v[:1], v[1:] + 1]) for n, v in meta.items() if n.startswith("running.")}, batch, steps=0))  # fmt: skip
+    torch.testing.assert_close(outputs(algo, params, batch, steps=0), outputs(algo, params._replace(
+        statistics=[torch.cat([v[:1], v[1:] + 1]) for v in params.statistics]), batch, steps=0))  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -92,11 +91,10 @@ def test_per_step_runs_the_same_inner_loop_at_evaluation_as_in_training(name):
     algo, batch = algorithm(name, norm="per_step", inner_steps=steps), batch_for(name)
     if name == "reptile":
         algo.inner_batch_test = algo.inner_batch
-    meta = meta_of(algo)
-    meta |= {n: v + 0.7 for n, v in meta.items() if n.startswith("running.")}  # statistics unlike the batch's
-    meta = {n: v if n.startswith("running.") else v.requires_grad_() for n, v in meta.items()}
+    params = params_of(algo)
+    params = params.leaves()._replace(statistics=[v + 0.7 for v in params.statistics])  # unlike the batch's
     trained, evaluated = (
-        nth(algo.adapt(meta, batch.support_x, batch.support_y, training=training), 3).weights
+        nth(algo.adapt(params, batch.support_x, batch.support_y, training=training), 3).weights
         for training in (True, False)
     )
     for key, value in trained.items():

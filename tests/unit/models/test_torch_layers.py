@@ -14,7 +14,7 @@ from metalearn.errors import UserError
 from metalearn.models.base import MetaModel
 from metalearn.models.norm import BatchNorm
 from tests.helpers.configs import QUICK
-from tests.helpers.tasks import algorithm, batch_of, meta_of
+from tests.helpers.tasks import algorithm, batch_of, params_of
 
 HERE = "tests.unit.models.test_torch_layers"
 
@@ -125,7 +125,7 @@ def made(layer, name="maml", drop=0.0, **settings):
 def gradient(algo, batch=None):
     """Its meta-gradient, flat."""
     torch.manual_seed(1)  # pretrain draws its classifier
-    return torch.cat([g.flatten() for g in algo.meta_gradient(meta_of(algo), batch or batch_of()).gradients.values()])
+    return torch.cat([g.flatten() for g in algo.meta_gradient(params_of(algo), batch or batch_of()).gradients.values()])
 
 
 @pytest.mark.parametrize("norm", ["transductive", "support", "per_step"])
@@ -136,7 +136,7 @@ def test_the_batch_norm_of_torch_obeys_norm(name, layer, norm):
     assert torch.equal(gradient(theirs), gradient(ours))
     batch, found = batch_of(), []
     for algo in (theirs, ours):
-        adapted = nth(algo.adapt(meta_of(algo), batch.support_x, batch.support_y), 2)
+        adapted = nth(algo.adapt(params_of(algo), batch.support_x, batch.support_y), 2)
         found.append([algo.predict(adapted, x) for x in (batch.query_x, batch.query_x[:, :1])])
     assert torch.equal(found[0][0], found[1][0])
     if norm != "transductive":  # an image is classified alone
@@ -175,10 +175,10 @@ def test_batch_norm_of_torch_is_recorded(typed, tmp_path):
 def test_layers_are_told_training_from_evaluation():
     algo, batch = made("tell"), batch_of()
     Telling.told.clear()
-    algo.meta_gradient(meta_of(algo), batch)
+    algo.meta_gradient(params_of(algo), batch)
     assert Telling.told and all(Telling.told)
     Telling.told.clear()
-    algo.predict(nth(algo.adapt(meta_of(algo), batch.support_x, batch.support_y), 1), batch.query_x)
+    algo.predict(nth(algo.adapt(params_of(algo), batch.support_x, batch.support_y), 1), batch.query_x)
     assert Telling.told and not any(Telling.told)
 
 

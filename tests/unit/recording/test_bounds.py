@@ -64,7 +64,7 @@ HUGE = {
 
 @pytest.mark.parametrize("kind", HUGE)
 def test_a_file_that_asks_for_more_than_it_holds(kind, tmp_path, little_memory):
-    torch.save({"format": checkpoint.FORMAT, "meta": {}, "spec": {}, "step": 0, "x": HUGE[kind](), "digest": ""},
+    torch.save({"format": checkpoint.FORMAT, "params": {}, "spec": {}, "step": 0, "x": HUGE[kind](), "digest": ""},
                tmp_path / "x.pt")  # fmt: skip
     with pytest.raises(UserError, match=r"x\.pt: damaged, or not a checkpoint of metalearn$"):
         metalearn.load(tmp_path / "x.pt")
@@ -95,8 +95,8 @@ ABSENT = object()
 SPECS = {
     "no spec": ("spec", ABSENT),
     "a spec that is a list": ("spec", [1]),
-    "no meta": ("meta", ABSENT),
-    "meta that is a list": ("meta", [torch.zeros(1)]),
+    "no params": ("params", ABSENT),
+    "params that are a list": ("params", [torch.zeros(1)]),
     "no way": ("spec.way", ABSENT),
     "way 0": ("spec.way", 0),
     "a million million ways": ("spec.outputs", 10**12),
@@ -143,7 +143,7 @@ def test_a_state_that_lacks_a_part_is_one_line(where, stopped):
 def test_a_checkpoint_of_another_model_is_not_resumed(stopped):
     path = stopped / "checkpoints" / "last.pt"
     content = checkpoint.read(path)
-    content["meta"]["layers.0.weight"] = content["meta"]["layers.0.weight"][:1].clone()
+    content["params"]["model"]["layers.0.weight"] = content["params"]["model"]["layers.0.weight"][:1].clone()
     path.write_bytes(checkpoint.pack({key: value for key, value in content.items() if key != "format"}))
     with pytest.raises(UserError, match="other names or shapes"):
         run_experiment(config(*SINUSOID, f"resume={stopped}"), stopped)
@@ -172,4 +172,4 @@ def test_every_algorithm_is_restored_on_no_device(tmp_path):
                     "shape": [1] if sinusoid else [1, 28, 28], "outputs": 1 if sinusoid else 5, "labels": 20,
                     "invert": False, **{n: values[n] for n in ("way", "shot", "query", "norm", "seed")}}  # fmt: skip
             made = algorithm_of(spec)
-            assert shapes(spec) == {name: tuple(value.shape) for name, value in made.init().items()}, (algo, words)
+            assert shapes(spec) == made.init().shapes(), (algo, words)

@@ -11,10 +11,12 @@ import torch
 
 from metalearn.errors import UserError
 from metalearn.runtime.device import precision_context
+from metalearn.training.chunks import Chunks
 from metalearn.training.evaluate import evaluate
-from metalearn.training.outer_optimizer import Outer
+from metalearn.training.executor import Executor
+from metalearn.training.outer_optimizer import OuterOptimizer
 from tests.helpers.configs import QUICK, ROOT
-from tests.helpers.tasks import algorithm, batch_of, close, meta_of
+from tests.helpers.tasks import algorithm, batch_of, close, params_of
 
 
 @pytest.mark.parametrize("optimizer", [
@@ -24,9 +26,9 @@ from tests.helpers.tasks import algorithm, batch_of, close, meta_of
 def test_recomputing_gives_the_gradient_of_keeping(optimizer, steps, adapt_norm, filters):
     settings = {"inner_steps": steps, "inner_optimizer": optimizer, "adapt_norm": adapt_norm, "filters": filters}
     kept, again = (algorithm("maml", recompute=recompute, **settings) for recompute in (False, True))
-    meta, batch = meta_of(kept), batch_of()
+    params, batch = params_of(kept), batch_of()
     assert again.recomputes and not kept.recomputes
-    close(again.meta_gradient(meta, batch).gradients, kept.meta_gradient(meta, batch).gradients)
+    close(again.meta_gradient(params, batch).gradients, kept.meta_gradient(params, batch).gradients)
 
 
 def test_long_inner_loops_recompute_by_themselves_where_they_can():
@@ -40,16 +42,16 @@ def test_long_inner_loops_recompute_by_themselves_where_they_can():
 PEAK = """
 import re, sys
 from metalearn.runtime.device import keep_freed_memory
-from tests.helpers.tasks import algorithm, batch_of, meta_of
+from tests.helpers.tasks import algorithm, batch_of, params_of
 import torch
 keep_freed_memory()
 steps, recompute = int(sys.argv[1]), {"null": None, "false": False}[sys.argv[2]]
 algo = algorithm("maml", filters=32, shape=(1, 28, 28), way=5, shot=1, query=1, inner_steps=steps, recompute=recompute)
-batch, meta = batch_of(tasks=8, way=5, shot=1, query=1, shape=(1, 28, 28), dtype=torch.float32), algo.init()
+batch, params = batch_of(tasks=8, way=5, shot=1, query=1, shape=(1, 28, 28), dtype=torch.float32), algo.init()
 open("/proc/self/clear_refs", "w").write("5")  # the peak begins here
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 before = peak()
-algo.meta_gradient(meta, batch)
+algo.meta_gradient(params, batch)
 print(peak() - before)
 """
 
@@ -68,14 +70,14 @@ def test_fifty_inner_steps_need_less_than_twice_the_memory_of_five():
 @pytest.mark.slow
 def test_memory_is_flat_over_thousands_of_steps():
     algo = algorithm("maml", filters=2, shape=(1, 4, 4), way=2, shot=1, query=1)
-    meta = algo.init()
-    outer = Outer(
-        optimizer={"name": "Adam", "lr": 0.003}, schedule="cosine", warmup=0, clip=None, meta=meta, steps=4000
+    params = algo.init()
+    outer = OuterOptimizer(
+        optimizer={"name": "Adam", "lr": 0.003}, schedule="cosine", warmup=0, clip=None, params=params, steps=4000
     )
     batch = batch_of(tasks=1, way=2, shot=1, query=1, shape=(1, 4, 4), dtype=torch.float32)
     resident = []
     for step in range(2100):
-        outer.step(algo.meta_gradient(meta, batch))
+        outer.step(algo.meta_gradient(outer.params, batch))
         if step % 700 == 699:
             with open("/proc/self/statm") as file:
                 resident.append(int(file.read().split()[1]) * 4096 / 2**20)
@@ -84,22 +86,22 @@ def test_memory_is_flat_over_thousands_of_steps():
 
 def test_too_many_tasks_at_once_are_halved_and_said(monkeypatch, capsys):
     algo, whole, batch = algorithm("maml", chunk=8), algorithm("maml"), batch_of(tasks=7)
-    inner, sizes = algo.meta_sums, []
+    inner, sizes = algo.task_gradients, []
 
-    def small(meta, piece):
+    def small(params, piece):
         sizes.append(len(piece.support_x))
         if sizes[-1] > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return inner(meta, piece)
+        return inner(params, piece)
 
-    monkeypatch.setattr(algo, "meta_sums", small)
-    meta = meta_of(algo)
-    close(algo.meta_gradient(meta, batch).gradients, whole.meta_gradient(meta, batch).gradients)
-    assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1] and algo.chunk == 1
+    monkeypatch.setattr(algo, "task_gradients", small)
+    params, executor = params_of(algo), Executor(algo, "cpu")
+    close(executor(params, batch).gradients, whole.meta_gradient(params, batch).gradients)
+    assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1] and executor.chunks.size == 1
     assert "out of memory with 7 tasks at once; from now on 3" in capsys.readouterr().out
-    monkeypatch.setattr(algo, "meta_sums", lambda meta, piece: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    monkeypatch.setattr(algo, "task_gradients", lambda params, piece: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(UserError, match="one task alone"):
-        algo.meta_gradient(meta, batch)
+        executor(params, batch)
 
 
 def test_an_evaluation_too_large_is_halved_and_scores_the_same(monkeypatch, small_glyphs):
@@ -107,25 +109,27 @@ def test_an_evaluation_too_large_is_halved_and_scores_the_same(monkeypatch, smal
     algo, whole = (algorithm("maml", shape=(1, 28, 28), way=5, shot=1, chunk=8) for _ in range(2))
     inner = algo.adapt
 
-    def small(meta, x, y, training=False):
+    def small(params, x, y, training=False):
         if len(x) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return inner(meta, x, y, training)
+        return inner(params, x, y, training)
 
     monkeypatch.setattr(algo, "adapt", small)
-    meta, common = algo.init(), {"tasks": 9, "way": 5, "shot": 1, "query": 2, "device": "cpu", "curve": True}
-    a, b = (evaluate(one, meta, source, **common) for one in (algo, whole))
-    assert (a.curve, a.confused, algo.chunk) == (b.curve, b.confused, 2)
+    params, common = algo.init(), {"tasks": 9, "way": 5, "shot": 1, "query": 2, "device": "cpu", "curve": True}
+    chunks = Chunks(algo)
+    a = evaluate(algo, params, source, chunks=chunks, **common)
+    b = evaluate(whole, params, source, **common)
+    assert (a.curve, a.confused, chunks.size) == (b.curve, b.confused, 2)
 
 
 @pytest.mark.parametrize("norm", ["transductive", "support", "per_step"])
 def test_bfloat16_points_the_same_way(norm):
     batch = batch_of(dtype=torch.float32)
     algo = algorithm("maml", norm=norm)
-    meta = algo.init()
-    exact = algo.meta_gradient(meta, batch).gradients
+    params = algo.init()
+    exact = algo.meta_gradient(params, batch).gradients
     with precision_context("bf16", "cpu"):
-        rough = algo.meta_gradient(meta, batch).gradients
+        rough = algo.meta_gradient(params, batch).gradients
     a, b = (torch.cat([g.flatten().float() for g in gs.values()]) for gs in (exact, rough))
     assert not torch.equal(a, b) and torch.cosine_similarity(a, b, 0) > 0.98
 

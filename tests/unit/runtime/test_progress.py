@@ -15,7 +15,7 @@ from metalearn.recording.writer import RetryingWriter
 from metalearn.runtime import progress
 from metalearn.trackers.base import Tracker
 from metalearn.training.evaluate import Score
-from metalearn.training.outer_optimizer import Outer
+from metalearn.training.outer_optimizer import OuterOptimizer
 from metalearn.training.trainer import Training
 from tests.helpers.configs import config
 
@@ -51,7 +51,7 @@ def training_of(folder, clock, seconds, cycle, *, limit=100, log_every=50, name=
         def kind_of_layer(self, layer):
             return "weights"
 
-    outer = Outer(optimizer={"name": "SGD", "lr": 1.0}, schedule="constant", warmup=0, clip=None,
+    outer = OuterOptimizer(optimizer={"name": "SGD", "lr": 1.0}, schedule="constant", warmup=0, clip=None,
                   meta={"w": torch.zeros(1)}, steps=limit)  # fmt: skip
     record = Record(folder / name, Tracker(), "accuracy", RetryingWriter())
     (folder / name).mkdir()
@@ -137,7 +137,7 @@ def test_validation_and_test_move_the_bar(tmp_path, monkeypatch):
         lambda self, task, done, *a: (seen.append((task, done)), update(self, task, done, *a)),
     )
     run_experiment(config("data=glyphs", "data.classes=[8,6,6]", "model.filters=2", "steps=2", "eval.tasks=4", "way=3",
-                          "eval.test_tasks=4", "algo.chunk=2", "eval.query=2"), tmp_path / "run")  # fmt: skip
+                          "eval.test_tasks=4", "engine.chunk=2", "eval.query=2"), tmp_path / "run")  # fmt: skip
     tasks = {task for task, _ in seen}
     assert len(tasks) == 4  # training, validation, test, nearest neighbour
     assert sum(done == 2 for _, done in seen) >= 3  # in the middle of training, validation and test

@@ -49,8 +49,8 @@ def test_the_score_with_support_statistics_is_that_of_the_learner_that_is_loaded
 
 def test_outputs_that_are_not_finite_score_zero_and_are_counted(small_glyphs):
     algo = algorithm("maml", shape=(1, 28, 28), inner_optimizer={"name": "SGD", "lr": 1e30})
-    meta = algo.init()
-    score = evaluate(algo, meta, small_glyphs.source("test", 0, "cpu"), tasks=4, way=3, shot=2, query=2, device="cpu")
+    params = algo.init()
+    score = evaluate(algo, params, small_glyphs.source("test", 0, "cpu"), tasks=4, way=3, shot=2, query=2, device="cpu")
     assert score.nonfinite == 4 and score.mean == 0.0 and not math.isfinite(score.loss)
 
 

@@ -11,7 +11,7 @@ from metalearn.data import Dataset
 from metalearn.lifecycle.run import run_experiment
 from metalearn.recording.intervals import student_t
 from metalearn.training.evaluate import evaluate
-from metalearn.training.outer_optimizer import Outer
+from metalearn.training.outer_optimizer import OuterOptimizer
 from tests.helpers.configs import ALGORITHMS, config, small
 from tests.helpers.tasks import algorithm
 
@@ -30,7 +30,7 @@ def run(folder, *words):
 
 
 def weights(folder, name="last.pt"):
-    return torch.load(folder / "checkpoints" / name, weights_only=True)["meta"]
+    return torch.load(folder / "checkpoints" / name, weights_only=True)["params"]
 
 
 @pytest.mark.parametrize("name", ["maml", "reptile", "pretrain"])
@@ -69,7 +69,7 @@ def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
     from metalearn.training.trainer import Training
 
     class Nothing:
-        def meta_gradient(self, meta, step):
+        def meta_gradient(self, params, step):
             from metalearn.algorithms.base import MetaStep
 
             return MetaStep({"w": torch.ones(1)}, {"loss": torch.ones(())}, {})
@@ -79,11 +79,11 @@ def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
 
     algo = Nothing()
     algo.regression, algo.meta_batch = regression, 1
-    outer = Outer(optimizer={"name": "SGD", "lr": 1.0}, schedule="constant", warmup=0, clip=None,
-                  meta={"w": torch.zeros(1)}, steps=6)  # fmt: skip
+    outer = OuterOptimizer(optimizer={"name": "SGD", "lr": 1.0}, schedule="constant", warmup=0, clip=None,
+                  params={"w": torch.zeros(1)}, steps=6)  # fmt: skip
     scores = iter([0.5, 0.9, 0.7])  # after steps 2, 4 and 6
     record = Record(tmp_path, Tracker(), "mse" if regression else "accuracy", RetryingWriter())
-    training = Training(algorithm=algo, outer=outer, gradient=algo.meta_gradient, validate=lambda meta: Score(next(scores), 0.0, 1, [], 1.0),
+    training = Training(algorithm=algo, outer=outer, gradient=algo.meta_gradient, validate=lambda params: Score(next(scores), 0.0, 1, [], 1.0),
                         record=record, spec={}, device="cpu", limit=6, log_every=1)  # fmt: skip
     ControlLoop(training, make_all({"Step": {"n": 2}, "Evaluate": {}, "Save": {}})).run()
     assert training.best_step == best and training.best.mean == (0.5 if regression else 0.9)
@@ -98,7 +98,7 @@ def test_the_test_score_is_that_of_the_best_checkpoint_on_test_classes(tmp_path)
     learner = metalearn.load(tmp_path)
     dataset = build(config(*SMALL)["data"], "data", Dataset)
     source = dataset.source("test", 0, "cpu")
-    score = evaluate(learner.algorithm, learner.meta, source, tasks=20, way=5, shot=1, query=3, device="cpu")
+    score = evaluate(learner.algorithm, learner.params, source, tasks=20, way=5, shot=1, query=3, device="cpu")
     assert (score.mean, score.ci95) == (pytest.approx(result["test_accuracy"]), pytest.approx(result["test_ci95"]))
 
 
@@ -111,14 +111,14 @@ def test_every_algorithm_learns_in_every_norm_mode(name, norm, small_glyphs):
     settings |= LEARNS.get(name, {})
     source = small_glyphs.source("train", 0, "cpu")
     algo = algorithm(name, norm=norm, filters=12, shape=(1, 28, 28), shot=1, query=4, labels=source.labels, **settings)
-    meta = algo.init()
+    params = algo.init()
     optimizer = OUTER.get(name, {"name": "Adam", "lr": 0.005})
-    outer = Outer(optimizer=optimizer, schedule="constant", warmup=0, clip=10.0, meta=meta, steps=60)
+    outer = OuterOptimizer(optimizer=optimizer, schedule="constant", warmup=0, clip=10.0, params=params, steps=60)
     held = {"tasks": 100, "way": 3, "shot": 1, "query": 4, "device": "cpu"}
-    before = evaluate(algo, meta, small_glyphs.source("test", 0, "cpu"), **held)
+    before = evaluate(algo, params, small_glyphs.source("test", 0, "cpu"), **held)
     for step in range(60):
-        outer.step(algo.meta_gradient(meta, algo.draw(source, step, "cpu")))
-    after = evaluate(algo, meta, small_glyphs.source("test", 0, "cpu"), **held)
+        outer.step(algo.meta_gradient(outer.params, algo.sample(source, step, "cpu")))
+    after = evaluate(algo, outer.params, small_glyphs.source("test", 0, "cpu"), **held)
     assert after.mean > before.mean + before.ci95
 
 
@@ -127,11 +127,13 @@ def test_every_algorithm_learns_in_every_norm_mode(name, norm, small_glyphs):
     ("cosine", [(1 + math.cos(math.pi * s / 4)) / 2 for s in range(4)])])  # fmt: skip
 def test_schedules(schedule, expected):
     algo = algorithm("maml")
-    meta = algo.init()
-    outer = Outer(optimizer={"name": "SGD", "lr": 0.1}, schedule=schedule, warmup=0, clip=None, meta=meta, steps=4)
-    from metalearn.algorithms.base import MetaStep
+    params = algo.init()
+    outer = OuterOptimizer(
+        optimizer={"name": "SGD", "lr": 0.1}, schedule=schedule, warmup=0, clip=None, params=params, steps=4
+    )
+    from metalearn.algorithms.parameters import MetaGradient
 
-    nothing = MetaStep({n: torch.zeros_like(v) for n, v in meta.items()}, {}, {})
+    nothing = MetaGradient({n: torch.zeros_like(v) for n, v in params.learned.items()}, {}, [])
     seen = []
     for _ in range(4):
         seen.append(outer.lr / 0.1)
@@ -149,18 +151,18 @@ def test_sinusoid_regression_is_learned(tmp_path):
 def test_the_evaluation_interval_is_that_of_the_tasks(small_glyphs):
     algo = algorithm("anil", shape=(1, 28, 28))
     source = small_glyphs.source("test", 0, "cpu")
-    meta = algo.init()
+    params = algo.init()
     arguments = {"way": 3, "shot": 1, "query": 4, "device": "cpu"}
-    score = evaluate(algo, meta, source, tasks=50, curve=True, **arguments)
-    singles = torch.tensor([one_task(algo, meta, source, i) for i in range(50)], dtype=torch.float64)
+    score = evaluate(algo, params, source, tasks=50, curve=True, **arguments)
+    singles = torch.tensor([one_task(algo, params, source, i) for i in range(50)], dtype=torch.float64)
     assert score.mean == pytest.approx(singles.mean().item(), abs=1e-6)
     assert score.ci95 == pytest.approx(student_t(49) * singles.std().item() / 50**0.5, abs=1e-6)
     assert len(score.curve) == algo.inner_steps_test + 1 and score.tasks == 50
 
 
-def one_task(algo, meta, source, i):
+def one_task(algo, params, source, i):
     from metalearn.algorithms.base import nth
 
     batch = source.tasks(torch.tensor([i]), 3, 1, 4)
-    adapted = nth(algo.adapt(meta, batch.support_x, batch.support_y), algo.inner_steps_test)
+    adapted = nth(algo.adapt(params, batch.support_x, batch.support_y), algo.inner_steps_test)
     return (algo.predict(adapted, batch.query_x).argmax(-1) == batch.query_y).double().mean().item()

@@ -1,0 +1,30 @@
+"""BOIL: the opposite of ANIL."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from metalearn.algorithms.maml import MAML
+from metalearn.algorithms.parameters import MetaParameters
+from metalearn.models.base import HEAD
+
+
+@dataclass(kw_only=True, eq=False)
+class BOIL(MAML):
+    """MAML whose inner loop adapts the body alone; the head is learned in the outer loop only.
+
+    Oh, Yoo, Kim & Yun, "BOIL: Towards representation change for few-shot learning", ICLR 2021
+    (arxiv.org/abs/2008.08882), section 3: MAML with an inner learning rate of 0 for the head.
+    """
+
+    def is_adapted(self, name: str) -> bool:
+        """The body; batch norm's gamma and beta only with `adapt_norm`."""
+        return name not in HEAD and super().is_adapted(name)
+
+    def init(self) -> MetaParameters:
+        """Start from a random head: through a head at zero, the inner loop would get no gradient."""
+        params = super().init()
+        head = nn.Linear(self.model.head.in_features, self.model.head.out_features)
+        if not params.model["head.weight"].any():
+            params.model["head.weight"] = head.weight.detach()
+        return params

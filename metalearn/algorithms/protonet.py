@@ -1,0 +1,73 @@
+"""Prototypical networks: no inner loop."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metalearn.algorithms.base import Algorithm, nth
+from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters
+from metalearn.data.base import TaskBatch
+from metalearn.inner.gradients import gradients
+from metalearn.models.base import HEAD
+
+
+@dataclass(kw_only=True, eq=False)
+class ProtoNet(Algorithm):
+    """Classify by the nearest prototype: the mean feature of a class's support images.
+
+    Snell, Swersky & Zemel, "Prototypical networks for few-shot learning", NeurIPS 2017 (arxiv.org/abs/1703.05175),
+    algorithm 1, with the squared Euclidean distance. By its section 2.3 this is a linear head: -|f - c|^2 is 2 c.f -
+    |c|^2, less |f|^2, which is the same for all classes. Adaptation is one step, from a head at zero to this one; the
+    number of classes may differ between training and test.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.objective.require_classes("algo=protonet")
+
+    def init(self) -> MetaParameters:
+        """The model's weights, with the head at zero."""
+        params = super().init()
+        return params._replace(model=params.model | {name: torch.zeros_like(params.model[name]) for name in HEAD})
+
+    @property
+    def keeps_head_at_zero(self) -> bool:
+        """True: prototypes are the head."""
+        return True
+
+    def is_adapted(self, name: str) -> bool:
+        """The head, which prototypes replace."""
+        return name in HEAD
+
+    def require_outputs(self, way: int) -> None:
+        """Accept every number of classes."""
+
+    def adapt(self, params: MetaParameters, support_x: Tensor, support_y: Tensor, training: bool = False,
+              ids: Tensor | None = None) -> Iterator[Adapted]:  # fmt: skip
+        """Compute the prototypes (equation 1): the head from step 1 on."""
+        features, statistics = self.net.features(params.model, support_x, self.passes.support(0, training, ids))
+        way = self.way if training else int(support_y.max()) + 1
+        member = F.one_hot(support_y, way).to(features.dtype)  # [T, N*K, N]
+        prototypes = member.mT @ features / member.sum(1).clamp(min=1)[..., None]  # [T, N, D]
+        heads = [
+            {"head.weight": torch.zeros_like(prototypes), "head.bias": torch.zeros_like(prototypes[..., 0])},
+            {"head.weight": 2 * prototypes, "head.bias": -prototypes.square().sum(-1)},
+        ]
+        for step in count():
+            running = self.passes.running_statistics(params.statistics, step, training)
+            weights = params.model | heads[min(step, 1)]
+            yield Adapted(weights, support_x, step, ids, running, (statistics,) * self.inner_steps)
+
+    def task_gradients(self, params: MetaParameters, batch: TaskBatch) -> MetaGradient:
+        """Differentiate the query loss through the prototypes; 0 for the model's own head, which has no part in it."""
+        params = params.leaves()
+        adapted = nth(self.adapt(params, batch.support_x, batch.support_y, training=True, ids=batch.ids), 1)
+        outputs, statistics = self.query_outputs(adapted, batch.query_x, training=True)
+        loss = self.objective.loss(outputs, batch.query_y).sum()
+        found = dict(zip(params.model, gradients(loss, list(params.model.values())), strict=True))
+        of_passes = self.passes.summed([*adapted.batch_statistics, statistics])
+        return MetaGradient(found, self.metrics(outputs, batch.query_y), of_passes)

@@ -1,0 +1,16 @@
+"""Gradients of a sum over tasks."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def gradients(value: Tensor, weights: list[Tensor], create_graph: bool = False) -> list[Tensor]:
+    """The gradient of a sum over tasks; zeros for what it does not depend on, such as a bias before a batch norm."""
+    return list(torch.autograd.grad(value, weights, create_graph=create_graph, materialize_grads=True))
+
+
+def leaves(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The same values without history, ready to be differentiated by."""
+    return [t.detach().requires_grad_() for t in tensors]

@@ -1,0 +1,46 @@
+"""The number of tasks computed at once."""
+
+import torch
+
+from metalearn.algorithms.base import Algorithm
+from metalearn.data.base import TaskBatch
+from metalearn.errors import UserError
+from metalearn.kernels.tuning import VALUES_CUDA, VALUES_GROUPED, VALUES_VMAP
+from metalearn.runtime.console import warn
+
+
+class Chunks:
+    """Chooses how many tasks are computed at once, and halves the number when memory is short.
+
+    The choice is a rule and no measurement, so that the same run gives the same bits.
+
+    Attributes:
+        size: the number of tasks, fixed by `engine.chunk` or by `halve`; None: by their input values.
+    """
+
+    def __init__(self, algorithm: Algorithm):
+        self.algorithm, self.size = algorithm, algorithm.engine.chunk
+
+    def tasks_at_once(self, batch: TaskBatch) -> int:
+        """The number of tasks like those of this batch."""
+        if self.algorithm.inner.tasks_at_once:
+            return self.algorithm.inner.tasks_at_once
+        values = batch.support_x[0].numel() + batch.query_x[0].numel()
+        device = batch.support_x.device.type
+        grouped = self.algorithm.net.is_grouped(device)
+        room = VALUES_CUDA if device != "cpu" else VALUES_GROUPED if grouped else VALUES_VMAP
+        return self.size or max(1, room // values)
+
+    def halve(self, size: int) -> None:
+        """Compute half as many tasks at once from now on, after `size` were too many for the memory of the device.
+
+        Raises:
+            UserError: one task alone is too much.
+        """
+        if size == 1:
+            raise UserError("one task alone is too large for this GPU's memory: lower query= or model.filters=, "
+                            "set engine.recompute=true, or device=cpu")  # fmt: skip
+        self.size = size // 2
+        warn(f"out of memory with {size} tasks at once; from now on {self.size}")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
