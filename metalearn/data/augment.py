@@ -1,4 +1,4 @@
-"""Random crops and flips of training images, as a pure function of (seed, task, position in the task)."""
+"""Random crops and flips of training images, as a pure function of (seed, task id, position in the task)."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,14 @@ from metalearn.data import rng
 
 @dataclass(frozen=True)
 class Augment:
-    """Shift each image by up to `crop` pixels (the border is 0), and mirror half of them.
+    """Random crop and horizontal flip.
 
     Args:
-        crop: padding in pixels on each side, from which a window of the old size is cut.
+        crop: padding with zeros on each side, in pixels; a random window of the original size is cut out.
         flip: mirror left and right with probability 1/2.
+
+    Raises:
+        ValueError: `crop` is negative.
     """
 
     crop: int = 0
@@ -31,12 +34,12 @@ class Augment:
         """Augment images of tasks.
 
         Args:
-            x: [T*B, C, H, W], the B images of a task side by side.
-            stream: of random numbers.
-            ids: int64 [T].
+            x: [T*B, C, H, W], B images per task, ordered by task.
+            stream: stream of random numbers, see metalearn.data.rng.stream.
+            ids: int64 [T], task ids.
 
         Returns:
-            Images of the same shape.
+            Images of the shape of x.
         """
         draws = rng.bits(stream, ids, len(x) // len(ids), 3).view(-1, 3)
         if self.flip:

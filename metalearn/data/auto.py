@@ -1,4 +1,4 @@
-"""Omniglot where it can be had, else glyphs, said so."""
+"""Omniglot if available, otherwise generated glyphs with a notice."""
 
 from typing import Any
 
@@ -9,14 +9,19 @@ from metalearn.errors import NotFound
 
 
 def load(*, glyphs: dict[str, Any], **settings: Any) -> Dataset:
-    """Omniglot with `settings` (see metalearn.data.omniglot.load); where it is not to be had, glyphs with a notice.
+    """Load Omniglot, or glyphs with a notice if Omniglot is missing and cannot be downloaded.
 
-    Only missing data are replaced: damaged files or a wrong setting are errors, as with data=omniglot.
+    Args:
+        glyphs: `_target_` and settings of metalearn.data.glyphs.load.
+        settings: of metalearn.data.omniglot.load.
+
+    Raises:
+        UserError: damaged files or a wrong setting, as with data=omniglot. Only missing data are replaced.
     """
     try:
         dataset: Dataset = call(omniglot.load, settings, "data")
         return dataset
     except NotFound as error:
         return build(glyphs, "data.glyphs", Dataset, notice=(
-            f"these are generated GLYPHS, not Omniglot ({error}). Results do not compare with Omniglot's."
+            f"these are generated GLYPHS, not Omniglot ({error}). Do not compare results with Omniglot's."
         ))  # fmt: skip

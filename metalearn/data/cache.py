@@ -1,8 +1,8 @@
-"""Packed images in a file beside the data, or in the user's cache folder where the data are read-only.
+"""Cache of packed images, next to the data or, if their folder is read-only, in the user's cache folder.
 
-A cache is two files: NAME.bin holds the pixels as they lie in memory, NAME.json their shape, their SHA-256, the size
-and the time of NAME.bin, and facts about them. The pixels are hashed when they are written; a start compares size and
-time, and hashes again only where those differ. Pixels that need more than a quarter of the memory are mapped.
+A cache is two files. NAME.bin holds the pixels as in memory. NAME.json holds their shape, their SHA-256, facts about
+them, and the size and time of NAME.bin. The pixels are hashed when they are written. Reading compares size and time,
+and hashes the pixels again only if those differ. Pixels that need more than a quarter of the memory are memory-mapped.
 """
 
 import hashlib
@@ -28,15 +28,15 @@ Blocks = Callable[[], Iterator[np.ndarray]]
 
 @dataclass(frozen=True)
 class Packed:
-    """Images, and facts about them as JSON values."""
+    """Images with facts about them."""
 
-    pixels: np.ndarray  # uint8 [M, ...]; a read-only np.memmap where it is large
-    digest: str  # SHA-256 of the pixels, in hex
-    facts: dict[str, Any]
+    pixels: np.ndarray  # uint8 [M, ...]; a read-only np.memmap if it is large
+    digest: str  # SHA-256 (hex) of the pixels
+    facts: dict[str, Any]  # JSON values
 
 
 def read_cache(name: str, beside: Path) -> Packed | None:
-    """Open cache `name`; None where there is none or it is damaged."""
+    """Open the cache `name` in the folder `beside` or the user's cache folder. None if it is missing or damaged."""
     for folder in (beside, _user_cache()):
         pixels, entry = folder / f"{name}.bin", folder / f"{name}.json"
         try:
@@ -47,7 +47,7 @@ def read_cache(name: str, beside: Path) -> Packed | None:
             if [*_stamp(pixels)] != stored["stamp"]:
                 if _sha256(opened) != stored["digest"]:
                     continue
-                _stamped(entry, stored, pixels)
+                _write_entry(entry, stored, pixels)
             return Packed(opened, stored["digest"], stored["facts"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
@@ -55,17 +55,19 @@ def read_cache(name: str, beside: Path) -> Packed | None:
 
 
 def write_cache(name: str, beside: Path, blocks: Blocks, facts: Callable[[], dict[str, Any]], size: int) -> Packed:
-    """Write images block by block, so that they never lie in memory all at once, and open them.
+    """Write images block by block, so that they are never all in memory, and open them.
 
-    Without a place that may be written they are packed into a temporary file, and again at the next start.
+    If no folder is writable, they are packed into a temporary file, and again at the next start.
 
     Args:
-        blocks: make an iterator over arrays uint8 [m, ...], of one shape except for m.
-        facts: about the images, as JSON values; called after the last block.
-        size: the bytes that are needed, at most.
+        name: of the cache.
+        beside: folder of the cache, unless it is read-only.
+        blocks: returns an iterator over arrays uint8 [m, ...], whose shapes differ only in m.
+        facts: returns facts about the images as JSON values; called after the last block.
+        size: upper limit of the size in bytes.
 
     Raises:
-        UserError: no folder has enough room.
+        UserError: no folder has enough space.
     """
     from metalearn.runtime.console import warn
 
@@ -77,23 +79,23 @@ def write_cache(name: str, beside: Path, blocks: Blocks, facts: Callable[[], dic
         with writing(pixels) as file:
             digest, shape = _fill(file, blocks())
         stored: dict[str, Any] = {"shape": shape, "digest": digest, "facts": facts()}
-        _stamped(folder / f"{name}.json", stored, pixels)
+        _write_entry(folder / f"{name}.json", stored, pixels)
         return Packed(_open(pixels, shape), digest, stored["facts"])
     except OSError as error:
-        warn(f"no cache written in {folder} ({error.strerror}): the images are packed again at the next start")
+        warn(f"no cache written in {folder} ({error.strerror}): the images will be packed again at the next start")
     temporary = Path(tempfile.gettempdir())
     try:
         _require_room(temporary, size)
-        with tempfile.NamedTemporaryFile() as unnamed:  # its name goes away, the mapping stays
+        with tempfile.NamedTemporaryFile() as unnamed:  # the name disappears, the mapping remains
             digest, shape = _fill(unnamed.file, blocks())
             unnamed.flush()
             return Packed(_open(Path(unnamed.name), shape), digest, facts())
     except OSError as error:
-        raise UserError(f"{temporary}: {error.strerror}: no place to pack the images") from error
+        raise UserError(f"{temporary}: {error.strerror}: cannot pack the images") from error
 
 
 def _fill(file: Any, blocks: Iterator[np.ndarray]) -> tuple[str, list[int]]:
-    """Write the blocks; return their digest and the shape of all of them."""
+    """Write the blocks; return the digest and the shape of the whole array."""
     digest, count, rest = hashlib.sha256(), 0, [0]
     for block in blocks:
         data = np.ascontiguousarray(block, np.uint8)
@@ -121,8 +123,8 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _stamped(entry: Path, stored: dict[str, Any], pixels: Path) -> None:
-    """Write the entry with the present size and time of the pixels."""
+def _write_entry(entry: Path, stored: dict[str, Any], pixels: Path) -> None:
+    """Write NAME.json with the current size and time of NAME.bin."""
     stored = {**stored, "stamp": list(_stamp(pixels))}
     write_atomically(entry, json.dumps({**stored, "checksum": _checksum(stored)}).encode())
 
@@ -135,7 +137,7 @@ def _checksum(stored: dict[str, Any]) -> str:
 def _require_room(folder: Path, size: int) -> None:
     if size > (free := shutil.disk_usage(folder).free):
         needed, left = f"{size / 2**30:,.1f} GB", f"{free / 2**30:,.1f}"
-        raise UserError(f"{folder}: {needed} are needed for the packed images, {left} are free")
+        raise UserError(f"{folder}: packing the images needs {needed}, but only {left} GB are free")
 
 
 def _user_cache() -> Path:
@@ -143,6 +145,6 @@ def _user_cache() -> Path:
 
 
 def _writable(folder: Path) -> bool:
-    # A folder marked read-only is left alone even by root, whom the system would let write
+    # Respect a read-only folder even as root, who could write to it
     marked = folder.is_dir() and bool(folder.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
     return marked and os.access(folder, os.W_OK)

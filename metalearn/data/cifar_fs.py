@@ -11,13 +11,13 @@ from metalearn.config import trust
 from metalearn.data.augment import Augment
 from metalearn.data.base import Dataset
 from metalearn.data.cache import Packed, read_cache, write_cache
-from metalearn.data.download import FAILURES, patience, reachable
-from metalearn.data.folder import image_set
+from metalearn.data.download import downloading
+from metalearn.data.image_set import from_packed
 from metalearn.data.moments import Tally, moments
 from metalearn.data.task_sampler import image_dataset
 from metalearn.errors import NotFound, UserError
 
-# The published lists of classes: 64 for training, 16 for validation, 20 for test
+# Published lists of classes: 64 for training, 16 for validation, 20 for test
 CLASSES = {
     "train": (
         "apple aquarium_fish bear bee bottle bowl boy bridge bus can castle caterpillar chair clock cloud "
@@ -41,14 +41,14 @@ HOW = "put cifar-100-python.tar.gz from www.cs.toronto.edu/~kriz/cifar.html ther
 def load(
     *, root: str, download: bool, normalize: bool, crop: int, flip: bool, rotate_train: bool, rotate_test: bool
 ) -> Dataset:
-    """All 60,000 images of CIFAR-100 (600 a class, 32x32 rgb), in the published split of its classes.
+    """Load CIFAR-FS: the 60,000 images of CIFAR-100 (600 per class, 32x32 RGB) in the published split of its classes.
 
     Args:
-        root: holds torchvision's `cifar-100-python/`. Packed once into a cache beside it.
-        download: fetch CIFAR-100 by torchvision's verified download where it is missing.
-        normalize: subtract the mean of the training images and divide by their standard deviation, by channel.
-        crop, flip: of training images, see metalearn.data.augment.
-        rotate_train, rotate_test: turn each class of each task by its own multiple of 90 degrees.
+        root: folder that holds torchvision's `cifar-100-python/`. The images are packed once into a cache next to it.
+        download: download CIFAR-100 with torchvision, which verifies it, if it is missing.
+        normalize: subtract the mean of the training images and divide by their standard deviation, per channel.
+        crop, flip: augmentation of training images, see metalearn.data.augment.Augment.
+        rotate_train, rotate_test: rotate each class of each task by a random multiple of 90 degrees.
 
     Raises:
         UserError: not found and not to be downloaded, or damaged.
@@ -62,31 +62,26 @@ def load(
     packed = _packed(folder)
     mean, deviation = moments(packed, CLASSES["train"]) if normalize else (None, None)
     return image_dataset(
-        "cifar_fs", "published", image_set(packed, packed.facts["classes"]), CLASSES,
-        rotate={"train": rotate_train, "validation": rotate_test, "test": rotate_test},
+        "cifar_fs", "published", from_packed(packed, packed.facts["classes"]), CLASSES,
+        rotate_train=rotate_train, rotate_test=rotate_test,
         augment=augment, mean=mean, deviation=deviation,
     )  # fmt: skip
 
 
 def fetch(root: Path) -> None:
-    """Download CIFAR-100 into torchvision's layout, checksums verified; give up soon where there is no network.
+    """Download CIFAR-100 into torchvision's layout and verify its checksums.
 
     Raises:
         NotFound: the host cannot be reached, the files do not verify, or the folder cannot be written.
     """
     from torchvision.datasets import CIFAR100
 
-    if not reachable(CIFAR100.url):
-        raise NotFound(f"CIFAR-100 is not under data.root={root} and its server cannot be reached; {HOW}")
-    try:
-        with patience():
-            CIFAR100(str(root), download=True)
-    except FAILURES as error:
-        raise NotFound(f"CIFAR-100 could not be downloaded into data.root={root} ({error}); {HOW}") from error
+    with downloading("CIFAR-100", root, CIFAR100.url, HOW):
+        CIFAR100(str(root), download=True)
 
 
 def _packed(root: Path) -> Packed:
-    """All images, uint8 [60000, 3, 32, 32], by class."""
+    """Return all images, uint8 [60000, 3, 32, 32], ordered by class."""
     place = root / "cifar-100-python"
     try:
         facts = [(name, (place / name).stat().st_size, (place / name).stat().st_mtime_ns) for name in ("train", "test")]
@@ -108,7 +103,7 @@ def _packed(root: Path) -> Packed:
 
 
 def _read(root: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Class names, images uint8 [M, 32, 32, 3] and labels int [M]; torchvision verifies the files first."""
+    """Read class names, images uint8 [M, 32, 32, 3] and labels int [M]. Torchvision verifies the files first."""
     from torchvision.datasets import CIFAR100
 
     try:

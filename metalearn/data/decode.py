@@ -1,4 +1,4 @@
-"""Decode image files once into the cache."""
+"""Decoding of image files into the cache, once."""
 
 import hashlib
 import os
@@ -15,23 +15,26 @@ from metalearn.data.listing import Listing
 from metalearn.data.moments import Tally
 
 Colour = Literal["auto", "grey", "rgb"]
-_AT_ONCE, _BYTES = 256, 2**24  # images in memory: at most so many, and of at most so many bytes
+_AT_ONCE, _BYTES = 256, 2**24  # limits of the images in memory: number and bytes
 
 
-def decoded(listing: Listing, size: int, colour: Colour, invert: bool) -> Packed:
-    """Images of a listing as uint8 [M, C, size, size], the images of a class side by side.
+def decode_images(listing: Listing, size: int, colour: Colour, invert: bool) -> Packed:
+    """Decode the images of a listing: uint8 [M, C, size, size], ordered by class.
 
-    The cache is made anew where a file's path, size or time, or one of the settings is another.
+    The result is cached. It is decoded again if the path, size or time of a file, or a setting, has changed.
 
     Args:
-        listing: what to decode.
-        size: the edge in pixels.
-        colour: `grey` (one channel), `rgb` (three), or `auto`: rgb where any image has colour.
+        listing: image files by class.
+        size: edge of the decoded images in pixels.
+        colour: `grey` (1 channel), `rgb` (3 channels), or `auto`: rgb if any image has colour.
         invert: store negatives.
 
     Returns:
-        Facts of the pack: `classes` and, for each, `counts`, `sums` and `squares` (over the pixels, by channel);
-        `damaged` names the files that are no readable images.
+        Pack with the facts of metalearn.data.moments.Tally, and `damaged`: the names of unreadable files.
+
+    Raises:
+        OSError: a file cannot be read.
+        UserError: the cache does not fit on the disk.
     """
     digest = hashlib.sha256(repr((size, colour, invert)).encode())
     for name, files in listing.files.items():
@@ -53,7 +56,7 @@ def _short(file: Path, listing: Listing) -> str:
 
 
 class _Decoder:
-    """Decodes images a few at a time, and counts."""
+    """Decodes images in blocks and counts them."""
 
     def __init__(self, listing: Listing, size: int, invert: bool):
         self._listing, self._size, self._invert = listing, size, invert
@@ -62,7 +65,7 @@ class _Decoder:
         self._threads = min(8, os.cpu_count() or 1)
 
     def blocks(self, channels: int) -> Iterator[np.ndarray]:
-        """All readable images: uint8 [m, C, size, size]."""
+        """Decode all images and yield the readable ones in blocks: uint8 [m, C, size, size]."""
         from rich.markup import escape
         from rich.progress import Progress
 
@@ -79,11 +82,11 @@ class _Decoder:
                 bar.advance(task, len(pairs))
 
     def facts(self) -> dict[str, Any]:
-        """Describe what was decoded."""
+        """Return the facts about the decoded images, as JSON values."""
         return {**self._tally.facts(), "damaged": self._damaged}
 
     def any_colour(self) -> bool:
-        """True if an image has colour; a mode without colour is seen without decoding."""
+        """Return True if any image has colour. Images of a grey mode are not decoded."""
         from PIL import Image
 
         def coloured(file: Path) -> bool:
@@ -108,7 +111,7 @@ class _Decoder:
         return True
 
     def _decode(self, file: Path, channels: int) -> np.ndarray | None:
-        """One image uint8 [C, size, size]; None where it is damaged."""
+        """Decode one image: uint8 [C, size, size], or None if it is damaged."""
         from PIL import Image
 
         try:

@@ -1,7 +1,7 @@
-"""Glyphs: an Omniglot-like data set drawn from a seed, for machines without the real one.
+"""Glyphs: generated data similar to Omniglot, for machines without the real data.
 
-A class is a random stroke program; each of its 20 drawers has another hand: control points, slant, scale, turn and
-pen all vary. Classes do not look alike in pixel space any more than Omniglot's: nearest neighbour on pixels fails.
+Each class is a random program of strokes. It is drawn by 20 drawers, who vary the control points, slant, scale,
+rotation and pen. As with Omniglot, a nearest-neighbour classifier on pixels fails.
 """
 
 import math
@@ -12,26 +12,31 @@ from torch import Tensor
 
 from metalearn.data import rng
 from metalearn.data.base import Dataset
-from metalearn.data.task_sampler import from_array, image_dataset
+from metalearn.data.image_set import from_array
+from metalearn.data.task_sampler import image_dataset
 from metalearn.runtime import memory
 
 DRAWERS, SIZE = 20, 28
-_STROKES, _DOTS = 3, 48  # most strokes in a glyph; dots that a stroke is set of, about a pixel apart
+_STROKES, _DOTS = 3, 48  # maximum strokes per glyph; dots per stroke, about a pixel apart
 
 
 def load(*, classes: list[int], split_seed: int, rotate_train: bool, rotate_test: bool,
          notice: str | None = None) -> Dataset:  # fmt: skip
-    """Generated characters, 28x28, ink 1, paper 0; a pure function of `split_seed`.
+    """Generate characters: 28x28 pixels, ink 1, paper 0; a pure function of `split_seed`.
 
     Args:
-        classes: how many for training, validation and test.
-        split_seed: which glyphs are drawn.
-        rotate_train, rotate_test: as for Omniglot.
-        notice: what the user is told before and after the run.
+        classes: numbers of classes for training, validation and test.
+        split_seed: seed of the glyphs.
+        rotate_train, rotate_test: rotate each class of each task by a random multiple of 90 degrees.
+        notice: message shown before and after the run.
+
+    Raises:
+        UserError: the images do not fit into memory.
+        ValueError: `classes` is not three numbers of at least 1.
     """
     if len(classes) != 3 or min(classes) < 1:
         raise ValueError(f"classes={list(classes)}: must be three numbers (training, validation, test) of at least 1")
-    memory.require(4 * sum(classes) * DRAWERS * SIZE * SIZE, f"data.classes={list(classes)}")  # in four turns
+    memory.require(4 * sum(classes) * DRAWERS * SIZE * SIZE, f"data.classes={list(classes)}")  # with four rotations
     names = [f"glyph{split_seed}_{i:04d}" for i in range(sum(classes))]
     train, validation, _ = classes
     parts = {
@@ -40,45 +45,45 @@ def load(*, classes: list[int], split_seed: int, rotate_train: bool, rotate_test
         "test": names[train + validation :],
     }
     images = from_array(draw(len(names), split_seed).numpy(), names, [""] * len(names))
-    rotate = {"train": rotate_train, "validation": rotate_test, "test": rotate_test}
-    return image_dataset("glyphs", f"seed {split_seed}", images, parts, rotate=rotate, negative=True, notice=notice)
+    return image_dataset("glyphs", f"seed {split_seed}", images, parts, rotate_train=rotate_train,
+                         rotate_test=rotate_test, negative=True, notice=notice)  # fmt: skip
 
 
 def draw(classes: int, seed: int) -> Tensor:
-    """All drawings of the first `classes` glyphs: uint8 [classes, 20, 28, 28], ink 255, paper 0."""
+    """Draw the first `classes` glyphs: uint8 [classes, 20, 28, 28], ink 255, paper 0."""
     pieces = [_draw(torch.arange(i, min(i + 25, classes)), seed) for i in range(0, classes, 25)]
     return torch.cat(pieces)
 
 
 def _draw(ids: Tensor, seed: int) -> Tensor:
-    """The glyphs with these numbers, each by 20 drawers."""
+    """Draw the glyphs with these ids (int64 [n]): uint8 [n, 20, 28, 28]."""
     n = len(ids)
 
     def uniform(name: str, low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * rng.uniform(rng.stream(seed, "glyph", name), ids, *shape)
 
-    # The program: where each stroke starts (often where an earlier one ended), where it ends and how it bends
+    # Program: cubic Bezier strokes; a stroke often starts at the end of the one before
     strokes = uniform("strokes", 1.4, _STROKES + 0.999, 1).floor()  # [n, 1]
-    control = uniform("control", -1, 1, _STROKES, 4, 2)  # cubic Bezier points
+    control = uniform("control", -1, 1, _STROKES, 4, 2)  # control points
     joined = uniform("joined", 0, 1, _STROKES, 1) < 0.6
     for s in range(1, _STROKES):
         control[:, s, 0] = torch.where(joined[:, s], control[:, s - 1, 3], control[:, s, 0])
-    # The hand: every drawer moves the points a little, and slants, scales, turns and shifts the whole
+    # Drawers: each moves the control points a little, and slants, scales, rotates and shifts the glyph
     hand = control[:, None] + 0.1 * _normal(uniform, "jitter", DRAWERS, _STROKES, 4, 2)
     t = torch.linspace(0, 1, _DOTS)
     bezier = torch.stack([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], -1)  # [dots, 4]
     dots = torch.einsum("pk,ndskc->ndspc", bezier, hand)  # [n, drawers, strokes, dots, 2]
     used = torch.arange(_STROKES)[:, None] < strokes[:, None, None, :]  # [n, 1, strokes, 1]
-    dots = torch.where(used[..., None], dots, dots[:, :, :1, :1])  # a stroke not used hides under the first dot
+    dots = torch.where(used[..., None], dots, dots[:, :, :1, :1])  # hide an unused stroke under the first dot
     dots = dots.flatten(2, 3)
     low, high = dots.amin(2, keepdim=True), dots.amax(2, keepdim=True)
-    dots = (dots - (low + high) / 2) / (high - low).amax(-1, keepdim=True).clamp_min(0.1)  # fills [-0.5, 0.5]
+    dots = (dots - (low + high) / 2) / (high - low).amax(-1, keepdim=True).clamp_min(0.1)  # scale to [-0.5, 0.5]
     angle, slant = 0.17 * _normal(uniform, "turn", DRAWERS), 0.2 * _normal(uniform, "slant", DRAWERS)
     cos, sin = angle.cos(), angle.sin()
     frame = torch.stack([torch.stack([cos, slant - sin], -1), torch.stack([sin, cos], -1)], -2)  # [n, drawers, 2, 2]
     frame = frame * uniform("scale", 0.6, 0.92, DRAWERS, 1, 1) * uniform("aspect", 0.85, 1.15, DRAWERS, 1, 2)
     dots = torch.einsum("ndij,ndpj->ndpi", frame, dots) + uniform("shift", -0.07, 0.07, DRAWERS, 1, 2)
-    # Ink: every dot blackens the pixels within the pen's radius, with a soft edge
+    # Ink: each dot colours the pixels within the radius of the pen, with a soft edge
     place = (dots + 0.5) * SIZE - 0.5  # in pixels
     pen = uniform("pen", 0.6, 0.95, DRAWERS, 1)
     corner = place.floor()
@@ -95,5 +100,5 @@ def _draw(ids: Tensor, seed: int) -> Tensor:
 
 
 def _normal(uniform: Callable[..., Tensor], name: str, *shape: int) -> Tensor:
-    """Roughly normal numbers: the centred sum of four uniform ones, variance 1, never beyond 3.5."""
+    """Draw roughly normal numbers: the centred sum of four uniform ones, variance 1, absolute value below 3.5."""
     return uniform(name, -1, 1, *shape, 4).sum(-1) * math.sqrt(3 / 4)

@@ -1,4 +1,4 @@
-"""Pictures from files as people have them: turned by a camera, see-through, sixteen bits deep."""
+"""Images from files of any kind: rotated by EXIF, transparent, or with 16 bits per channel."""
 
 import struct
 import zlib
@@ -6,18 +6,18 @@ from typing import Any
 
 from PIL import Image
 
-# All that Pillow raises for files that are damaged, or so large that they may be an attack
+# Exceptions that Pillow raises for damaged files, and for files so large that they may be an attack
 DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError,
            struct.error, zlib.error, Image.DecompressionBombError)  # fmt: skip
 
 
 def upright(picture: Any) -> Any:
-    """A PIL image turned as its EXIF entry says, in 8 bits, on white where it was transparent."""
+    """Rotate a PIL image as its EXIF entry says, convert it to 8 bits, and replace transparency by white."""
     import numpy as np
     from PIL import ImageOps
 
     picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):  # 16 bits or more; convert("L") would cut off instead of scaling
+    if picture.mode.startswith("I"):  # 16 bits or more; convert("L") would clip instead of scaling
         values = np.asarray(picture).astype(np.float64)
         return Image.fromarray((values / max(65535.0, values.max()) * 255).astype(np.uint8))
     if "A" in picture.getbands() or "transparency" in picture.info:

@@ -1,4 +1,4 @@
-"""Find the image files of each class, and the split where one is published with them."""
+"""Search for the image files of each class, and for a published split."""
 
 import csv
 import stat
@@ -19,26 +19,26 @@ class Listing:
 
     root: Path  # resolved
     files: dict[str, list[Path]]
-    parts: dict[str, list[str]] | None = None  # the classes of each part of a published split
-    left_out: list[str] = field(default_factory=list)  # links that were not followed
+    parts: dict[str, list[str]] | None = None  # class names of each part of a published split, if there is one
+    skipped: list[str] = field(default_factory=list)  # links that were not followed
 
 
-def listed(root: Path, split: str | None) -> Listing:
+def list_images(root: Path, split: str | None) -> Listing:
     """List the images under `root`.
 
     Args:
-        root: holds `train/ val/ test/` with a folder for each class, or the three files train.csv, val.csv, test.csv
-            with `filename,label` and the images in `images/`, or a folder for each class.
-        split: a CSV file with `image,class,split`, or a folder with the three files; `published`: the split must be
-            in `root`; None: it may be; `alternating`: any split that is there is ignored.
+        root: folder with one of these layouts: train/ val/ test/ with a folder per class; or train.csv, val.csv and
+            test.csv with the columns `filename,label`, and the images in images/; or a folder per class.
+        split: a CSV file with the columns `image,class,split`, or a folder with the three CSV files; `published`: the
+            split must be in `root`; None: it may be in `root`; `alternating`: a split in `root` is ignored.
 
     Raises:
-        UserError: no such file or image, a class in two parts of a split, or an unknown part.
+        UserError: a missing file or image, a class in two parts of a split, or an unknown part.
     """
     root = root.resolve()
-    left_out: list[str] = []
+    skipped: list[str] = []
     if split == "alternating":
-        return Listing(root, _classes(root, root, left_out), None, left_out)
+        return Listing(root, _classes(root, root, skipped), None, skipped)
     if split not in (None, "published"):
         place = next((p for p in (Path(str(split)).expanduser(), root / str(split)) if p.exists()), None)
         if place is None:
@@ -56,42 +56,42 @@ def listed(root: Path, split: str | None) -> Listing:
         have = " and ".join(f"{name}/" for name in folders) or "neither"
         raise UserError(f"data.root={root}: a published split needs train/ val/ test/ or train.csv val.csv test.csv; "
                         f"there is {have}")  # fmt: skip
-    return Listing(root, _classes(root, root, left_out), None, left_out)
+    return Listing(root, _classes(root, root, skipped), None, skipped)
 
 
 def _from_parts(root: Path, folders: dict[str, Path]) -> Listing:
     files: dict[str, list[Path]] = {}
     parts: dict[str, list[str]] = {}
-    left_out: list[str] = []
+    skipped: list[str] = []
     for name, folder in folders.items():
-        classes = _classes(folder, root, left_out)
+        classes = _classes(folder, root, skipped)
         if twice := sorted(set(classes) & set(files)):
             raise UserError(f"data.root={root}: class {twice[0]} is in {name}/ and in another part of the split")
         files |= classes
         parts[PARTS[name]] = list(classes)
-    return Listing(root, files, parts, left_out)
+    return Listing(root, files, parts, skipped)
 
 
-def _classes(folder: Path, root: Path, left_out: list[str]) -> dict[str, list[Path]]:
-    """Images below each folder of `folder`, by name."""
+def _classes(folder: Path, root: Path, skipped: list[str]) -> dict[str, list[Path]]:
+    """List the images below each subfolder of `folder`, by its name."""
     found = {}
     for entry in sorted(scandir(folder), key=lambda entry: entry.name):
         if entry.is_symlink() and entry.is_dir():
-            left_out.append(entry.name)
+            skipped.append(entry.name)
         elif entry.is_dir() and not entry.name.startswith("."):
-            found[entry.name] = list(_images(Path(entry.path), root, left_out))
+            found[entry.name] = list(_images(Path(entry.path), root, skipped))
     return found
 
 
-def _images(folder: Path, root: Path, left_out: list[str]) -> Iterator[Path]:
-    """Regular files with an image's suffix, at any depth; links to folders and links out of the root are left out."""
+def _images(folder: Path, root: Path, skipped: list[str]) -> Iterator[Path]:
+    """Yield the image files below `folder`, at any depth. Links to folders and links out of the root are skipped."""
     for entry in sorted(scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)
         image = path.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
         if entry.is_dir(follow_symlinks=False):
-            yield from _images(path, root, left_out)
+            yield from _images(path, root, skipped)
         elif entry.is_symlink() and (entry.is_dir() or (image and not path.resolve().is_relative_to(root))):
-            left_out.append(str(path.relative_to(root)))
+            skipped.append(str(path.relative_to(root)))
         elif image and entry.is_file():
             yield path
 
@@ -103,7 +103,7 @@ def _tables(folder: Path) -> list[Path]:
 
 
 def _from_tables(tables: list[Path], root: Path, place: Path) -> Listing:
-    """The images that CSV files name: one with a column `split`, or one for each part."""
+    """List the images of one CSV file with a column `split`, or of one CSV file per part."""
     if len(tables) not in (1, 3):
         raise UserError(f"data.split={place}: needs train.csv, val.csv and test.csv")
     files: dict[str, list[Path]] = {}
@@ -117,12 +117,12 @@ def _from_tables(tables: list[Path], root: Path, place: Path) -> Listing:
     parts = {part: [c for c in ordered if part_of[c] == part] for part in ("train", "validation", "test")}
     for part, classes in parts.items():
         if not classes:
-            raise UserError(f"{place}: names no image of the {part} split")
+            raise UserError(f"{place}: lists no image of the {part} split")
     return Listing(root, {c: sorted(set(files[c])) for c in ordered}, parts)
 
 
 def _rows(table: Path, part: str | None) -> Iterator[tuple[int, tuple[str, str, str]]]:
-    """Line number and (image, class, part) of each row; `part` is that of the whole file, if it has one."""
+    """Yield line number and (image, class, part) of each row. `part` is the part of the whole file, if it has one."""
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -144,7 +144,7 @@ def _rows(table: Path, part: str | None) -> Iterator[tuple[int, tuple[str, str, 
 
 
 def _image(name: str, root: Path, table: Path, line: int) -> Path:
-    """The file that a row names, below the root, its folder `images`, or the folder of the table."""
+    """Return the image file of a row: below the root, below its folder `images`, or below the folder of the table."""
     for base in (root, root / "images", table.parent):
         path = base / name
         try:

@@ -1,4 +1,4 @@
-"""Tasks of a data set as a trained learner takes them."""
+"""Tasks of another data set for a trained learner."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,14 +11,17 @@ from metalearn.errors import UserError
 
 
 def source_for(spec: Mapping[str, Any], dataset: Dataset, split: Split, seed: int, device: str) -> TaskSource:
-    """A source whose inputs are normalized by the mean and deviation of the learner's own training images.
+    """Make a source whose inputs are normalized by the mean and deviation of the learner's training images.
 
     Args:
-        spec: the facts about a trained learner, see metalearn.learner.spec.
+        spec: specification of a trained learner, see metalearn.learner.spec.
+        dataset: data set to sample from.
+        split: part of its classes.
         seed: of the tasks.
+        device: device of the tasks.
 
     Raises:
-        UserError: the learner does not take inputs of this data set.
+        UserError: the data set does not fit the inputs or outputs of the learner.
     """
     _check(spec, dataset)
     source = dataset.source(split, seed, device)
@@ -30,7 +33,7 @@ def source_for(spec: Mapping[str, Any], dataset: Dataset, split: Split, seed: in
 
 
 def _check(spec: Mapping[str, Any], dataset: Dataset) -> None:
-    """Raise UserError unless the learner takes inputs of this data set."""
+    """Raise UserError unless the data set fits the learner."""
     kinds = {True: "regression", False: "classification"}
     if dataset.regression != spec["regression"]:
         raise UserError(
@@ -46,14 +49,14 @@ def _check(spec: Mapping[str, Any], dataset: Dataset) -> None:
 
 
 def factors(mean: Any, deviation: Any) -> tuple[Tensor, Tensor]:
-    """Mean and deviation as [C, 1, 1]; 0 and 1 where there are none."""
+    """Convert mean and deviation to float tensors [C, 1, 1]. None stands for mean 0 and deviation 1."""
     values = ([0.0] if mean is None else mean, [1.0] if deviation is None else deviation)
     first, second = (torch.tensor(value, dtype=torch.float32).view(-1, 1, 1) for value in values)
     return first, second
 
 
 class _Renormalized:
-    """A source whose inputs are normalized by other values than its own."""
+    """Source whose inputs are normalized by another mean and deviation."""
 
     def __init__(self, source: TaskSource, own: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]):
         self._source, self._own, self._other = source, own, other
@@ -62,12 +65,12 @@ class _Renormalized:
         return getattr(self._source, name)
 
     def viewable(self, x: Tensor) -> Tensor:
-        """As the source's, of inputs as `tasks` gives them."""
+        """Convert inputs to pictures; see TaskSource."""
         mean, deviation, new_mean, new_deviation = (value.to(x.device) for value in (*self._own, *self._other))
         return self._source.viewable((x * new_deviation + new_mean - mean) / deviation)
 
     def tasks(self, ids: Tensor, way: int, shot: int, query: int) -> TaskBatch:
-        """As the source's."""
+        """Sample tasks; see TaskSource."""
         batch = self._source.tasks(ids, way, shot, query)
         mean, deviation = (value.to(ids.device) for value in self._own)
         new_mean, new_deviation = (value.to(ids.device) for value in self._other)

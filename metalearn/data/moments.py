@@ -1,4 +1,4 @@
-"""Mean and standard deviation of the pixels of some classes, from sums that are kept for each class."""
+"""Mean and standard deviation of the pixels of some classes, from sums stored for each class."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from metalearn.data.cache import Packed
 
 
 class Tally:
-    """Counts the images of each class, and sums their pixels and the squares of them by channel."""
+    """Counts the images of each class and sums their pixels and squared pixels, per channel."""
 
     def __init__(self, classes: Sequence[str], channels: int):
         self._counts = dict.fromkeys(classes, 0)
@@ -17,13 +17,13 @@ class Tally:
         self._squares = {name: np.zeros(channels, np.int64) for name in classes}
 
     def add(self, name: str, images: np.ndarray) -> None:
-        """Add images uint8 [m, C, H, W] of a class."""
+        """Add images (uint8 [m, C, H, W]) of a class."""
         self._counts[name] += len(images)
         self._sums[name] += images.sum((0, 2, 3), dtype=np.int64)
         self._squares[name] += np.square(images, dtype=np.uint16).sum((0, 2, 3), dtype=np.int64)
 
     def facts(self) -> dict[str, Any]:
-        """Return `classes` and, for each, `counts`, `sums` and `squares` as JSON values."""
+        """Return `classes`, and `counts`, `sums` and `squares` of each class, as JSON values."""
         return {
             "classes": list(self._counts),
             "counts": list(self._counts.values()),
@@ -33,7 +33,12 @@ class Tally:
 
 
 def moments(packed: Packed, classes: Sequence[str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the pixels (0..1) of these classes, by channel."""
+    """Compute mean and standard deviation of the pixels (scaled to 0..1) of these classes, per channel.
+
+    Args:
+        packed: images with the facts of Tally.
+        classes: class names.
+    """
     facts, (height, width) = packed.facts, packed.pixels.shape[2:]
     wanted = set(classes)
     chosen = [i for i, name in enumerate(facts["classes"]) if name in wanted]

@@ -1,4 +1,4 @@
-"""Omniglot (Lake, Salakhutdinov & Tenenbaum, Science 2015): 1623 handwritten characters, 20 drawings of each."""
+"""Omniglot: 1623 handwritten characters, 20 drawings of each (Lake, Salakhutdinov & Tenenbaum, Science 2015)."""
 
 from pathlib import Path
 from typing import Literal
@@ -6,9 +6,10 @@ from typing import Literal
 from metalearn.config import trust
 from metalearn.data import splits
 from metalearn.data.base import Dataset
-from metalearn.data.download import FAILURES, patience, reachable
-from metalearn.data.omniglot_files import find, packed
-from metalearn.data.task_sampler import from_array, image_dataset
+from metalearn.data.download import downloading
+from metalearn.data.image_set import from_array
+from metalearn.data.omniglot_files import find, load_packed
+from metalearn.data.task_sampler import image_dataset
 from metalearn.errors import NotFound, UserError
 
 HOW = (
@@ -27,37 +28,41 @@ def load(
     within_alphabet: bool,
     download: bool,
 ) -> Dataset:
-    """All 1623 characters as 28x28 images, ink 1, paper 0.
+    """Load all 1623 characters as 28x28 images, ink 1, paper 0.
 
     Args:
-        root: folder that holds torchvision's `omniglot-py/`, or the official zips (there or in `omniglot/`), or the
-            extracted `images_background/` and `images_evaluation/`. Packed once into a cache beside the data.
-        split: `random` is 1100/100/423 characters as in MAML (Finn et al. 2017), here a seeded permutation of the
-            sorted names; `vinyals` the lists of Vinyals et al. 2016 as published by Snell et al. 2017, read from
-            `splits/vinyals/*.txt` under the root; `lake` is alphabet-disjoint: 25 background alphabets for training,
-            5 for validation, the 20 evaluation alphabets for test.
-        split_seed: which permutation `random` and `lake` take.
-        rotate_train, rotate_test: turn each class of each task by its own multiple of 90 degrees (validation too).
+        root: folder that holds torchvision's `omniglot-py/`, or the official zips (also in `omniglot/`), or the
+            extracted `images_background/` and `images_evaluation/`. They are packed once into a cache next to the data.
+        split: one of
+            `random`: 1100/100/423 characters as in MAML (Finn et al. 2017), by a seeded permutation of the names;
+            `vinyals`: the lists of Vinyals et al. 2016 as published by Snell et al. 2017, read from
+            `splits/vinyals/*.txt` below the root;
+            `lake`: disjoint alphabets, 25 background alphabets for training, 5 for validation, and the 20 evaluation
+            alphabets for test.
+        split_seed: seed of the permutation of `random` and `lake`.
+        rotate_train, rotate_test: rotate each class of each task by a random multiple of 90 degrees; `rotate_test`
+            applies to validation too.
         within_alphabet: draw all classes of a task from one alphabet.
-        download: fetch the official files by torchvision's verified download where they are missing.
+        download: download the official files with torchvision, which verifies them, if they are missing.
 
     Raises:
-        UserError: not found and not to be downloaded, damaged, or without the lists of the split.
+        NotFound: the files are missing and cannot be downloaded.
+        UserError: the files are damaged, or the lists of the split are missing.
     """
     folder = Path(root).expanduser()
     found = find(folder)
-    if found is None and download and not trust.limited():  # a stranger's file does not choose where files are written
+    if found is None and download and not trust.limited():  # an untrusted file must not decide where files are written
         fetch(folder)
         found = find(folder)
     if found is None:
         raise NotFound(f"Omniglot is not under data.root={root}; {HOW}")
-    pack = packed(found)
-    names, background = pack.facts["names"], pack.facts["background"]
+    packed = load_packed(found)
+    names, background = packed.facts["names"], packed.facts["background"]
     parts = _split(split, split_seed, names, background, folder)
-    images = from_array(pack.pixels, names, [name.split("/")[0] for name in names], pack.digest)
+    images = from_array(packed.pixels, names, [_alphabet(name) for name in names], packed.digest)
     return image_dataset(
         "omniglot", split, images, parts,
-        rotate={"train": rotate_train, "validation": rotate_test, "test": rotate_test},
+        rotate_train=rotate_train, rotate_test=rotate_test,
         within_group=within_alphabet, invert=True,
     )  # fmt: skip
 
@@ -80,8 +85,12 @@ def _split(name: str, seed: int, names: list[str], background: int, root: Path) 
     }
 
 
+def _alphabet(character: str) -> str:
+    return character.split("/")[0]
+
+
 def _listed(root: Path, file: str, names: list[str]) -> list[str]:
-    """Characters of a list file with lines `alphabet/character/rotation`; the four rotations are one character."""
+    """Read the characters of a file with lines `alphabet/character/rotation`. The four rotations are one character."""
     for place in (
         root / "splits/vinyals",
         root / "omniglot/splits/vinyals",
@@ -97,23 +106,18 @@ def _listed(root: Path, file: str, names: list[str]) -> list[str]:
 
 
 def fetch(root: Path) -> None:
-    """Download the official zips into torchvision's layout, checksums verified; give up soon where there is no network.
+    """Download the official zips into torchvision's layout and verify their checksums.
 
     Raises:
-        UserError: the host cannot be reached, the files do not verify, or the folder cannot be written.
+        NotFound: the host cannot be reached, the files do not verify, or the folder cannot be written.
     """
     from torchvision.datasets import Omniglot
     from torchvision.datasets.utils import check_integrity, download_url
 
-    if not reachable(f"{Omniglot.download_url_prefix}/images_background.zip"):
-        raise NotFound(f"Omniglot is not under data.root={root} and its server cannot be reached; {HOW}")
-    folder = root / "omniglot-py"
-    try:
-        with patience():
-            for name, md5 in Omniglot.zips_md5.items():
-                if not check_integrity(str(folder / f"{name}.zip"), md5):
-                    # Under another name until it is whole: an interrupted download is never mistaken for data
-                    download_url(f"{Omniglot.download_url_prefix}/{name}.zip", str(folder), f"{name}.part", md5)
-                    (folder / f"{name}.part").replace(folder / f"{name}.zip")
-    except FAILURES as error:
-        raise NotFound(f"Omniglot could not be downloaded into data.root={root} ({error}); {HOW}") from error
+    folder, server = root / "omniglot-py", Omniglot.download_url_prefix
+    with downloading("Omniglot", root, f"{server}/images_background.zip", HOW):
+        for name, md5 in Omniglot.zips_md5.items():
+            if not check_integrity(str(folder / f"{name}.zip"), md5):
+                # Another name until the file is complete, so that an interrupted download is never taken for data
+                download_url(f"{server}/{name}.zip", str(folder), f"{name}.part", md5)
+                (folder / f"{name}.part").replace(folder / f"{name}.zip")

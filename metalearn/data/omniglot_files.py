@@ -1,4 +1,4 @@
-"""Find Omniglot's files in any of their usual layouts, check their content, and pack them into one cache file."""
+"""Files of Omniglot: search for them in their usual layouts, check their content, and pack them into one cache."""
 
 import hashlib
 import io
@@ -17,26 +17,26 @@ from metalearn.errors import UserError
 
 CHARACTERS = {"images_background": 964, "images_evaluation": 659}
 DRAWINGS, RAW, SIZE = 20, 105, 28
-# SHA-256 over name and 105x105 pixels of every drawing of the official release, whatever archive they came in
+# SHA-256 over name and 105x105 pixels of every drawing of the official release, independent of the archive
 OFFICIAL = "72509be10dca548c28a4ffbbe876281e5b9a195eb4517ebbf00830fabf06d348"
 
 
 @dataclass(frozen=True)
 class Found:
-    """Where the two image sets lie: a zip or a folder each."""
+    """Location of the two image sets; each is a zip or a folder."""
 
     sets: tuple[Path, Path]
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the files are replaced, so that a cache made from others is not used."""
+        """Hash of names, sizes and times of the files. A cache with another fingerprint is stale."""
         files = [file for path in self.sets for file in (_drawings(path) if path.is_dir() else [path])]
         facts = [(file.parts[-4:], file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         return hashlib.sha256(repr((facts, SIZE)).encode()).hexdigest()[:16]
 
 
 def find(root: Path) -> Found | None:
-    """The image sets under `root`: in `omniglot-py/` (torchvision), `omniglot/` or `root` itself; zips or folders."""
+    """Search for the image sets in `omniglot-py/` (torchvision), `omniglot/` and `root` itself, as zips or folders."""
     for folder in (root / "omniglot-py", root / "omniglot", root):
         pair = []
         for name in CHARACTERS:
@@ -49,13 +49,17 @@ def find(root: Path) -> Found | None:
     return None
 
 
-def packed(found: Found) -> Packed:
-    """Images uint8 [1623, 20, 28, 28] (ink 255, paper 0), with the facts `names` of the characters and `background`.
+def load_packed(found: Found) -> Packed:
+    """Load the images from the cache, which is made on first use and when it is damaged.
 
-    `background` is the number of background characters, which come first.
+    The cache is next to the data, or in the user's cache folder if the folder of the data is read-only.
 
-    Read from the cache beside the data (or, where that folder is read-only, in the user's cache folder), which is
-    made on first use and made again when damaged.
+    Returns:
+        Images uint8 [1623, 20, 28, 28] (ink 255, paper 0), with the facts `names` (alphabet/character) and
+        `background`, the number of background characters, which come first.
+
+    Raises:
+        UserError: the files are damaged, or the cache does not fit on the disk.
     """
     name, beside = f"omniglot-{SIZE}x{SIZE}-{found.fingerprint}", found.sets[0].parent
     pack = read_cache(name, beside)
@@ -67,7 +71,7 @@ def packed(found: Found) -> Packed:
 
 
 def _pack(found: Found, facts: dict[str, Any]) -> Iterator[np.ndarray]:
-    """Check and shrink the drawings, a set at a time; fill `facts`."""
+    """Check and shrink the drawings; yield one block per set, and fill `facts`."""
     from rich.progress import track
 
     digest = hashlib.sha256()
@@ -94,13 +98,13 @@ def _pack(found: Found, facts: dict[str, Any]) -> Iterator[np.ndarray]:
 
 
 def _drawings(folder: Path) -> list[Path]:
-    """The files of an extracted set, by name."""
+    """List the files of an extracted set, sorted by name."""
     found = [file for file in folder.glob("*/*/[!.]*.png") if file.is_file()]
     return sorted(found, key=lambda file: file.relative_to(folder).as_posix())
 
 
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(alphabet/character/file.png, its bytes) in the order of the names; nothing is ever extracted to disk."""
+    """Yield (alphabet/character/file.png, content), sorted by name. Nothing is extracted to disk."""
     if path.is_dir():
         for file in _drawings(path):
             yield file.relative_to(path).as_posix(), file.read_bytes()
@@ -111,23 +115,23 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
             for name in sorted(inside):
                 yield name, archive.read(inside[name])
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{path}: damaged zip ({error}): fetch it again") from error
+        raise UserError(f"{path}: damaged zip ({error}): download it again") from error
 
 
 def _is_drawing(name: str) -> bool:
-    """Whether a zip's entry is .../alphabet/character/drawing.png, and none of macOS's shadow files."""
+    """Return True if an entry of a zip is .../alphabet/character/drawing.png and not a shadow file of macOS."""
     parts = name.split("/")
     return name.endswith(".png") and len(parts) >= 3 and not parts[-1].startswith(".") and "__MACOSX" not in parts
 
 
 def _decode(name: str, data: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """One drawing: ink as bool [105, 105], and as uint8 [28, 28] with ink 255."""
+    """Decode one drawing: bool [105, 105], True for ink, and uint8 [28, 28], 255 for ink."""
     from PIL import Image
 
     try:
         image = Image.open(io.BytesIO(data)).convert("L")
     except DAMAGED as error:
-        raise UserError(f"{path}: {name} is not a readable image: fetch it again") from error
+        raise UserError(f"{path}: {name} is not a readable image: download it again") from error
     if image.size != (RAW, RAW):
         raise UserError(f"{path}: {name} is {image.size[0]}x{image.size[1]}, not {RAW}x{RAW}: not Omniglot")
     small = image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)

@@ -1,8 +1,8 @@
 """Random numbers as a pure function of (seed, task, position): no generator, no hidden state.
 
-The SplitMix64 output function (Steele, Lea & Flood, OOPSLA 2014) is applied to a counter in 64-bit integer tensor
-arithmetic. The same numbers come out on every device, in every batch size and in every torch release, so a run can
-be resumed, split over machines, or compared with another algorithm on exactly the same tasks.
+The output function of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014) is applied to a counter, in 64-bit integer tensor
+arithmetic. The numbers are the same on every device, for every batch size and in every torch release. Therefore a run
+can be resumed, split over machines, or compared with another algorithm on exactly the same tasks.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def _signed(value: int) -> int:
-    """A 64-bit pattern as the signed integer that torch stores."""
+    """Convert a 64-bit pattern to the signed integer that torch stores."""
     value &= 2**64 - 1
     return value - 2**64 if value >= 2**63 else value
 
@@ -34,13 +34,13 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def stream(*parts: object) -> int:
-    """A 64-bit stream number for a name such as `stream(seed, "train", "rotation")`."""
+    """Return the 64-bit id of a stream of random numbers, such as `stream(seed, "train", "rotation")`."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return _signed(int.from_bytes(digest[:8], "big"))
 
 
 def bits(stream_id: int, ids: Tensor, *shape: int) -> Tensor:
-    """Random int64 of shape [T, *shape]: row t depends on `stream_id` and `ids[t]` alone."""
+    """Draw random int64 [T, *shape]. Row t depends only on `stream_id` and `ids[t]` (int64 [T])."""
     start = _mix(ids * _GAMMA + stream_id)
     count = 1
     for size in shape:
@@ -50,5 +50,5 @@ def bits(stream_id: int, ids: Tensor, *shape: int) -> Tensor:
 
 
 def uniform(stream_id: int, ids: Tensor, *shape: int) -> Tensor:
-    """Random float32 in [0, 1) of shape [T, *shape]."""
+    """Draw random float32 [T, *shape] in [0, 1). Row t depends only on `stream_id` and `ids[t]` (int64 [T])."""
     return _shift(bits(stream_id, ids, *shape), 40).to(torch.float32) * 2.0**-24

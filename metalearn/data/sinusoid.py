@@ -1,4 +1,4 @@
-"""Sinusoid regression: MAML's toy problem."""
+"""Sinusoid regression (Finn et al., ICML 2017, section 5.1)."""
 
 import hashlib
 
@@ -11,10 +11,13 @@ from metalearn.errors import UserError
 
 
 def load(*, amplitude: list[float], phase: list[float], domain: list[float]) -> Dataset:
-    """y = A sin(x - phi), one (A, phi) a task (Finn et al., ICML 2017, 5.1).
+    """Make a data set of regression tasks y = A sin(x - phi), each with its own A and phi.
 
     Args:
-        amplitude, phase, domain: [low, high] of A, phi and x, each uniform; phase in radians.
+        amplitude, phase, domain: [low, high] of the uniform distributions of A, phi (radians) and x.
+
+    Raises:
+        ValueError: bounds that are not [low, high].
     """
     for name, bounds in (("amplitude", amplitude), ("phase", phase), ("domain", domain)):
         if len(bounds) != 2 or bounds[0] > bounds[1]:
@@ -28,7 +31,7 @@ def load(*, amplitude: list[float], phase: list[float], domain: list[float]) -> 
 
 
 class SinusoidTasks:
-    """Deals sinusoids; the splits differ in their stream of random numbers."""
+    """Samples sinusoids. The parts of the split differ in their stream of random numbers."""
 
     labels: int | None = None
     class_names: tuple[str, ...] = ()
@@ -38,29 +41,29 @@ class SinusoidTasks:
         self._amplitude, self._phase, self._domain = amplitude, phase, domain
 
     def check(self, way: int, shot: int, query: int) -> None:
-        """Raise UserError for more than one way; any number of points can be had."""
+        """Raise UserError unless way is 1. Any number of points can be sampled."""
         if way != 1:
             raise UserError(f"way={way}: a regression task has no classes; set way=1")
 
     def tasks(self, ids: Tensor, way: int, shot: int, query: int) -> TaskBatch:
-        """Sinusoids `ids` (int64 [T]): x float [T, K, 1] and [T, Q, 1], y likewise; there is no way."""
+        """Sample sinusoids `ids` (int64 [T]): x and y float [T, K, 1] and [T, Q, 1]; `way` is not used."""
         draws = rng.uniform(self._stream, ids, 2 + shot + query)
         x = _scale(draws[:, 2:], self._domain)[..., None]
         y = self._y(draws, x[..., 0])[..., None]
         return TaskBatch(x[:, :shot], y[:, :shot], x[:, shot:], y[:, shot:], ids)
 
     def examples(self, ids: Tensor) -> Examples:
-        """Points `ids` (int64 [B]), each of a sinusoid of its own: x, y float [B, 1]."""
+        """Sample points `ids` (int64 [B]), each from another sinusoid: x and y float [B, 1]."""
         draws = rng.uniform(self._stream, ids, 3)
         x = _scale(draws[:, 2:], self._domain)
         return Examples(x, self._y(draws, x))
 
     def classes(self, ids: Tensor, way: int) -> Tensor:
-        """A regression task has no classes: int64 [T, 0]."""
+        """Return int64 [T, 0]: a regression task has no classes."""
         return ids.new_zeros(len(ids), 0)
 
     def viewable(self, x: Tensor) -> Tensor:
-        """Inputs are numbers, not pictures: unchanged."""
+        """Return the inputs unchanged; they are numbers, not pictures."""
         return x
 
     def _y(self, draws: Tensor, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Division of classes into training, validation and test; no class is ever in two of them."""
+"""Disjoint splits of classes into training, validation and test."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -10,18 +10,22 @@ Name = TypeVar("Name", bound=str)
 
 
 def shuffled(names: Iterable[str], seed: int) -> list[str]:
-    """The names in an order fixed by the seed: sorted by SHA-256 of "seed:name".
+    """Shuffle names by sorting the SHA-256 of "seed:name".
 
-    It depends neither on the order given nor on any library's random number generator.
+    The order depends neither on the given order nor on the random number generator of any library.
     """
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
 
 
 def by_count(names: Sequence[str], counts: tuple[int, int, int], seed: int) -> dict[str, list[str]]:
-    """The first, second and third `counts` of the shuffled names as train, validation and test."""
+    """Split shuffled names into parts of the given sizes (training, validation, test).
+
+    Raises:
+        UserError: fewer names than needed.
+    """
     if sum(counts) > len(names):
         raise UserError(
-            f"a split into {' + '.join(map(str, counts))} classes needs more than the {len(names)} there are"
+            f"a split into {' + '.join(map(str, counts))} classes needs more than the available {len(names)}"
         )
     order, (train, validation, test) = shuffled(names, seed), counts
     return {
@@ -32,7 +36,11 @@ def by_count(names: Sequence[str], counts: tuple[int, int, int], seed: int) -> d
 
 
 def by_fraction(names: Sequence[str], fractions: Sequence[float], seed: int) -> dict[str, list[str]]:
-    """As by_count, with shares of the classes (training, validation, test; they add up to 1)."""
+    """Split shuffled names by shares (training, validation, test) that add up to 1.
+
+    Raises:
+        ValueError: invalid shares, or no class left for training.
+    """
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(
             f"split={list(fractions)}: must be three positive shares (train, validation, test) adding to 1"
@@ -45,9 +53,12 @@ def by_fraction(names: Sequence[str], fractions: Sequence[float], seed: int) -> 
 
 
 def alternating(names: Sequence[str]) -> dict[str, list[str]]:
-    """Split sorted classes as Chen et al. (A Closer Look at Few-shot Classification, ICLR 2019) split CUB.
+    """Split sorted names as Chen et al. split CUB (A Closer Look at Few-shot Classification, ICLR 2019).
 
-    Every second class is for training, the others in turn for validation and test.
+    Every second class is for training; the others alternate between validation and test.
+
+    Raises:
+        ValueError: fewer than 4 names.
     """
     if len(names) < 4:
         raise ValueError(f"split=alternating: needs at least 4 classes, not {len(names)}")
@@ -56,6 +67,6 @@ def alternating(names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def digest(split: dict[str, list[str]]) -> str:
-    """SHA-256 over the class names of a split, in order: a fingerprint to pin in a test and to record."""
+    """Return the SHA-256 (hex) of the class names of a split, in order."""
     lines = [f"{part} {name}" for part in ("train", "validation", "test") for name in split[part]]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Where the images of a split lie: on the device as a whole, or in a mapped file from which each batch is read."""
+"""Storage of the images of a split: all on the device, or in a mapped file from which each batch is read."""
 
 import math
 from typing import Protocol
@@ -14,17 +14,17 @@ class Store(Protocol):
     """Images of one split, numbered from 0."""
 
     def __call__(self, index: Tensor, turn: Tensor | None) -> Tensor:
-        """Look up images `index` (int64 [B]), turned by `turn` (int64 [B]) times 90 degrees: uint8 [B, C, H, W]."""
+        """Look up images `index` (int64 [B]), rotated by `turn` (int64 [B]) times 90 degrees: uint8 [B, C, H, W]."""
 
 
 class Resident:
-    """All images on the device, in all four turns where any is asked for: looking one up is faster than turning it.
+    """Keeps all images on the device, with all four rotations precomputed if any is used.
 
     Args:
-        pixels: uint8 [M, C, H, W] of the data set.
-        rows: which of them belong to the split, int64 [images].
-        turns: keep the images in four turns.
-        device: where they lie.
+        pixels: uint8 [M, C, H, W], the whole data set.
+        rows: int64 [images], indices of the images of the split.
+        turns: precompute the four rotations.
+        device: device of the images.
     """
 
     def __init__(self, pixels: Tensor | np.ndarray, rows: Tensor, turns: bool, device: str):
@@ -35,25 +35,25 @@ class Resident:
         self._rows = torch.stack(turned, 1).view(-1, self._shape.numel())  # [images * turns, C*H*W]
 
     def __call__(self, index: Tensor, turn: Tensor | None) -> Tensor:
-        """As in Store."""
+        """Look up images; see Store."""
         row = index if turn is None else index * self._turns + turn
         return self._rows.index_select(0, row).view(-1, *self._shape)
 
 
 class Mapped:
-    """Images in a mapped file: only those of a batch are read and sent to the device.
+    """Leaves the images in a mapped file; reads those of each batch and copies them to the device.
 
     Args:
-        pixels: uint8 [M, C, H, W] of the data set.
-        rows: which of them belong to the split, int64 [images].
-        device: where batches go.
+        pixels: uint8 [M, C, H, W], the whole data set.
+        rows: int64 [images], indices of the images of the split.
+        device: device of the batches.
     """
 
     def __init__(self, pixels: np.ndarray, rows: Tensor, device: str):
         self._pixels, self._rows, self._device = pixels, rows, device
 
     def __call__(self, index: Tensor, turn: Tensor | None) -> Tensor:
-        """As in Store."""
+        """Look up images; see Store."""
         images = torch.from_numpy(self._pixels[self._rows[index.cpu()].numpy()]).to(self._device)
         if turn is not None:
             for times in range(1, 4):
@@ -62,8 +62,8 @@ class Mapped:
         return images
 
 
-def store_of(pixels: Tensor | np.ndarray, rows: Tensor, turns: bool, device: str) -> Store:
-    """Copy nothing of a mapped data set, or of one whose turns would take more than a quarter of the memory."""
+def make_store(pixels: Tensor | np.ndarray, rows: Tensor, turns: bool, device: str) -> Store:
+    """Make a Mapped store if the data set is mapped or needs over a quarter of the memory, otherwise a Resident one."""
     size = math.prod(pixels.shape) * (4 if turns else 1)
     if isinstance(pixels, np.ndarray) and (isinstance(pixels, np.memmap) or 4 * size > memory.total()):
         return Mapped(pixels, rows, device)

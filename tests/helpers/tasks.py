@@ -9,7 +9,7 @@ from metalearn.algorithms.objective import objective_for
 from metalearn.config.engine import EngineSettings
 from metalearn.config.instantiate import build, call
 from metalearn.data.base import TaskBatch
-from metalearn.data.task_sampler import ImageSet
+from metalearn.data.image_set import ImageSet
 from metalearn.models.base import MetaModel
 from tests.helpers.configs import ROOT, SMALL
 

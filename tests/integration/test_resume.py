@@ -130,12 +130,11 @@ def test_the_best_is_not_kept_over_a_change_of_the_validation(stopped, change, k
 def test_other_pixels_under_the_same_names_are_other_data(tmp_path, monkeypatch):
     from dataclasses import replace
 
-    from metalearn.data import task_sampler as images
+    from metalearn.data.image_set import from_array as made
 
     words = ("data=glyphs", "data.classes=[8,6,6]", "model.filters=2", "steps=6", "way=3", "eval.tasks=4",
              "eval.test_tasks=4", "eval.query=2", "eval.every=3")  # fmt: skip
     stop(tmp_path / "run", monkeypatch, words=words, at=4)
-    made = images.from_array
     monkeypatch.setattr("metalearn.data.glyphs.from_array", lambda pixels, *names: replace(
         made(pixels, *names), pixels=255 - made(pixels, *names).pixels))  # fmt: skip
     with pytest.raises(UserError, match=r"the data set found: glyphs, .* -> glyphs, "):

@@ -12,8 +12,7 @@ PARTS = {"train": ["c0", "c1"], "validation": ["c2"], "test": ["c3"]}
 
 
 def of(images, parts=PARTS, **settings):
-    rotate = dict.fromkeys(parts, False)
-    return image_dataset("made", "split", images, parts, rotate=rotate, **settings).fingerprint
+    return image_dataset("made", "split", images, parts, rotate_train=False, rotate_test=False, **settings).fingerprint
 
 
 def test_the_same_data_have_the_same_fingerprint():

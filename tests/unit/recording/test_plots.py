@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from metalearn import plot
-from metalearn.data.task_sampler import from_array, image_dataset
+from metalearn.data.image_set import from_array
+from metalearn.data.task_sampler import image_dataset
 from metalearn.lifecycle.run import run_experiment
 from metalearn.recording import plots
 from metalearn.recording.plots import style
@@ -109,7 +110,7 @@ def test_all_twenty_classes_are_shown_as_the_files_show_them(tmp_path, monkeypat
     names = [f"alphabet/letter{i}" for i in range(60)]
     images = from_array(pixels.numpy(), names, [""] * 60)
     parts = {"train": names[:20], "validation": names[20:40], "test": names[40:]}
-    dataset = image_dataset("x", "s", images, parts, rotate=dict.fromkeys(parts, False), invert=True)
+    dataset = image_dataset("x", "s", images, parts, rotate_train=False, rotate_test=False, invert=True)
     algo = algorithm("maml", shape=(1, 28, 28), way=20, shot=1)
     source = dataset.source("test", 0, "cpu")
     plots.tasks(algo, algo.init(), source, tmp_path / "t.png", way=20, shot=1, query=2, device="cpu")
