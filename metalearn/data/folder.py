@@ -85,9 +85,7 @@ def load(
         warn(f"{len(small)} classes with fewer than {min_images} images (data.min_images) skipped: {_some(small)}")
     names = sorted(set(counts) - set(small))
     if len(names) < 3:
-        raise UserError(
-            f"data.root={root}: {len(names)} classes have {min_images} images or more; needs 3 such classes"
-        )
+        raise UserError(f"data.root={root}: {len(names)} classes with at least {min_images} images; needs at least 3")
     if listing.parts is not None:
         parts = {part: [c for c in found if c not in set(small)] for part, found in listing.parts.items()}
         split_name = "published"

@@ -85,10 +85,6 @@ def _split(name: str, seed: int, names: list[str], background: int, root: Path) 
     }
 
 
-def _alphabet(character: str) -> str:
-    return character.split("/")[0]
-
-
 def _listed(root: Path, file: str, names: list[str]) -> list[str]:
     """Read the characters of a file with lines `alphabet/character/rotation`. The four rotations are one character."""
     for place in (

@@ -41,7 +41,7 @@ def tiny(monkeypatch, tmp_path):
 
 
 def pack(root):
-    found = omniglot_files.packed(omniglot_files.find(root))
+    found = omniglot_files.load_packed(omniglot_files.find(root))
     return found.pixels, found.facts["names"], found.facts["background"]
 
 
@@ -155,7 +155,7 @@ def test_missing_data_is_one_line_on_how_to_get_them(tmp_path):
 
 
 def test_an_unreachable_server_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(omniglot, "reachable", lambda url: False)
+    monkeypatch.setattr(download, "reachable", lambda url: False)
     with pytest.raises(NotFound, match="cannot be reached"):
         omniglot.load(root=str(tmp_path), **{**SETTINGS, "download": True})
 
@@ -180,7 +180,7 @@ def test_a_download_that_stops_leaves_nothing_that_looks_like_data(tmp_path, mon
         (tmp_path / "omniglot-py" / filename).write_bytes(b"half a file")
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr(omniglot, "reachable", lambda url: True)
+    monkeypatch.setattr(download, "reachable", lambda url: True)
     monkeypatch.setattr(utils, "download_url", broken)
     with pytest.raises(NotFound, match=r"could not be downloaded.*timed out"):
         omniglot.load(root=str(tmp_path), **{**SETTINGS, "download": True})

@@ -123,7 +123,7 @@ def test_a_damaged_cifar_100(cifar):
 
 
 def test_cifar_100_that_cannot_be_downloaded(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar_fs, "reachable", lambda url: False)
+    monkeypatch.setattr("metalearn.data.download.reachable", lambda url: False)
     with pytest.raises(NotFound, match="its server cannot be reached; put cifar-100-python") as error:
         dataset("cifar_fs", root=str(tmp_path))
     assert "\n" not in str(error.value)
