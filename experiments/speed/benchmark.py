@@ -145,8 +145,8 @@ def end_to_end(device: str, steps: int) -> dict[str, float]:
 
         return call
 
-    algorithm, outer = experiment.phase.algorithm, experiment.phase.outer
-    algorithm.meta_gradient, outer.step = timed(algorithm.meta_gradient), timed(outer.step)  # type: ignore[method-assign]
+    phase = experiment.phase
+    phase.executor, phase.outer.step = timed(phase.executor), timed(phase.outer.step)  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         record = Record(Path(folder), Tracker(), "accuracy", RetryingWriter())
         record.start(None)

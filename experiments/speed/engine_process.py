@@ -12,10 +12,13 @@ import peers
 import torch
 
 from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.objective import Classification
+from metalearn.config.engine import EngineSettings
 from metalearn.config.instantiate import build
 from metalearn.data.base import TaskBatch
 from metalearn.models.base import MetaModel
 from metalearn.runtime.device import keep_freed_memory, precision_context
+from metalearn.training.executor import Executor
 
 OURS, PEERS = ("grouped", "vmap"), ("higher", "loop")
 LR = {"maml": 0.4, "fomaml": 0.03, "anil": 0.4, "reptile": 0.1}
@@ -62,8 +65,6 @@ def algorithm_of(algo: str, setting: Setting, engine: str) -> Any:
     names = {"maml": "maml.MAML", "fomaml": "fomaml.FOMAML", "anil": "anil.ANIL", "reptile": "reptile.Reptile"}
     own: dict[str, Any] = {"maml": {"adapt_norm": True}, "fomaml": {"adapt_norm": True}, "reptile": {
         "train_shot": setting.shot, "inner_batch": 10**6, "inner_batch_test": 10**6}}.get(algo, {})  # fmt: skip
-    if algo == "maml":
-        own["recompute"] = setting.recompute
     node = {
         "_target_": f"metalearn.algorithms.{names[algo]}",
         "meta_batch": setting.meta_batch,
@@ -71,11 +72,10 @@ def algorithm_of(algo: str, setting: Setting, engine: str) -> Any:
         "inner_steps_test": setting.steps,
         "inner_optimizer": {"name": "SGD", "lr": LR[algo]},
         "reduction": "mean",
-        "engine": engine,
-        "chunk": None,
     }
+    execution = EngineSettings(kernel=engine, recompute=setting.recompute if algo == "maml" else None)
     given = {"way": setting.way, "shot": setting.shot, "query": setting.query, "norm": "transductive",
-             "labels": None, "regression": False}  # fmt: skip
+             "labels": None, "objective": Classification(), "engine": execution}  # fmt: skip
     return build({**node, **own}, "algo", Algorithm, model=model, **given)
 
 
@@ -84,11 +84,12 @@ def gradient_of(
 ) -> Callable[[TaskBatch], Any]:
     """A function from a meta-batch to the meta-gradient by name; every engine starts from the same weights."""
     algorithm = algorithm_of(algo, setting, engine if engine in OURS else "vmap")
-    meta = {name: value.to(device, dtype) for name, value in algorithm.init().items()}
+    params = algorithm.init().map(lambda value: value.to(device, dtype))
     if engine in OURS:
-        return lambda batch: algorithm.meta_gradient(meta, batch).gradients
+        executor = Executor(algorithm, device)
+        return lambda batch: executor(params, batch).gradients
     net = peers.Net(setting.way).to(device, dtype)
-    net.load_state_dict(meta)
+    net.load_state_dict(params.model)
     function = {"higher": peers.with_higher, "loop": peers.loop, "ordinary": peers.ordinary}[engine.partition(",")[0]]
     return lambda batch: function(algo, net, batch, setting.steps, LR[algo])
 

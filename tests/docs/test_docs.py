@@ -179,15 +179,15 @@ def test_the_walk_to_the_meta_step_is_the_one_that_is_written(tmp_path, monkeypa
 
     part = section((DOCS / "architecture.md").read_text(), "## From the command line to the meta-step")
     written = re.findall(r"^\| `([\w/]+\.py)` \| `(\w+)`", part, re.MULTILINE)
-    stacks, stacked = [], Conv4.stacked
+    stacks, batched = [], Conv4.features_batched
 
     def watched(self, *args, **kwargs):
         frames = [(frame.filename, frame.function) for frame in reversed(inspect.stack(0))]
         stacks.append([(f.rpartition("/metalearn/")[2], name) for f, name in frames if "/metalearn/" in f])
-        stacks[-1].append(("models/conv4.py", "stacked"))
-        return stacked(self, *args, **kwargs)
+        stacks[-1].append(("models/conv4.py", "features_batched"))
+        return batched(self, *args, **kwargs)
 
-    monkeypatch.setattr(Conv4, "stacked", watched)
+    monkeypatch.setattr(Conv4, "features_batched", watched)
     main(compose("algo=maml", "data=glyphs", *SMALL, "eval.every=2"), tmp_path / "run")
     calls = iter(stacks[0])
     assert len(written) >= 10
