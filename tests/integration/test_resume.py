@@ -20,30 +20,19 @@ from tests.helpers.processes import begin, finished
 from tests.helpers.resuming import Countdown, Crash, resumed_at, same, stop
 
 
-@pytest.mark.slow
-def test_a_signal_between_any_two_steps(tmp_path, monkeypatch):
-    countdown = Countdown(-1, None)
-    monkeypatch.setattr(Signals, "check", lambda self: countdown())
-    run_experiment(config(*SINUSOID), tmp_path / "whole")
-    total = countdown.count
-    for at in range(1, total + 1):
-        countdown.__init__(at, Stopped(signal.SIGTERM))
-        assert resumed_at(tmp_path / f"{at}", SINUSOID, countdown)
-        same(tmp_path / "whole", tmp_path / f"{at}")
-
-
+@pytest.mark.parametrize("moments", [4, pytest.param(None, marks=pytest.mark.slow)], ids=["some", "every"])
 @pytest.mark.parametrize("words", [
     SINUSOID, (*SINUSOID, "control.retrain=true"), (*SINUSOID, "algo=reptile", "algo.train_shot=10"),
     (*GLYPHS, "norm=per_step", "control.retrain=true", "algo=pretrain"),
     (*SINUSOID, "+control.cycle.NumberSinceBest.n=1", "outer.optimizer.name=AdamW", "engine.inner_loop=higher"),
 ], ids=["maml", "retrain", "reptile", "per_step", "early_stopping"])  # fmt: skip
-def test_a_signal_between_some_steps_or_tasks(words, tmp_path, monkeypatch):
+def test_a_signal_between_two_steps_or_tasks(words, moments, tmp_path, monkeypatch):
     countdown = Countdown(-1, None)
     monkeypatch.setattr(Signals, "check", lambda self: countdown())
     run_experiment(config(*words), tmp_path / "whole")
     total = countdown.count
     assert total > 12
-    for at in range(1, total + 1, 6):
+    for at in range(1, total + 1, total // moments if moments else 1 if words == SINUSOID else 6):
         countdown.__init__(at, Stopped(signal.SIGTERM))
         assert resumed_at(tmp_path / f"{at}", words, countdown)
         same(tmp_path / "whole", tmp_path / f"{at}")

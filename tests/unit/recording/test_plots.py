@@ -98,6 +98,7 @@ def test_thirty_layers_are_told_apart_and_all_are_named(tmp_path):
     assert "mean of batch norm's gamma and beta" in words and "RMS of the change / RMS of the weights" in words
 
 
+@pytest.mark.slow
 def test_all_twenty_classes_are_shown_as_the_files_show_them(tmp_path, monkeypatch, small_glyphs):
     shown, labels = [], []
     monkeypatch.setattr(
