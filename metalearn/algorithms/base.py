@@ -182,7 +182,7 @@ class Algorithm:
     def query_outputs(
         self, adapted: Adapted, query_x: Tensor, training: bool, norm: NormMode | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """As `predict`, and in training with `per_step` the pass's batch statistics."""
+        """Predict, and collect the batch statistics of the pass in training with `per_step`."""
         context = self.passes.query(adapted.running_statistics, training, adapted.ids)
         if (norm or self.norm) == "support":
             shots = adapted.support_x.shape[1]
@@ -212,7 +212,7 @@ class Algorithm:
 
     @property
     def norm_mode(self) -> str:
-        """How batch norm gets its statistics; `none` for a model without."""
+        """The source of batch norm's statistics; `none` for a model without batch norm."""
         return self.norm if self.model.norm_channels() else "none"
 
     @property

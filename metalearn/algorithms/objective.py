@@ -1,4 +1,4 @@
-"""What a task asks for, and how an answer is scored: classification or regression."""
+"""Objectives of tasks, with their loss and score: classification and regression."""
 
 from typing import ClassVar
 
@@ -130,7 +130,7 @@ class Regression(Objective):
         return (outputs - y).square().flatten(1).mean(1)
 
     def score(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """As `loss`."""
+        """The same value as `loss`."""
         return self.loss(outputs, y)
 
     def better(self, a: float, b: float) -> bool:

@@ -64,7 +64,7 @@ class Reptile(Algorithm):
             yield Adapted(fast, support_x, step, ids, running, tuple(batch_statistics))
 
     def check(self, source: TaskSource) -> None:
-        """As for every algorithm, with the name of the setting that is to blame."""
+        """Check the source as every algorithm does, and name the setting that is to blame."""
         try:
             super().check(source)
         except UserError as error:

@@ -8,7 +8,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def arguments(target: str) -> dict[str, str]:
-    """What the docstrings of a class (and its bases) or a function say of their arguments, by name."""
+    """Read the descriptions of arguments, by name, from the docstring of a function, or of a class and its bases."""
     module, _, name = target.rpartition(".")
     places = [folder / f"{module.replace('.', '/')}.py" for folder in (PACKAGE.parent, Path())]
     file = next((place for place in places if module and place.is_file()), None)

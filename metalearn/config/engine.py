@@ -13,7 +13,7 @@ InnerLoop = Literal["unrolled", "higher"]
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
-    """How meta-gradients are computed. Values are in conf/engine/.
+    """Settings of the computation of meta-gradients. Values are in conf/engine/.
 
     Args:
         kernel: how many tasks go through the model at once: `grouped`, the model's own kernels; `vmap`, its forward

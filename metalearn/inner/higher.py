@@ -31,7 +31,7 @@ class HigherLoop:
 
     def unroll(self, loss: Callable[[Weights], Tensor], start: Weights, second_order: bool,
                optimizer: Any = None) -> Iterator[Weights]:  # fmt: skip
-        """As UnrolledLoop.unroll; `optimizer` is not used."""
+        """Unroll as UnrolledLoop does; `optimizer` is not used."""
         import higher
 
         names = list(start)

@@ -124,7 +124,7 @@ def _is_one(weight: Tensor, tasks: int) -> bool:
 
 
 def _one(weight: Tensor) -> Tensor:
-    """That weight as a kernel over volumes: [O, I, k, k, 1]."""
+    """View the weight that tasks share as a kernel over volumes: [O, I, k, k, 1]."""
     return (weight if weight.ndim == 4 else weight[0])[..., None]
 
 

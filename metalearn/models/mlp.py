@@ -11,7 +11,7 @@ from metalearn.models.norm import NormContext
 
 
 class MLP(MetaModel):
-    """Hidden layers with ReLU and a linear head, without normalisation (Finn et al., ICML 2017, 5.1: two of 40).
+    """Hidden layers with ReLU and a linear head, without normalization (Finn et al., ICML 2017, 5.1: two of 40).
 
     Args:
         shape: of one input; flattened.

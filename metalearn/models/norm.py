@@ -3,7 +3,7 @@
 Three modes, the most confused setting of the field (Bronskill et al., "TaskNorm", ICML 2020, sections 2-3):
 
 - `transductive`: statistics of the very images that are classified, as in the original MAML and Reptile code. All
-  query images of a task are normalised together, so a prediction depends on its neighbours.
+  query images of a task are normalized together, so a prediction depends on its neighbours.
 - `support`: statistics of the task's support set, computed with the adapted weights. A query image is classified
   alone: the same answer in any company.
 - `per_step`: support passes use their batch statistics, in meta-training and at evaluation, so that both run the same
