@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from metalearn.lifecycle.components import algorithm as algorithm
     from metalearn.lifecycle.components import dataset as dataset
     from metalearn.lifecycle.components import model as model
+    from metalearn.lifecycle.launch import train as train
 
 __version__ = "0.1.0"
 _HOMES = {
@@ -20,8 +21,9 @@ _HOMES = {
     "dataset": "lifecycle.components",
     "load": "learner.learner",
     "model": "lifecycle.components",
+    "train": "lifecycle.launch",
 }
-__all__ = ["UserError", "__version__", "algorithm", "compose", "dataset", "load", "model"]
+__all__ = ["UserError", "__version__", "algorithm", "compose", "dataset", "load", "model", "train"]
 
 
 def __getattr__(name: str) -> Any:

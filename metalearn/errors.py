@@ -1,4 +1,4 @@
-"""The exceptions that mean: no defect of the program. Each is shown as one line."""
+"""Expected errors, such as wrong input and stopped runs. Each is shown as one line, without a traceback."""
 
 from pathlib import Path
 
@@ -24,14 +24,29 @@ class NotFound(UserError):
     """A data set that is neither here nor to be downloaded."""
 
 
-class Unfinished(Exception):
-    """A run that was stopped from outside and can be resumed; the message says how.
+class RunExists(UserError):
+    """A folder that already contains a run, where a new one was to start.
 
-    Args:
-        message: one line.
-        status: the exit status: 128 + the signal's number, or 1 where the machine failed (a full disk).
+    Attributes:
+        folder: of the run.
+        obstacle: why that run cannot be resumed; None if it can.
     """
 
-    def __init__(self, message: str, status: int):
-        super().__init__(message)
-        self.status = status
+    def __init__(self, folder: Path, obstacle: str | None):
+        super().__init__(f"{folder}: already contains a run: {obstacle or 'resume it'}, or choose another folder")
+        self.folder, self.obstacle = folder, obstacle
+
+
+class Unfinished(Exception):
+    """A run that was stopped early and can be resumed.
+
+    Attributes:
+        reason: why it stopped.
+        step: the meta-step of its last checkpoint.
+        folder: of the run.
+        status: the exit status: 128 + the number of a signal, or 1 after a failure of the machine or of user code.
+    """
+
+    def __init__(self, reason: str, step: int, folder: Path, status: int):
+        super().__init__(f"{reason} at meta-step {step}; resume it with resume={folder}")
+        self.reason, self.step, self.folder, self.status = reason, step, folder, status

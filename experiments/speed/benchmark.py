@@ -120,43 +120,72 @@ def _same(a: dict[str, Any], b: dict[str, Any], what: str) -> None:
         sys.exit(f"{what}: gradients differ by {off / norm:.1e} of their norm")
 
 
-def end_to_end(device: str, steps: int) -> dict[str, float]:
-    """The share of a training's time that is neither meta-gradient nor outer step: drawing tasks, and logging."""
-    import tempfile
+class Clock:
+    """Adds up the time that functions take."""
 
-    from metalearn.config.compose import compose
-    from metalearn.lifecycle.run import Experiment
-    from metalearn.recording.record import Record
-    from metalearn.recording.writer import RetryingWriter
-    from metalearn.trackers.base import Tracker
+    def __init__(self, device: str):
+        self.device, self.seconds = device, 0.0
 
-    config = compose(f"device={device}", "query=1", "algo.meta_batch=32", f"steps={steps}")
-    experiment = Experiment(config)
-    inside = [0.0]
+    def timed(self, function: Any) -> Any:
+        """Wrap a function."""
 
-    def timed(function: Any) -> Any:
         def call(*arguments: Any) -> Any:
             start = time.perf_counter()
             result = function(*arguments)
-            if device != "cpu":
+            if self.device != "cpu":
                 torch.cuda.synchronize()
-            inside[0] += time.perf_counter() - start
+            self.seconds += time.perf_counter() - start
             return result
 
         return call
 
-    phase = experiment.phase
-    phase.executor, phase.outer.step = timed(phase.executor), timed(phase.outer.step)  # type: ignore[method-assign]
+
+class TimedOuter:
+    """An outer optimizer whose steps are timed."""
+
+    def __init__(self, outer: Any, clock: Clock):
+        self._outer, self.step = outer, clock.timed(outer.step)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._outer, name)
+
+
+def end_to_end(device: str, steps: int) -> dict[str, Any]:
+    """The share of a training's time that is neither meta-gradient nor outer step: sampling tasks, and recording."""
+    import tempfile
+
+    from metalearn.config.compose import compose
+    from metalearn.lifecycle.setup import prepare
+    from metalearn.recording.record import Record
+    from metalearn.recording.writer import RetryingWriter
+    from metalearn.trackers.base import Trackers
+    from metalearn.training.checkpoints import Checkpoints
+    from metalearn.training.trainer import Trainer
+
+    setup = prepare(compose(f"device={device}", "query=1", "algo.meta_batch=32", f"steps={steps}"))
+    phase, clock = setup.phase, Clock(device)
     with tempfile.TemporaryDirectory() as folder:
-        record = Record(Path(folder), Tracker(), "accuracy", RetryingWriter())
-        record.start(None)
-        training = experiment._training(record, lambda: None)
-        training.train(5)
-        inside[0], start = 0.0, time.perf_counter()
-        while training.step < steps:
-            training.train(steps)
+        record = Record(Path(folder), Trackers({}), setup.objective.name, RetryingWriter())
+        record.start()
+        trainer = Trainer(
+            algorithm=phase.algorithm,
+            source=phase.source,
+            outer=TimedOuter(phase.outer, clock),  # type: ignore[arg-type]
+            executor=clock.timed(phase.executor),
+            validate=None,
+            record=record,
+            checkpoints=Checkpoints(Path(folder), phase.spec, RetryingWriter()),
+            run_state=lambda state: {"trainer": state, "controls": {}, "first": None, "environment": {}},
+            device=setup.device,
+            limit=steps,
+            log_every=setup.settings.log_every,
+        )
+        trainer.train(5)
+        clock.seconds, start = 0.0, time.perf_counter()
+        while trainer.step < steps:
+            trainer.train(steps)
         whole = time.perf_counter() - start
-    return {"device": device, "data": experiment.dataset.name, "share": 1 - inside[0] / whole, "steps": steps}
+    return {"device": device, "data": setup.dataset.name, "share": 1 - clock.seconds / whole, "steps": steps}
 
 
 def markdown(results: dict[str, Any]) -> str:

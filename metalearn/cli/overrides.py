@@ -1,37 +1,21 @@
-"""Words of the command line: rewritten where a run is resumed."""
+"""Rewrite the command line for `resume=`, and read single settings on it."""
 
 import os
-import sys
 from pathlib import Path
-from typing import NoReturn
 
+from metalearn.cli.hydra_args import parsed
 from metalearn.config import trust
 from metalearn.config.compose import CONF, plain
 from metalearn.config.quoting import hydra_quoted
 from metalearn.errors import UserError
 
 
-def options_first(words: list[str]) -> list[str]:
-    """The words of the command line with options such as `--config-dir DIR` before the settings, as Hydra needs them.
+def resumed_words(words: list[str]) -> list[str]:
+    """Return the command line; for `resume=`, with the overrides that the run was started with, and its folder.
 
     Raises:
-        UserError: an option that does not exist, or lacks its value.
+        UserError: nothing to resume there, or settings that do not go together.
     """
-    from hydra._internal.utils import get_args_parser
-
-    def refuse(message: str) -> NoReturn:
-        raise UserError(f"{message}; --help explains settings and options")
-
-    parser = get_args_parser()
-    parser.error = refuse  # type: ignore[method-assign]
-    found, unknown = parser.parse_known_intermixed_args(words)
-    if unknown:
-        raise UserError(f"{unknown[0]}: no such option; write settings as key=value; --help explains them")
-    return [*(word for word in words if word not in found.overrides), *found.overrides]
-
-
-def resumed_words(words: list[str]) -> list[str]:
-    """The words of the command line, and where a run is resumed, those with which it was begun and its folder."""
     for word in words:
         if sets(word, "resume", "hydra.run.dir", "hydra.sweep.dir") and not word.partition("=")[2].strip("'\" "):
             what = "resume=RUN_DIR, or resume=auto" if sets(word, "resume") else "name a folder for the record"
@@ -40,11 +24,9 @@ def resumed_words(words: list[str]) -> list[str]:
     value = value_of(asked[-1]) if asked else ""
     if value in ("", "null") or {"--help", "-h"} & set(words):
         return words
-    from hydra._internal.utils import get_args_parser
-
     from metalearn.lifecycle.manifest import FILE, read_manifest
 
-    options = get_args_parser().parse_known_args(words)[0]
+    options = parsed(words)
     settings = [word for word in options.overrides if word not in asked]
     flags = [word for word in words if word not in options.overrides]
     placed = any(sets(word, "hydra.run.dir") for word in settings)
@@ -57,13 +39,13 @@ def resumed_words(words: list[str]) -> list[str]:
     if value != "auto":
         if placed:
             raise UserError(f"resume={value}: resumes in that folder; leave hydra.run.dir= out")
-        begun = read_manifest(Path(value))
-        if begun is None:
-            raise UserError(f"resume={value}: no run was begun there (it has no {FILE})")
-        if begun.overrides is None and settings:
-            raise UserError(f"resume={value}: was begun from Python, and can be changed only there")
+        started = read_manifest(Path(value))
+        if started is None:
+            raise UserError(f"resume={value}: no run was started there (it has no {FILE})")
+        if started.overrides is None and settings:
+            raise UserError(f"resume={value}: was started from Python, and can be changed only there")
         again = {word.partition("=")[0] for word in settings}  # what was added before cannot be added once more
-        before = [word for word in begun.overrides or () if word.partition("=")[0] not in again]
+        before = [word for word in started.overrides or () if word.partition("=")[0] not in again]
         if not trusted(words):
             trust.permit_words(before, Path(value) / FILE)
         place = hydra_quoted(value)
@@ -88,7 +70,7 @@ def trusted(words: list[str]) -> bool:
 
 
 def value_of(word: str) -> str:
-    """What a word sets, without the quotes of Hydra's grammar."""
+    """Return the value of an override, without the quotes of Hydra's grammar."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import OverrideParseException
 
@@ -100,7 +82,7 @@ def value_of(word: str) -> str:
 
 
 def _unfinished(words: list[str]) -> Path | None:
-    """The unfinished run that these words began."""
+    """Find the unfinished run that was started with these overrides."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
@@ -115,19 +97,6 @@ def _unfinished(words: list[str]) -> Path | None:
     return run_folder.unfinished(str(pattern["dir"]), plain(config))
 
 
-def sweep_command() -> str:
-    """The command line that resumes the sweep."""
-    import shlex
-
-    from hydra.core.hydra_config import HydraConfig
-
-    from metalearn.lifecycle import resume_command
-
-    words = [word for word in sys.argv[1:] if not sets(word, "resume", "hydra.sweep.dir")]
-    place = resume_command.quoted(Path(HydraConfig.get().sweep.dir))
-    return f"{resume_command.program()} {shlex.join(words)} hydra.sweep.dir={place} resume=auto"
-
-
 def sets(word: str, *names: str) -> bool:
-    """Whether a word of the command line sets one of these."""
+    """True if a word of the command line sets one of these settings."""
     return "=" in word and word.partition("=")[0].lstrip("+~") in names

@@ -1,6 +1,8 @@
 """Quote values of the command line that Hydra's grammar cannot read, such as paths with brackets or accents."""
 
 import os
+import shlex
+from pathlib import Path
 
 
 def quoted_words(words: list[str]) -> list[str]:
@@ -39,3 +41,10 @@ def _readable(word: str) -> bool:
 def hydra_quoted(text: str) -> str:
     """A text as a value in Hydra's grammar."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def shell_quoted(path: Path) -> str:
+    """Quote a path as a value on the command line, for Hydra's grammar and for the shell."""
+    text = str(path)
+    plain = all(c.isalnum() or c in "/._-+%@" for c in text)
+    return shlex.quote(text if plain else hydra_quoted(text))

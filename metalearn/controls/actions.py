@@ -7,7 +7,7 @@ from typing import Any
 
 from metalearn.config.checks import at_least
 from metalearn.controls.functions import call_own, function, known, predicate, value_of
-from metalearn.controls.loop import Control, ControlLoop, Failed, Stop
+from metalearn.controls.loop import Control, ControlLoop, Failed, Plan, Stop
 from metalearn.runtime.console import say, warn
 
 
@@ -88,10 +88,10 @@ class Info(Control):
     def __post_init__(self) -> None:
         self._value = function(self.f) if "." in self.f else None
 
-    def check(self, run: ControlLoop, name: str) -> None:
-        """Raise UserError if there is no such value."""
+    def check(self, plan: Plan, name: str) -> None:
+        """Raise UserError if no value has this name."""
         if self._value is None:
-            known(self.f, run, f"control.cycle.{name}.f={self.f}")
+            known(self.f, plan, f"control.cycle.{name}.f={self.f}")
 
     def apply(self, run: ControlLoop) -> None:
         """Print the value."""
@@ -114,10 +114,10 @@ class Warn(Control):
     def __post_init__(self) -> None:
         self._name, self._holds = predicate(self.predicate)
 
-    def check(self, run: ControlLoop, name: str) -> None:
-        """Raise UserError if there is no such value."""
+    def check(self, plan: Plan, name: str) -> None:
+        """Raise UserError if no value has this name."""
         if self._name:
-            known(self._name, run, f"control.cycle.{name}.predicate={self.predicate}")
+            known(self._name, plan, f"control.cycle.{name}.predicate={self.predicate}")
 
     def apply(self, run: ControlLoop) -> str | None:
         """Check the predicate."""

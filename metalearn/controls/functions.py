@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from metalearn.config.instantiate import locate
-from metalearn.controls.loop import ControlLoop, Failed
+from metalearn.controls.loop import ControlLoop, Failed, Plan
 from metalearn.errors import UserError
 from metalearn.runtime.signals import Stopped
 
@@ -80,8 +80,8 @@ def value_of(name: str, run: ControlLoop) -> float | None:
     return own[name] if name in own else run.model.values.get(name)
 
 
-def known(name: str, run: ControlLoop, where: str) -> None:
-    """Raise UserError if no value of this name is ever recorded."""
-    names = ["loss", "seconds", "cycles", *run.model.names]
+def known(name: str, plan: Plan, where: str) -> None:
+    """Raise UserError if no value will ever have this name."""
+    names = ["loss", "seconds", "cycles", *plan.names]
     if name not in names:
         raise UserError(f"{where}: unknown value {name}; choose from {', '.join(dict.fromkeys(names))}")

@@ -19,7 +19,10 @@ class Iterated(Protocol):
 
     step: int  # iterations so far
     limit: int  # maximum number of iterations
-    invalid: str | None  # description of the first NaN or infinity, or None
+
+    @property
+    def invalid(self) -> str | None:
+        """Description of the first NaN or infinity, or None."""
 
     @property
     def seconds(self) -> float:
@@ -69,6 +72,13 @@ class Failed(Exception):
     """Error raised by a control: the run ends without a result and can be resumed."""
 
 
+class Plan(NamedTuple):
+    """The facts that controls are checked against before any work."""
+
+    controls: "Mapping[str, Control]"  # by name, in order
+    names: Sequence[str]  # the names that recorded values may have
+
+
 class Control:
     """Base class of controls. Most subclasses override only `apply`.
 
@@ -89,9 +99,14 @@ class Control:
         """Act after each iteration of a `Step`, if it cannot wait for the end of the cycle. Keep this cheap."""
         return None
 
-    def check(self, run: "ControlLoop", name: str) -> None:
-        """Raise UserError if this control cannot work in its cycle. Called before training starts."""
-        earlier = [run.controls[other] for other in list(run.controls)[: list(run.controls).index(name)]]
+    def check(self, plan: Plan, name: str) -> None:
+        """Raise UserError if this control cannot work in its cycle. Called before training starts.
+
+        Args:
+            plan: the cycle and the values it will have.
+            name: of this control in the cycle.
+        """
+        earlier = [plan.controls[other] for other in list(plan.controls)[: list(plan.controls).index(name)]]
         if self.reads_loss and not any(control.measures for control in earlier):
             raise UserError(f"control.cycle.{name}: no control before it measures a loss; add Evaluate before it")
 
@@ -101,6 +116,22 @@ class Control:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore a state returned by `state`."""
+
+
+def check_cycle(controls: Mapping[str, Control], names: Sequence[str]) -> None:
+    """Check that controls can work together.
+
+    Args:
+        controls: by name, in the order in which they are applied.
+        names: the names that recorded values may have.
+
+    Raises:
+        UserError: no control trains, or a control needs something that no earlier control provides.
+    """
+    if not any(control.trains for control in controls.values()):
+        raise UserError("control.cycle: no control trains; add Step")
+    for name, control in controls.items():
+        control.check(Plan(controls, names), name)
 
 
 class ControlLoop:
@@ -123,10 +154,7 @@ class ControlLoop:
         self._before: Cycle | None = None  # last cycle before a view starts
         self._position = 0  # index of the current control
         self.start_step: int | None = None  # iteration at which the current control started; None between controls
-        if not any(control.trains for control in controls.values()):
-            raise UserError("control.cycle: no control trains; add Step")
-        for name, control in controls.items():
-            control.check(self, name)
+        check_cycle(controls, model.names)
 
     def run(self) -> Stop:
         """Apply the controls until one of them stops the loop or the model reaches its limit.

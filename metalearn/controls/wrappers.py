@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metalearn.config.checks import at_least
-from metalearn.controls.loop import Control, ControlLoop, Stop
+from metalearn.controls.loop import Control, ControlLoop, Plan, Stop
 
 
 @dataclass(kw_only=True)
@@ -24,9 +24,9 @@ class Wrapper(Control):
         for fact in ("trains", "measures", "reads_loss", "retrains"):
             setattr(self, fact, getattr(self.control, fact))
 
-    def check(self, run: ControlLoop, name: str) -> None:
+    def check(self, plan: Plan, name: str) -> None:
         """Check the inner control."""
-        self.control.check(run, name)
+        self.control.check(plan, name)
 
     def state(self) -> dict[str, Any]:
         """Return the state of the inner control."""

@@ -1,9 +1,9 @@
-"""The end of a run: its final test, the content of result.json, and its pictures."""
+"""The final test of a run, the content of result.json, and the pictures."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -11,6 +11,8 @@ from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.objective import Objective
 from metalearn.algorithms.parameters import MetaParameters
 from metalearn.data.base import TaskSource
+from metalearn.lifecycle.session import Session
+from metalearn.lifecycle.setup import Phase
 from metalearn.recording import plots
 from metalearn.recording.commit import git_commit
 from metalearn.recording.intervals import interval
@@ -18,74 +20,63 @@ from metalearn.runtime.console import say, warn
 from metalearn.runtime.device import Precision, precision_context
 from metalearn.runtime.progress import Progress
 from metalearn.training.evaluate import Score, evaluate, nearest_neighbour, tasks_digest
-from metalearn.training.trainer import Training
-
-if TYPE_CHECKING:
-    from metalearn.lifecycle.run import Experiment
+from metalearn.training.result import TrainingResult
 
 
-def outcome(experiment: "Experiment", training: Training, learned: Mapping[str, Any],
-            check: Callable[[], None]) -> dict[str, Any]:  # fmt: skip
-    """Test the best learner once, unless `test=false`, and collect the content of result.json.
+def test(session: Session, phase: Phase, first: TrainingResult, last: TrainingResult) -> dict[str, Any]:
+    """Test the best learner once, unless `test=false`, and return the content of result.json.
 
     Args:
-        training: the last one.
-        learned: the findings of the first one.
-        check: called between batches of tasks.
+        phase: the last training.
+        first: the result of the first training, which validated.
+        last: the result of the last training; without a retraining, `first`.
     """
-    settings, measure, dataset = experiment.settings, experiment.measure, experiment.dataset
-    algorithm, name, retrained = training.algorithm, experiment.objective.name, experiment.control.retrain
-    best = Score(**learned["best"])
-    seconds = learned["seconds"] + (training.trained_seconds if retrained else 0.0)
-    steps = learned["steps"] + (training.step if retrained else 0)
+    setup = session.setup
+    settings, dataset, algorithm, name = setup.settings, setup.dataset, phase.algorithm, setup.objective.name
+    trained = (first,) if last is first else (first, last)
+    seconds, steps = sum(part.seconds for part in trained), sum(part.steps for part in trained)
     result = {
-        "algo": training.spec["name"],
+        "algo": phase.spec["name"],
         "data": dataset.name,
         "data_fingerprint": dataset.fingerprint,
         "split": dataset.split,
         "way": settings.way,
         "shot": settings.shot,
         "query": settings.query,
-        "eval_query": measure.query,
+        "eval_query": setup.evaluation.query,
         "inner_steps_train": algorithm.inner_steps,
         "inner_steps_test": algorithm.inner_steps_test,
         "norm_mode": algorithm.norm_mode,
         "steps": settings.steps,
-        "steps_taken": learned["steps"],
-        "best_step": learned["best_step"],
-        "stopped_by": learned["stop"][0],
-        "stop_reason": learned["stop"][1],
-        "retrained": retrained,
+        "steps_taken": first.steps,
+        "best_step": first.best.step,
+        "stopped_by": first.stop.control,
+        "stop_reason": first.stop.reason,
+        "retrained": setup.control.retrain,
         "seed": settings.seed,
-        "init": experiment.initial.source if experiment.initial else None,
-        **experiment.execution,
-        "precision": experiment.engine.precision,
-        "processes": experiment.group.size if experiment.group else 1,
-        "device": experiment.device,
-        "device_name": device_name(experiment.device),
+        "init": session.initial.source if session.initial else None,
+        **phase.execution(setup.device),
+        "precision": setup.engine.precision,
+        "processes": setup.group.size if setup.group else 1,
+        "device": setup.device,
+        "device_name": device_name(setup.device),
         "params": sum(p.numel() for p in algorithm.model.parameters()),
-        f"val_{name}": best.mean,
-        "val_ci95": best.ci95,
-        "val_tasks": best.tasks,
+        f"val_{name}": first.best.score.mean,
+        "val_ci95": first.best.score.ci95,
+        "val_tasks": first.best.score.tasks,
     }
-    if settings.test:
-        result |= _tested(experiment, training, check)
+    if setup.test is not None:
+        tasks = setup.evaluation.test_tasks
+        say(f"testing the learner of step {last.best.step} on {tasks} tasks")
+        result |= measured(algorithm, last.best.params, setup.test, tasks=tasks, progress=session.progress,
+                           check=session.check, precision=setup.engine.precision, **setup.tasks)  # fmt: skip
     return result | {
-        **experiment.paper.entries(settings.way, settings.shot),
+        **setup.paper.entries(settings.way, settings.shot),
         "train_seconds": round(seconds, 1),
         f"{algorithm.unit}_per_second": round(steps * algorithm.meta_batch / seconds, 1) if seconds else 0.0,
         "torch_version": str(torch.__version__),
         "git_commit": git_commit(),
     }
-
-
-def _tested(experiment: "Experiment", training: Training, check: Callable[[], None]) -> dict[str, Any]:
-    """Test the best learner, in the batch-norm mode of training and with support statistics."""
-    tasks, source = experiment.measure.test_tasks, experiment.test
-    assert training.best_params is not None and source is not None
-    say(f"testing the learner of step {training.best_step} on {tasks} tasks")
-    return measured(training.algorithm, training.best_params, source, tasks=tasks, progress=experiment.progress,
-                    check=check, precision=experiment.engine.precision, **experiment.tasks)  # fmt: skip
 
 
 def measured(algorithm: Algorithm, params: MetaParameters, source: TaskSource, *, tasks: int, progress: Progress,
@@ -143,25 +134,24 @@ def device_name(device: str) -> str:
     return f"CPU, {threads} thread" + "s" * (threads > 1)
 
 
-def pictures(experiment: "Experiment", training: Training, learned: Mapping[str, Any], result: Mapping[str, Any],
-             folder: Path) -> dict[str, Path]:  # fmt: skip
-    """Draw what was learned; arguments as for `outcome`."""
-    assert training.best_params is not None
-    rows, layers = learned["record"]["metrics"], learned["record"]["layers"]
+def pictures(session: Session, phase: Phase, first: TrainingResult, last: TrainingResult,
+             result: Mapping[str, Any]) -> dict[str, Path]:  # fmt: skip
+    """Draw what was learned, and return the files by name; arguments as for `test`."""
+    setup = session.setup
+    rows, layers = first.tables["metrics"], first.tables["layers"]
     draw: dict[str, Callable[[Path], Path]] = {
         "curves": lambda path: plots.curves(rows, result, path),
         "layers": lambda path: plots.layers(layers, result, path),
     }
-    if experiment.test is not None:
-        algorithm, params, source = training.algorithm, training.best_params, experiment.test
-        draw["tasks"] = lambda path: plots.tasks(algorithm, params, source, path, **experiment.tasks)
+    if (source := setup.test) is not None:
+        draw["tasks"] = lambda path: plots.tasks(phase.algorithm, last.best.params, source, path, **setup.tasks)
     if any(row["kind"] == "rate" for row in layers):
         draw["rates"] = lambda path: plots.rates(layers, result, path)
     if "confused" in result:
         draw["confusion"] = lambda path: plots.confusion(result, path)
-    with experiment.progress.counting("pictures", len(draw)) as report:
+    with session.progress.counting("pictures", len(draw)) as report:
         made: dict[str, Path] = {}
         for name, picture in draw.items():
             report(len(made))
-            made[name] = picture(folder / f"{name}.{experiment.settings.pictures}")
+            made[name] = picture(session.folder / f"{name}.{setup.settings.pictures}")
     return made

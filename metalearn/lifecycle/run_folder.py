@@ -1,104 +1,137 @@
-"""Open a run's folder: begin a run there, or resume the one in it."""
+"""Open the folder of a run: start a run there, or resume the one in it."""
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
-from metalearn.errors import UserError
+from metalearn.algorithms.parameters import MetaParameters
+from metalearn.config.quoting import shell_quoted
+from metalearn.errors import RunExists, UserError
 from metalearn.lifecycle import lock, manifest
-from metalearn.lifecycle.manifest import RunManifest, changes, read_manifest, write_manifest
-from metalearn.lifecycle.resume_command import command, quoted
+from metalearn.lifecycle.manifest import RunManifest, changes, changes_scores, read_manifest, write_manifest
+from metalearn.lifecycle.setup import Setup
 from metalearn.recording import checkpoint
 from metalearn.recording.checkpoint import BEFORE, LAST
-from metalearn.runtime import distributed
 from metalearn.runtime.console import say, warn
 from metalearn.runtime.files import read_json
+from metalearn.training.result import Checkpoint
 
 
 class Invocation(NamedTuple):
-    """The facts about a run that only the command line knows."""
+    """Facts about a run that only the command line knows."""
 
     overrides: list[str] | None = None  # the command line without the settings of resuming; None from Python
     group: str | None = None  # the sweep that the run belongs to
     describe: Callable[[Path], None] = lambda folder: None  # writes the composed configuration
-    by_default: bool = False  # the user did not name the folder: where a run has it, take another
+    by_default: bool = False  # the user did not name the folder: if a run has it, take another
 
 
-def _compare(folder: Path, begun: RunManifest, now: RunManifest) -> list[str]:
-    """List the changes since a run was begun.
+@dataclass(frozen=True)
+class OpenedRun:
+    """The folder of a run.
+
+    Args:
+        manifest: the facts under which the run is trained.
+        checkpoint: the content of the checkpoint to resume from; None to start from scratch.
+        result: the content of result.json, if the run is complete.
+        is_new: the run has just been started.
+        changed: the settings in which it differs from the run that was started, as `name: old -> new`.
+    """
+
+    manifest: RunManifest
+    checkpoint: Checkpoint | None = None
+    result: dict[str, Any] | None = None
+    is_new: bool = False
+    changed: Sequence[str] = ()
+
+    @property
+    def scores_changed(self) -> bool:
+        """True if earlier validation scores do not compare with those to come."""
+        return changes_scores(self.changed)
+
+
+def open_run(setup: Setup, folder: Path, present: RunManifest) -> OpenedRun:
+    """Start a run in a folder, or resume the one in it, depending on the setting `resume`.
+
+    Args:
+        present: the manifest of the present command.
+
+    Raises:
+        RunExists: a new run was asked for, and the folder contains one.
+        UserError: there is nothing to resume, or the run has changed.
+    """
+    resume, allow_changes = setup.settings.resume, setup.settings.allow_changes
+    earlier, result = read_manifest(folder), folder / "result.json"
+    checkpoints = [path for name in (LAST, BEFORE) if (path := folder / "checkpoints" / name).exists()]
+    if (resume is None or earlier is None) and (checkpoints or result.exists()):
+        raise RunExists(folder, None if earlier else f"it cannot be resumed without its {manifest.FILE}")
+    if resume is None or (earlier is None and resume == "auto"):
+        return OpenedRun(write_manifest(folder, present), is_new=True)
+    if earlier is None:
+        raise UserError(f"resume={folder}: no run was started there (it has no {manifest.FILE})")
+    changed = _compare(folder, earlier, present, allow_changes)
+    if result.exists():
+        return OpenedRun(earlier, result=_result(folder, changed))
+    _clear(folder)
+    content = _last(checkpoints)
+    if content:
+        with checkpoint.restoring(folder / "checkpoints"):
+            _check_changes(setup, content, changed)
+    if changed:
+        say(f"{folder}: resuming with changes: {'; '.join(changed)}")
+        earlier = write_manifest(folder, present._replace(identity=earlier.identity, group=earlier.group))
+    say(f"{folder}: " + (f"resuming from meta-step {content['step']}" if content else "no checkpoint yet: from step 0"))
+    if content:
+        _warn_of_environment(content, environment(setup))
+    return OpenedRun(earlier, content, changed=changed)
+
+
+def _compare(folder: Path, earlier: RunManifest, present: RunManifest, allow_changes: bool) -> list[str]:
+    """List the changes since a run was started.
 
     Raises:
         UserError: there are changes, and allow_changes is not set.
     """
-    found = changes(begun.config, now.config)
-    if begun.data != now.data:
-        found.append(f"the data set found: {begun.data} -> {now.data}")
-    if found and not now.config.get("allow_changes"):
+    found = changes(earlier.config, present.config)
+    if earlier.data != present.data:
+        found.append(f"the data set found: {earlier.data} -> {present.data}")
+    if found and not allow_changes:
         shown = "; ".join(found[:4]) + (f"; and {len(found) - 4} more" if len(found) > 4 else "")
         raise UserError(f"{folder}: its configuration has changed: {shown}. To resume all the same: allow_changes=true")
     return found
 
 
-class OpenedRun(NamedTuple):
-    """A run's folder, as it was found."""
-
-    begun: RunManifest
-    content: dict[str, Any] | None  # of the checkpoint to resume from
-    result: dict[str, Any] | None  # of a run that is complete
-    is_new: bool  # whether its configuration is new
-    changed: Sequence[str] = ()  # the settings in which it differs from how it was begun
-
-
-def open_run(
-    folder: Path, now: RunManifest, device: str, accept: Callable[[dict[str, Any], list[str]], None]
-) -> OpenedRun:
-    """Begin a run in a folder, or resume the one in it, as the setting `resume` says.
-
-    Args:
-        now: the manifest of the present command.
-        device: on which it computes.
-        accept: given the checkpoint and the changes, raises UserError where these cannot be combined.
-
-    Raises:
-        UserError: nothing to resume, or a run that must not be overwritten, or one that has changed.
-    """
-    config, begun, result = now.config, read_manifest(folder), folder / "result.json"
-    checkpoints = [path for name in (LAST, BEFORE) if (path := folder / "checkpoints" / name).exists()]
-    if (config.get("resume") is None or begun is None) and (checkpoints or result.exists()):
-        how = f"resume it ({command(folder)}) or" if begun else f"it cannot be resumed without its {manifest.FILE};"
-        raise UserError(f"{folder}: holds a run already: {how} choose another folder")
-    if config.get("resume") is None or (begun is None and config["resume"] == "auto"):
-        return OpenedRun(write_manifest(folder, now), None, None, True)
-    if begun is None:
-        raise UserError(f"resume={folder}: no run was begun there (it has no {manifest.FILE})")
-    changed = _compare(folder, begun, now)
-    if result.exists():
-        if changed:
-            raise UserError(f"{folder}: this run is complete and is not changed any more ({changed[0]}). To test its "
-                            f"learner elsewhere: python -m metalearn.evaluate {quoted(folder)} ...; to train from its "
-                            f"weights: init={quoted(folder)}")  # fmt: skip
-        try:
-            return OpenedRun(begun, None, read_json(result), False)
-        except ValueError as error:
-            raise UserError(f"{result}: damaged; remove it, and the resumed run will test once more") from error
-    _clear(folder)
-    content = _last(checkpoints)
-    if content:
-        with checkpoint.restoring(folder / "checkpoints"):
-            accept(content, changed)
+def _result(folder: Path, changed: Sequence[str]) -> dict[str, Any]:
+    """Read the result of a complete run, which no change may touch."""
     if changed:
-        say(f"{folder}: resuming with changes: {'; '.join(changed)}")
-        begun = write_manifest(folder, now._replace(identity=begun.identity, group=begun.group))
-    say(f"{folder}: " + (f"resuming from meta-step {content['step']}" if content else "no checkpoint yet: from step 0"))
-    if content:
-        for name, here in environment(device).items():
-            if (before := content["state"].get(name, here)) != here:
-                warn(f"{name}: {before} -> {here}; the last digits may differ")
-    return OpenedRun(begun, content, None, bool(changed), changed)
+        place = shell_quoted(folder)
+        raise UserError(f"{folder}: this run is complete and is not changed any more ({changed[0]}). To test its "
+                        f"learner elsewhere: python -m metalearn.evaluate {place} ...; to train from its weights: "
+                        f"init={place}")  # fmt: skip
+    try:
+        result: dict[str, Any] = read_json(folder / "result.json")
+        return result
+    except ValueError as error:
+        message = f"{folder / 'result.json'}: damaged; remove it, and the resumed run will test once more"
+        raise UserError(message) from error
+
+
+def _check_changes(setup: Setup, content: Checkpoint, changed: Sequence[str]) -> None:
+    """Raise UserError if a run cannot be resumed from this checkpoint with these changes."""
+    if initial := [name for name in changed if name.startswith("init: ")]:
+        raise UserError(f"{initial[0]}: a run that was started can no longer start from other weights")
+    own = [name for name in changed if not name.startswith("control.retrain: true -> false")]
+    if content["state"]["first"] is not None:
+        if own:
+            raise UserError(f"{own[0]}: in its retraining a run can no longer be changed")
+        return
+    if MetaParameters.of(content["params"]).shapes() != setup.phase.outer.params.shapes():
+        why = changed[0] if changed else "checkpoints"
+        raise UserError(f"{why}: the checkpoint's parameters have other names or shapes than this model's")
 
 
 def _clear(folder: Path) -> None:
@@ -109,11 +142,11 @@ def _clear(folder: Path) -> None:
                 file.unlink(missing_ok=True)
 
 
-def _last(checkpoints: Sequence[Path]) -> dict[str, Any] | None:
+def _last(checkpoints: Sequence[Path]) -> Checkpoint | None:
     """Return the newest readable checkpoint. Rename damaged ones and warn."""
     for path in checkpoints:
         try:
-            return checkpoint.read(path)
+            return cast(Checkpoint, checkpoint.read(path))
         except checkpoint.Damaged as error:
             aside = path.with_name(f"{path.stem}.damaged.pt")
             path.replace(aside)
@@ -123,20 +156,29 @@ def _last(checkpoints: Sequence[Path]) -> dict[str, Any] | None:
     return None
 
 
-def environment(device: str) -> dict[str, str]:
-    """The facts, beside the configuration, that the last bits of a result depend on."""
+def environment(setup: Setup) -> dict[str, str]:
+    """Return the facts besides the configuration that the last bits of a result depend on."""
     return {
         "torch": str(torch.__version__),
         "threads": str(torch.get_num_threads()),
-        "processes": os.environ["WORLD_SIZE"] if distributed.is_torchrun() else "1",
-        "device": device,
+        "processes": str(setup.group.size if setup.group else 1),
+        "device": setup.device,
     }
+
+
+def _warn_of_environment(content: Checkpoint, present: Mapping[str, str]) -> None:
+    """Warn if the last digits may differ from those of a run that was never stopped."""
+    with checkpoint.restoring(Path("checkpoints")):
+        earlier = dict(content["state"]["environment"])
+    for name, value in present.items():
+        if (before := earlier.get(name, value)) != value:
+            warn(f"{name}: {before} -> {value}; the last digits may differ")
 
 
 def unfinished(pattern: str, config: Mapping[str, Any]) -> Path | None:
     """Find the last unfinished run of this very configuration, and lock it for this process.
 
-    Runs that another process works on are passed over.
+    Runs that another process works on are skipped.
 
     Args:
         pattern: `hydra.run.dir` as configured: one folder, or one with `${...}` in its last part.

@@ -60,6 +60,16 @@ class Table:
         return text.getvalue().encode()
 
 
+def value_names(score_name: str, unit: str = "tasks") -> list[str]:
+    """List the values that a run records.
+
+    Args:
+        score_name: `accuracy` or `mse`.
+        unit: what the meta-batch of the algorithm counts, see Algorithm.unit.
+    """
+    return [name.format(score=score_name, unit=unit) for name in dict.fromkeys([*METRICS, *TIMING])]
+
+
 class Record:
     """The tables of a run while it trains.
 

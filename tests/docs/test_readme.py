@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import metalearn
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from tests.docs.pages import blocks, commands, section
 from tests.helpers.configs import ROOT, config
 
@@ -47,7 +47,7 @@ def form(line: str) -> str:
 
 
 def test_use_after_training_works_as_printed(tmp_path):
-    run_experiment(config("algo=anil", *SMALL, "way=5"), tmp_path / "run")
+    train(config("algo=anil", *SMALL, "way=5"), tmp_path / "run")
     code = blocks(section(README, "## Use after training"), "python")[0]
     code = re.sub(r'load\("[^"]*"\)', f"load({str(tmp_path / 'run')!r})", code)
     code = code.replace('"learner.pt"', repr(str(tmp_path / "learner.pt")))
@@ -73,7 +73,7 @@ def test_an_algorithm_of_the_user_works_as_printed(tmp_path, monkeypatch):
     (tmp_path / "mypackage.py").write_text(blocks(part, "python")[0])
     monkeypatch.syspath_prepend(str(tmp_path))
     (words,) = commands(part)
-    run_experiment(config(*words, *SMALL), tmp_path / "run")
+    train(config(*words, *SMALL), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "result.json").read_text())["algo"] == "lastblock"
 
 

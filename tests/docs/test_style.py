@@ -22,7 +22,7 @@ def test_heavy_packages_are_imported_only_where_used():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    code = "import sys, metalearn.lifecycle.run, metalearn.learner.learner; print(sorted({'hydra', 'wandb', 'higher', 'matplotlib'} & set(sys.modules)))"
+    code = "import sys, metalearn.lifecycle.launch, metalearn.learner.learner; print(sorted({'hydra', 'wandb', 'higher', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -97,7 +97,7 @@ def main() -> None:
     import matplotlib.pyplot  # noqa: F401
     import torchvision  # noqa: F401
 
-    import metalearn.lifecycle.run  # noqa: F401
+    import metalearn.lifecycle.launch  # noqa: F401
 
     for line in sys.stdin:
         if (number := os.fork()) == 0:

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from metalearn.errors import Unfinished
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
 from metalearn.runtime.signals import Signals, Stopped
 from tests.helpers.configs import SINUSOID, config
@@ -20,7 +20,7 @@ def state_of(folder):
     result = json.loads((folder / "result.json").read_text())
     learners = {name: checkpoint.read(folder / "checkpoints" / f"{name}.pt") for name in ("last", "best")}
     tensors = {name: checkpoint.digest([c["params"], c["step"], c["spec"]]) for name, c in learners.items()}
-    optimizer = checkpoint.digest(learners["last"]["state"]["optimizer"])
+    optimizer = checkpoint.digest(learners["last"]["state"]["trainer"]["optimizer"])
     return tables, {k: v for k, v in result.items() if k not in CLOCK}, tensors, optimizer
 
 
@@ -50,11 +50,11 @@ class Countdown:
 def resumed_at(folder, words, countdown):
     """Run, stopped by the countdown, and go on until the end; returns whether it was stopped."""
     try:
-        run_experiment(config(*words), folder)
+        train(config(*words), folder)
         return False
     except (Crash, Unfinished):
         countdown.at = -1
-        run_experiment(config(*words, "resume=auto"), folder)  # there may not yet be anything to resume
+        train(config(*words, "resume=auto"), folder)  # there may not yet be anything to resume
         return True
 
 
@@ -63,4 +63,4 @@ def stop(folder, monkeypatch, words=SINUSOID, at=17):
     countdown = Countdown(at, Stopped(signal.SIGINT))
     with monkeypatch.context() as patch, pytest.raises(Unfinished):
         patch.setattr(Signals, "check", lambda self: countdown())
-        run_experiment(config(*words), folder)
+        train(config(*words), folder)

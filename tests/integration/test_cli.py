@@ -79,7 +79,7 @@ def test_auto_says_at_start_and_end_that_these_are_glyphs(typed, tmp_path):
 def test_every_experiment_composes_with_valid_settings(name):
     from metalearn.config.instantiate import call
     from metalearn.learner.spec import algorithm_of
-    from metalearn.lifecycle.run import GROUPS
+    from metalearn.lifecycle.setup import GROUPS
     from metalearn.training.settings import RunSettings
     from tests.helpers.configs import config
 

@@ -28,7 +28,7 @@ def test_a_folder_with_a_run_is_not_overwritten(typed, tmp_path):
     assert any(path.name == "overrides.yaml" for path in before)
     refused(
         typed(*QUICK, "seed=5", "hydra.run.dir=out"),
-        "holds a run already: resume it (python -m metalearn.run resume=",
+        "already contains a run: resume it (python -m metalearn.run resume=",
     )
     refused(typed("resume=out", "steps=4"), "its configuration has changed: steps: 3 -> 4")
     refused(typed("resume=out", "model.filters=3", "allow_changes=true"), "this run is complete")
@@ -50,7 +50,7 @@ DAMAGE = {
     "config.json is cut": ("config.json", b'{"config": {', "damaged: this run cannot be resumed"),
     "config.json is something else": ("config.json", b"[1, 2]", "damaged: this run cannot be resumed"),
     "config.json lacks its words": ("config.json", b'{"config": {}}', "damaged: this run cannot be resumed"),
-    "config.json is gone": ("config.json", None, "no run was begun there"),
+    "config.json is gone": ("config.json", None, "no run was started there"),
     "result.json is cut": ("result.json", b'{"algo": ', "result.json: damaged; remove it"),
 }
 
@@ -174,12 +174,12 @@ def test_a_disk_that_is_full_for_a_while(tmp_path, monkeypatch, capsys):
 def test_a_run_is_not_complete_while_a_table_is_not(tmp_path, monkeypatch):
     """Room for result.json, but none for a copy of metrics.csv."""
     from metalearn.errors import Unfinished
-    from metalearn.lifecycle.run import run_experiment
+    from metalearn.lifecycle.launch import train
     from metalearn.recording import record
     from tests.helpers.configs import SINUSOID, config
     from tests.helpers.resuming import same
 
-    run_experiment(config(*SINUSOID), tmp_path / "whole")
+    train(config(*SINUSOID), tmp_path / "whole")
     before = record.write_atomically
 
     def refuse(path, data):
@@ -189,10 +189,12 @@ def test_a_run_is_not_complete_while_a_table_is_not(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(record, "write_atomically", refuse)
-        with pytest.raises(Unfinished, match=r"metrics\.csv: No space left on device at meta-step 20; to resume: "):
-            run_experiment(config(*SINUSOID), tmp_path / "run")
+        with pytest.raises(
+            Unfinished, match=r"metrics\.csv: No space left on device at meta-step 20; resume it with resume="
+        ):
+            train(config(*SINUSOID), tmp_path / "run")
     assert not (tmp_path / "run" / "result.json").exists() and not (tmp_path / "run" / "metrics.csv").exists()
-    run_experiment(config(*SINUSOID, "resume=auto"), tmp_path / "run")
+    train(config(*SINUSOID, "resume=auto"), tmp_path / "run")
     same(tmp_path / "whole", tmp_path / "run")
 
 

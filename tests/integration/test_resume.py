@@ -11,10 +11,10 @@ import torch
 
 from metalearn.errors import Unfinished, UserError
 from metalearn.lifecycle import lock, run_folder
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint, record
 from metalearn.runtime.signals import Signals, Stopped
-from metalearn.training import trainer as train
+from metalearn.training.trainer import Trainer
 from tests.helpers.configs import GLYPHS, SINUSOID, config
 from tests.helpers.processes import begin, finished
 from tests.helpers.resuming import Countdown, Crash, resumed_at, same, stop
@@ -29,7 +29,7 @@ from tests.helpers.resuming import Countdown, Crash, resumed_at, same, stop
 def test_a_signal_between_two_steps_or_tasks(words, moments, tmp_path, monkeypatch):
     countdown = Countdown(-1, None)
     monkeypatch.setattr(Signals, "check", lambda self: countdown())
-    run_experiment(config(*words), tmp_path / "whole")
+    train(config(*words), tmp_path / "whole")
     total = countdown.count
     assert total > 12
     for at in range(1, total + 1, total // moments if moments else 1 if words == SINUSOID else 6):
@@ -52,11 +52,11 @@ def test_a_crash_before_a_write_or_step(words, every, tmp_path, monkeypatch):
         (os, "replace"),
         (os, "link"),
         (os, "fsync"),
-        (train.Training, "measure"),
+        (Trainer, "measure"),
         (record.Table, "write"),
     ):
         watch(where, name)
-    run_experiment(config(*SINUSOID, *words), tmp_path / "whole")
+    train(config(*SINUSOID, *words), tmp_path / "whole")
     total = countdown.count
     assert total > 60
     for at in range(1, total + 1, every):
@@ -68,12 +68,12 @@ def test_a_crash_before_a_write_or_step(words, every, tmp_path, monkeypatch):
 def test_stopped_again_and_again(tmp_path, monkeypatch):
     countdown = Countdown(-1, None)
     monkeypatch.setattr(Signals, "check", lambda self: countdown())
-    run_experiment(config(*SINUSOID), tmp_path / "whole")
+    train(config(*SINUSOID), tmp_path / "whole")
     dice, going = random.Random(0), 0
     while True:
         countdown.__init__(dice.randint(1, 8), Stopped(signal.SIGINT))
         try:
-            run_experiment(config(*SINUSOID, "resume=auto"), tmp_path / "often")
+            train(config(*SINUSOID, "resume=auto"), tmp_path / "often")
             break
         except Unfinished:
             going += 1
@@ -83,8 +83,8 @@ def test_stopped_again_and_again(tmp_path, monkeypatch):
 
 def test_a_changed_configuration_is_refused_and_named(stopped):
     with pytest.raises(UserError, match=r"algo.meta_batch: 2 -> 3\. .*allow_changes=true"):
-        run_experiment(config(*SINUSOID, "algo.meta_batch=3", f"resume={stopped}"), stopped)
-    run_experiment(config(*SINUSOID, "steps=30", f"resume={stopped}", "allow_changes=true"), stopped)
+        train(config(*SINUSOID, "algo.meta_batch=3", f"resume={stopped}"), stopped)
+    train(config(*SINUSOID, "steps=30", f"resume={stopped}", "allow_changes=true"), stopped)
     assert json.loads((stopped / "result.json").read_text())["steps_taken"] == 30
     assert json.loads((stopped / "config.json").read_text())["config"]["steps"] == 30
 
@@ -93,11 +93,11 @@ def test_a_changed_configuration_is_refused_and_named(stopped):
     "change", ["steps=25", "data.amplitude=[0.1,2]", "eval.test_tasks=9", "norm=support", "seed=3"]
 )
 def test_a_complete_run_is_never_rewritten(stopped, change):
-    run_experiment(config(*SINUSOID, f"resume={stopped}"), stopped)
+    train(config(*SINUSOID, f"resume={stopped}"), stopped)
     before = {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file()}
-    run_experiment(config(*SINUSOID, f"resume={stopped}"), stopped)  # there is nothing left to do
+    train(config(*SINUSOID, f"resume={stopped}"), stopped)  # there is nothing left to do
     with pytest.raises(UserError, match=r"this run is complete .*metalearn.evaluate.*init="):
-        run_experiment(config(*SINUSOID, change, f"resume={stopped}", "allow_changes=true"), stopped)
+        train(config(*SINUSOID, change, f"resume={stopped}", "allow_changes=true"), stopped)
     assert {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file()} == before
 
 
@@ -110,7 +110,7 @@ def test_the_best_is_not_kept_over_a_change_of_the_validation(stopped, change, k
     content["state"]["best"]["score"]["mean"] = 0.0  # no later measurement is better
     del content["format"]
     path.write_bytes(checkpoint.pack(content))
-    run_experiment(config(*SINUSOID, change, f"resume={stopped}", "allow_changes=true"), stopped)
+    train(config(*SINUSOID, change, f"resume={stopped}", "allow_changes=true"), stopped)
     result = json.loads((stopped / "result.json").read_text())
     assert (result["val_mse"] == 0.0) is kept
     assert ("the best is chosen anew" in capfd.readouterr().out) is not kept
@@ -127,7 +127,7 @@ def test_other_pixels_under_the_same_names_are_other_data(tmp_path, monkeypatch)
     monkeypatch.setattr("metalearn.data.glyphs.from_array", lambda pixels, *names: replace(
         made(pixels, *names), pixels=255 - made(pixels, *names).pixels))  # fmt: skip
     with pytest.raises(UserError, match=r"the data set found: glyphs, .* -> glyphs, "):
-        run_experiment(config(*words, "resume=auto"), tmp_path / "run")
+        train(config(*words, "resume=auto"), tmp_path / "run")
 
 
 def test_runs_started_in_the_same_second_have_folders_of_their_own(tmp_path):
@@ -153,20 +153,20 @@ def test_an_unfinished_run_is_claimed_by_one_process_alone(stopped):
 def test_changes_that_cannot_be_leave_a_run_as_it_was(stopped):
     before = {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file() and file.name != ".lock"}
     with pytest.raises(UserError, match="other names or shapes"):
-        run_experiment(config(*SINUSOID, "model.hidden=[9]", "resume=auto", "allow_changes=true"), stopped)
+        train(config(*SINUSOID, "model.hidden=[9]", "resume=auto", "allow_changes=true"), stopped)
     assert {file: file.read_bytes() for file in before} == before
 
 
 @pytest.mark.integration
 def test_a_run_begun_from_python_goes_on_from_the_command_line(tmp_path):
     node = config(*SINUSOID, "steps=30") | {"seed": 7}  # a configuration that no words composed
-    run_experiment(node | {"steps": 20}, tmp_path / "run")
+    train(node | {"steps": 20}, tmp_path / "run")
     done = begin(tmp_path, "resume=run")
     out, error = done.communicate(timeout=600)
     assert done.returncode == 0, error
     assert "this run is complete" in out
     done = begin(tmp_path, "resume=run", "steps=4")
-    assert "was begun from Python" in done.communicate(timeout=600)[1] and done.returncode == 2
+    assert "was started from Python" in done.communicate(timeout=600)[1] and done.returncode == 2
 
 
 @pytest.mark.integration
@@ -193,7 +193,7 @@ def test_a_signal_whose_terminal_is_gone_tears_no_step_apart(monkeypatch):
 
 def test_other_controls_go_on_with_another_cycle(stopped):
     words = ("steps=40", "allow_changes=true", "+control.cycle.NumberSinceBest.n=50", "resume=auto")
-    run_experiment(config(*SINUSOID, *words), stopped)
+    train(config(*SINUSOID, *words), stopped)
     rows = [line.split(",") for line in (stopped / "metrics.csv").read_text().splitlines()[1:]]
     assert [int(row[0]) for row in rows if row[3]] == [5, 10, 19, 24, 29, 34, 39, 40]  # a new cycle begins at step 14
     layers = [tuple(line.split(",")[:2]) for line in (stopped / "layers.csv").read_text().splitlines()]
@@ -202,13 +202,13 @@ def test_other_controls_go_on_with_another_cycle(stopped):
 
 def test_other_parameters_are_refused(stopped):
     with pytest.raises(UserError, match="other names or shapes"):
-        run_experiment(config(*SINUSOID, "model.hidden=[9]", f"resume={stopped}", "allow_changes=true"), stopped)
+        train(config(*SINUSOID, "model.hidden=[9]", f"resume={stopped}", "allow_changes=true"), stopped)
 
 
 def test_a_run_is_never_overwritten(stopped):
     before = {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file() and file.name != ".lock"}
-    with pytest.raises(UserError, match="holds a run already: resume it"):
-        run_experiment(config(*SINUSOID), stopped)
+    with pytest.raises(UserError, match="already contains a run: resume it"):
+        train(config(*SINUSOID), stopped)
     assert all(file.read_bytes() == content for file, content in before.items())
 
 
@@ -216,12 +216,12 @@ def test_other_data_are_refused(tmp_path, monkeypatch):
     """data=auto found Omniglot before, and finds none now."""
     words = ("data.glyphs.classes=[8,6,6]", "data.download=false", "data.root=nowhere", "model.filters=2", "steps=2", "way=3",
              "eval.tasks=2", "eval.test_tasks=2", "eval.query=2")  # fmt: skip
-    run_experiment(config(*words), tmp_path)
+    train(config(*words), tmp_path)
     noted = json.loads((tmp_path / "config.json").read_text())
     assert noted["data"].startswith("glyphs, ")
     (tmp_path / "config.json").write_text(json.dumps({**noted, "data": "omniglot, 0123"}))
     with pytest.raises(UserError, match="the data set found: omniglot, 0123 -> glyphs"):
-        run_experiment(config(*words, f"resume={tmp_path}"), tmp_path)
+        train(config(*words, f"resume={tmp_path}"), tmp_path)
 
 
 def test_an_algorithm_that_draws_random_numbers_resumes_exactly(tmp_path, monkeypatch):
@@ -236,7 +236,7 @@ def test_an_algorithm_that_draws_random_numbers_resumes_exactly(tmp_path, monkey
     monkeypatch.setattr(MAML, "task_gradients", noisy)
     countdown = Countdown(-1, None)
     monkeypatch.setattr(Signals, "check", lambda self: countdown())
-    run_experiment(config(*SINUSOID), tmp_path / "whole")
+    train(config(*SINUSOID), tmp_path / "whole")
     countdown.__init__(12, Stopped(signal.SIGINT))
     assert resumed_at(tmp_path / "other", SINUSOID, countdown)
     same(tmp_path / "whole", tmp_path / "other")

@@ -218,13 +218,13 @@ class Witness(Tracker):
 
 @pytest.mark.parametrize("at", ["start", "log", "finish", "close"])
 def test_a_tracker_that_fails_stops_nothing(at, tmp_path, capsys):
-    from metalearn.lifecycle.run import run_experiment
+    from metalearn.lifecycle.launch import train
     from tests.helpers.configs import config
 
     words = ("data=sinusoid", "steps=9", "log_every=2", "model.hidden=[8]")
     mine = {"_target_": "tests.integration.test_trackers.Broken", "at": at}
     other = {"_target_": "tests.integration.test_trackers.Witness"}
-    run_experiment(config(*words) | {"tracker": {"mine": mine, "other": other}}, tmp_path)
+    train(config(*words) | {"tracker": {"mine": mine, "other": other}}, tmp_path)
     assert Witness.steps == [2, 4, 6, 8, 9]  # the other tracker is told everything
     assert capsys.readouterr().out.count("the tracker mine failed (OSError: [Errno 28] No space left on device)") == 1
     assert [row["step"] for row in rows_of(tmp_path)] == ["2", "4", "6", "8", "9"] and (

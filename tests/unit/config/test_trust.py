@@ -12,7 +12,7 @@ from metalearn.config.instantiate import build, locate
 from metalearn.controls import Control
 from metalearn.data import Dataset
 from metalearn.errors import UserError
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from metalearn.models.base import MetaModel
 from metalearn.recording import checkpoint
 from metalearn.trackers.base import Tracker
@@ -136,7 +136,7 @@ def test_a_configuration_from_a_file_calls_nothing(where, attack, tmp_path):
         node = node.setdefault(group, {})
     node[last] = json.loads(json.dumps(CALLS[where]).replace("{}.", f"{name}."))
     with trust.limit(), pytest.raises(UserError, match=r"comes from a file and may run any code.*trust=true"):
-        run_experiment(values, tmp_path / "run")
+        train(values, tmp_path / "run")
     assert not marker.exists() and name not in sys.modules
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from metalearn.errors import Unfinished
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
 from tests.helpers.configs import SINUSOID, config
 from tests.helpers.resuming import same
@@ -25,10 +25,10 @@ def test_a_callback_that_raises(control, tmp_path, monkeypatch):
     with pytest.raises(
         Unfinished, match=r"test_callbacks\.raises raised ZeroDivisionError: of my own \(.*\.py:\d+\)"
     ) as end:
-        run_experiment(config(*words), tmp_path / "run")
+        train(config(*words), tmp_path / "run")
     assert "\n" not in str(end.value) and "resume=" in str(end.value) and end.value.status == 1
     assert checkpoint.read(tmp_path / "run" / "checkpoints" / "last.pt")["step"] == 10
     monkeypatch.setattr("tests.unit.controls.test_callbacks.RAISES", False)
-    run_experiment(config(*words, f"resume={tmp_path / 'run'}"), tmp_path / "run")
-    run_experiment(config(*words), tmp_path / "whole")
+    train(config(*words, f"resume={tmp_path / 'run'}"), tmp_path / "run")
+    train(config(*words), tmp_path / "whole")
     same(tmp_path / "whole", tmp_path / "run")

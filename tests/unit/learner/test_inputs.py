@@ -10,7 +10,7 @@ from PIL import Image
 
 import metalearn
 from metalearn.errors import UserError
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from tests.helpers.configs import config
 from tests.helpers.tasks import algorithm
 
@@ -20,8 +20,8 @@ def runs(tmp_path_factory):
     """A classification and a regression learner, as they lie in the folder of a sweep."""
     folder = tmp_path_factory.mktemp("sweep")
     words = ("steps=2", "eval.every=1", "eval.tasks=2", "eval.test_tasks=2")
-    run_experiment(config("data=glyphs", "data.classes=[20,8,12]", "model.filters=4", *words), folder / "0")
-    run_experiment(config("data=sinusoid", *words), folder / "1")
+    train(config("data=glyphs", "data.classes=[20,8,12]", "model.filters=4", *words), folder / "0")
+    train(config("data=sinusoid", *words), folder / "1")
     return folder
 
 

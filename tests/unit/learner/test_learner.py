@@ -9,7 +9,7 @@ from PIL import Image
 
 import metalearn
 from metalearn.errors import UserError
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
 from tests.helpers.configs import config
 
@@ -18,9 +18,7 @@ from tests.helpers.configs import config
 def trained(tmp_path_factory):
     """A small ANIL learner that has learned something."""
     folder = tmp_path_factory.mktemp("run")
-    run_experiment(
-        config("data=glyphs", "data.classes=[60,10,10]", "algo=anil", "model.filters=16", "steps=60"), folder
-    )
+    train(config("data=glyphs", "data.classes=[60,10,10]", "algo=anil", "model.filters=16", "steps=60"), folder)
     return folder
 
 
@@ -153,7 +151,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path):
 
 
 def test_a_regression_learner(tmp_path):
-    run_experiment(config("data=sinusoid", "steps=30"), tmp_path)
+    train(config("data=sinusoid", "steps=30"), tmp_path)
     learner = metalearn.load(tmp_path)
     x = np.linspace(-5, 5, 10)
     fitted = learner.adapt(x, np.sin(x))

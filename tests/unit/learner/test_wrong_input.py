@@ -11,11 +11,11 @@ from tests.helpers.folders import archive
 
 @pytest.fixture(scope="module")
 def learner(tmp_path_factory):
-    from metalearn.lifecycle.run import run_experiment
+    from metalearn.lifecycle.launch import train
     from tests.helpers.configs import config
 
     folder = tmp_path_factory.mktemp("run")
-    run_experiment(config("data=glyphs", "data.classes=[8,6,6]", "model.filters=4", "steps=1"), folder)
+    train(config("data=glyphs", "data.classes=[8,6,6]", "model.filters=4", "steps=1"), folder)
     return metalearn.load(folder)
 
 

@@ -9,7 +9,7 @@ import torch
 from metalearn.algorithms.parameters import MetaParameters
 from metalearn.errors import UserError
 from metalearn.lifecycle import initial_weights
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
 from metalearn.runtime.signals import Signals, Stopped
 from tests.helpers.configs import GLYPHS, config
@@ -27,7 +27,7 @@ def others(tmp_path_factory):
     """Trained runs of two algorithms, and of one whose head is at zero still."""
     folder = tmp_path_factory.mktemp("others")
     for algo in ("maml", "pretrain"):
-        run_experiment(config(*GLYPHS, f"algo={algo}"), folder / algo)
+        train(config(*GLYPHS, f"algo={algo}"), folder / algo)
     return folder
 
 
@@ -41,7 +41,7 @@ def test_a_training_starts_from_the_best_weights_of_another(others, tmp_path, mo
     meta = began_with(tmp_path / "new", (*GLYPHS, "seed=5", f"init={others}/maml"), monkeypatch)
     best = weights(others / "maml" / "checkpoints" / "best.pt")
     assert meta.shapes() == best.shapes() and all(map(torch.equal, meta.tensors(), best.tensors()))
-    run_experiment(config(*GLYPHS, "seed=5", f"init={others}/maml", f"resume={tmp_path}/new"), tmp_path / "new")
+    train(config(*GLYPHS, "seed=5", f"init={others}/maml", f"resume={tmp_path}/new"), tmp_path / "new")
     result = json.loads((tmp_path / "new" / "result.json").read_text())
     assert result["init"] == f"maml {checkpoint.digest(best.content())[:16]}" and str(others) not in json.dumps(result)
     assert json.loads((others / "maml" / "result.json").read_text())["init"] is None
@@ -57,19 +57,19 @@ def test_a_checkpoint_file_serves_too(others, tmp_path, monkeypatch):
 def test_a_stopped_run_resumes_without_the_other_run(others, tmp_path, monkeypatch, more):
     shutil.copytree(others / "maml", tmp_path / "other")
     words = (*GLYPHS, f"init={tmp_path}/other", *more)
-    run_experiment(config(*words), tmp_path / "whole")
+    train(config(*words), tmp_path / "whole")
     for at in (1, 9):
         with monkeypatch.context() as patch:
             countdown = Countdown(at, Stopped(15))
             patch.setattr(Signals, "check", lambda self, countdown=countdown: countdown())
             with pytest.raises(Exception, match="stopped by SIGTERM"):
-                run_experiment(config(*words), tmp_path / f"{at}")
+                train(config(*words), tmp_path / f"{at}")
     shutil.rmtree(tmp_path / "other")
     for at in (1, 9):
         with pytest.raises(UserError, match="can no longer start from other weights"):
             changed = (*GLYPHS, *more, f"init={others}/pretrain", "resume=auto", "allow_changes=true")
-            run_experiment(config(*changed), tmp_path / f"{at}")
-        run_experiment(config(*words, "resume=auto"), tmp_path / f"{at}")
+            train(config(*changed), tmp_path / f"{at}")
+        train(config(*words, "resume=auto"), tmp_path / f"{at}")
         same(tmp_path / "whole", tmp_path / f"{at}")
 
 
@@ -87,7 +87,7 @@ def test_a_head_at_zero_has_any_width_and_a_learned_one_its_own(others, tmp_path
     meta = began_with(tmp_path / "new", (*GLYPHS, "way=4", f"init={others}/pretrain"), monkeypatch)
     assert len(meta.model["head.weight"]) == 4 and not meta.extra
     with pytest.raises(UserError, match="has a learned head for 3 outputs, and 4 are needed"):
-        run_experiment(config(*GLYPHS, "way=4", f"init={others}/maml"), tmp_path / "refused")
+        train(config(*GLYPHS, "way=4", f"init={others}/maml"), tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
 
 

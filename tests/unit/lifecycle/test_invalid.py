@@ -3,12 +3,13 @@
 import json
 import math
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
 
 from metalearn.errors import Unfinished
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
 from metalearn.runtime.signals import Signals, Stopped
 from tests.helpers.configs import QUICK, SINUSOID, config
@@ -35,7 +36,7 @@ def test_an_invalid_value_stops_names_its_step_and_keeps_the_last_good_checkpoin
 
     monkeypatch.setattr(MAML, "task_gradients", broken)
     sgd = ("outer.optimizer={name: SGD, lr: 1e38}", "algo.inner_steps=0") if what == "a weight" else ()
-    run_experiment(config(*SINUSOID, *sgd), tmp_path)
+    train(config(*SINUSOID, *sgd), tmp_path)
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["stopped_by"] == "InvalidValue" and f"{what} of meta-step 13 is" in result["stop_reason"]
     assert "by InvalidValue" in capsys.readouterr().out
@@ -52,14 +53,12 @@ def test_a_nan_before_any_measurement_is_one_line(run):
 
 
 def test_an_infinite_measurement_stops_and_is_never_the_best(tmp_path, monkeypatch):
-    from metalearn.lifecycle import run as experiment
-    from metalearn.training.evaluate import Score
+    from metalearn.lifecycle import train as training
 
     scores = iter([4.0, math.inf, 3.0, 2.0])
-    before = experiment.Experiment._evaluate
-    monkeypatch.setattr(experiment.Experiment, "_evaluate",
-                        lambda self, meta, check: Score(**{**vars(before(self, meta, check)), "mean": next(scores)}))  # fmt: skip
-    run_experiment(config(*SINUSOID), tmp_path)
+    before = training.validate
+    monkeypatch.setattr(training, "validate", lambda *given: replace(before(*given), mean=next(scores)))
+    train(config(*SINUSOID), tmp_path)
     result = json.loads((tmp_path / "result.json").read_text())
     assert (
         result["stopped_by"] == "InvalidValue" and "the loss measured at meta-step 10 is inf" in result["stop_reason"]
@@ -80,7 +79,7 @@ def test_a_nan_in_the_middle_of_a_row_is_not_saved_by_a_signal(tmp_path, monkeyp
     countdown = Countdown(9, Stopped(signal.SIGINT))  # of the checks, the 9th comes after the 7th step
     monkeypatch.setattr(Signals, "check", lambda self: countdown())
     with pytest.raises(Unfinished):
-        run_experiment(config(*SINUSOID, "log_every=20"), tmp_path)
+        train(config(*SINUSOID, "log_every=20"), tmp_path)
     assert all(
         v.isfinite().all() for v in checkpoint.read(tmp_path / "checkpoints" / "last.pt")["params"]["model"].values()
     )

@@ -9,7 +9,7 @@ from PIL import Image
 
 import metalearn
 from metalearn import evaluate
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
 from tests.helpers.configs import config
 from tests.helpers.processes import refused
@@ -23,11 +23,9 @@ def runs(tmp_path_factory):
     """One run of each kind of learner, by name."""
     folder = tmp_path_factory.mktemp("runs")
     for algo in ("maml", "anil", "pretrain"):
-        run_experiment(config(*WORDS, f"algo={algo}"), folder / algo)
-    run_experiment(config(*WORDS, "norm=per_step"), folder / "per_step")
-    run_experiment(
-        config("data=sinusoid", "steps=4", "eval.every=2", "eval.tasks=5", "eval.test_tasks=7"), folder / "sinusoid"
-    )
+        train(config(*WORDS, f"algo={algo}"), folder / algo)
+    train(config(*WORDS, "norm=per_step"), folder / "per_step")
+    train(config("data=sinusoid", "steps=4", "eval.every=2", "eval.tasks=5", "eval.test_tasks=7"), folder / "sinusoid")
     return folder
 
 

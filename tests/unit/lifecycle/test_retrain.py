@@ -9,7 +9,7 @@ import torch
 
 import metalearn
 from metalearn.errors import Unfinished, UserError
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
 from metalearn.runtime.signals import Signals, Stopped
 from tests.helpers.configs import SINUSOID, config
@@ -19,14 +19,14 @@ from tests.helpers.resuming import Countdown
 def test_retraining_learns_from_training_and_validation_classes_for_the_best_number_of_steps(tmp_path, small_glyphs):
     words = ("data=glyphs", "data.classes=[20,8,8]", "model.filters=4", "steps=9", "eval.every=3", "control.retrain=true",
              "algo=pretrain", "algo.meta_batch=16")  # fmt: skip
-    run_experiment(config(*words), tmp_path / "again")
+    train(config(*words), tmp_path / "again")
     result = json.loads((tmp_path / "again" / "result.json").read_text())
     learner = metalearn.load(tmp_path / "again")
     assert result["retrained"] and learner.spec["labels"] == 28 * 4  # every class of both, four ways round
     rows = (tmp_path / "again" / "retrain_metrics.csv").read_text().splitlines()
     assert int(rows[-1].split(",")[0]) == result["best_step"] and ",val" not in rows[1]
     # What was validated is the first training, untouched
-    run_experiment(config(*words, "control.retrain=false"), tmp_path / "once")
+    train(config(*words, "control.retrain=false"), tmp_path / "once")
     once = json.loads((tmp_path / "once" / "result.json").read_text())
     assert (once["val_accuracy"], once["best_step"]) == (result["val_accuracy"], result["best_step"])
     assert (tmp_path / "once" / "metrics.csv").read_bytes() == (tmp_path / "again" / "metrics.csv").read_bytes()
@@ -59,24 +59,24 @@ def test_a_nan_in_the_retraining_leaves_the_first_result_to_be_had(tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr(MAML, "task_gradients", broken)
         with pytest.raises(UserError, match=r"in the retraining; .*control.retrain=false allow_changes=true"):
-            run_experiment(config(*SINUSOID, "control.retrain=true"), tmp_path / "run")
+            train(config(*SINUSOID, "control.retrain=true"), tmp_path / "run")
     with pytest.raises(UserError, match="steps: 20 -> 30: in its retraining a run can no longer be changed"):
-        run_experiment(config(*SINUSOID, "control.retrain=true", "steps=30", "resume=auto", "allow_changes=true"),
+        train(config(*SINUSOID, "control.retrain=true", "steps=30", "resume=auto", "allow_changes=true"),
                        tmp_path / "run")  # fmt: skip
     with monkeypatch.context() as patch:  # a signal at its test loses nothing
         patch.setattr(Signals, "check", Countdown(1, Stopped(signal.SIGTERM)))
         with pytest.raises(Unfinished):
-            run_experiment(config(*SINUSOID, "resume=auto", "allow_changes=true"), tmp_path / "run")
-    run_experiment(config(*SINUSOID, "resume=auto"), tmp_path / "run")
-    run_experiment(config(*SINUSOID), tmp_path / "once")
+            train(config(*SINUSOID, "resume=auto", "allow_changes=true"), tmp_path / "run")
+    train(config(*SINUSOID, "resume=auto"), tmp_path / "run")
+    train(config(*SINUSOID), tmp_path / "once")
     one, other = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("run", "once"))
     assert one["test_mse"] == other["test_mse"] and not one["retrained"]
 
 
 def test_a_retraining_keeps_what_the_first_training_kept(tmp_path):
     keep = "+control.cycle.keep={_target_: metalearn.controls.Save, file: 'step_{step}.pt'}"
-    run_experiment(config(*SINUSOID, keep), tmp_path / "once")
-    run_experiment(config(*SINUSOID, keep, "control.retrain=true"), tmp_path / "again")
+    train(config(*SINUSOID, keep), tmp_path / "once")
+    train(config(*SINUSOID, keep, "control.retrain=true"), tmp_path / "again")
     for step in (5, 10, 15, 20):
         one, other = (checkpoint.read(tmp_path / n / "checkpoints" / f"step_{step}.pt") for n in ("once", "again"))
         assert checkpoint.digest(one["params"]) == checkpoint.digest(other["params"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metalearn.algorithms.base import nth
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from metalearn.models.dropout import Dropout
 from metalearn.models.masks import Masks
 from metalearn.models.norm import NormContext, using_context
@@ -83,7 +83,7 @@ def test_a_resumed_run_draws_the_masks_of_the_run_never_stopped(words, tmp_path,
     words = (*(word for word in GLYPHS if not word.startswith("model.")), *MODEL, *words)
     countdown = Countdown(-1, None)
     monkeypatch.setattr(Signals, "check", lambda self: countdown())
-    run_experiment(config(*words), tmp_path / "whole")
+    train(config(*words), tmp_path / "whole")
     for at in range(4, countdown.count, 9):
         countdown.__init__(at, Stopped(signal.SIGTERM))
         assert resumed_at(tmp_path / f"{at}", words, countdown)

@@ -11,7 +11,7 @@ import torch
 import metalearn
 from metalearn.errors import UserError
 from metalearn.learner.spec import algorithm_of, shapes
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
 from tests.helpers.configs import ALGORITHMS, SINUSOID, config
 
@@ -137,7 +137,7 @@ def test_a_state_that_lacks_a_part_is_one_line(where, stopped):
     del content["state"][where]
     path.write_bytes(checkpoint.pack({key: value for key, value in content.items() if key != "format"}))
     with pytest.raises(UserError, match="damaged, or of another run"):
-        run_experiment(config(*SINUSOID, f"resume={stopped}"), stopped)
+        train(config(*SINUSOID, f"resume={stopped}"), stopped)
 
 
 def test_a_checkpoint_of_another_model_is_not_resumed(stopped):
@@ -146,7 +146,7 @@ def test_a_checkpoint_of_another_model_is_not_resumed(stopped):
     content["params"]["model"]["layers.0.weight"] = content["params"]["model"]["layers.0.weight"][:1].clone()
     path.write_bytes(checkpoint.pack({key: value for key, value in content.items() if key != "format"}))
     with pytest.raises(UserError, match="other names or shapes"):
-        run_experiment(config(*SINUSOID, f"resume={stopped}"), stopped)
+        train(config(*SINUSOID, f"resume={stopped}"), stopped)
 
 
 @pytest.mark.parametrize("content", ["[" * 10**6, '{"config": {}, "overrides": [1, 2]}', " " * 2**27])

@@ -47,12 +47,12 @@ def test_the_digest_is_of_the_tasks_themselves(small_glyphs):
 
 
 def test_a_result_says_which_tasks_were_tested(tmp_path):
-    from metalearn.lifecycle.run import run_experiment
+    from metalearn.lifecycle.launch import train
     from tests.helpers.configs import config
     from tests.unit.training.test_scores import WORDS
 
     for name, words in (("a", ()), ("b", ("algo=anil",)), ("c", ("data.rotate_test=false",))):
-        run_experiment(config(*WORDS, *words), tmp_path / name)
+        train(config(*WORDS, *words), tmp_path / name)
     runs = {run.name: run for run in read_runs([tmp_path])}
     groups = {name: group_runs([run])[0] for name, run in runs.items()}
     a, b = (runs[name].result["test_scores"] for name in "ab")

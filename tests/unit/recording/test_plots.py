@@ -11,7 +11,7 @@ import torch
 from metalearn import plot
 from metalearn.data.image_set import from_array
 from metalearn.data.task_sampler import image_dataset
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from metalearn.recording import plots
 from metalearn.recording.plots import style
 from tests.helpers.configs import config
@@ -122,7 +122,7 @@ def test_all_twenty_classes_are_shown_as_the_files_show_them(tmp_path, monkeypat
 def test_the_most_confused_classes_are_real_ones(tmp_path, pictures):
     words = ("data=glyphs", "data.classes=[8,6,6]", "model.filters=2", "steps=1", "way=3", "eval.tasks=4",
              "eval.test_tasks=9", "eval.query=2", "pictures=svg")  # fmt: skip
-    run_experiment(config(*words), tmp_path / "run")
+    train(config(*words), tmp_path / "run")
     pairs = json.loads((tmp_path / "run" / "result.json").read_text())["confused"]
     assert 0 < len(pairs) <= 20
     for pair in pairs:

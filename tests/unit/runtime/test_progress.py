@@ -5,19 +5,13 @@ from dataclasses import replace
 from functools import wraps
 
 import pytest
-import torch
 
 from metalearn.controls import make_all
 from metalearn.controls.loop import ControlLoop
-from metalearn.lifecycle.run import run_experiment
-from metalearn.recording.record import Record
-from metalearn.recording.writer import RetryingWriter
+from metalearn.lifecycle.launch import train
 from metalearn.runtime import progress
-from metalearn.trackers.base import Tracker
-from metalearn.training.evaluate import Score
-from metalearn.training.outer_optimizer import OuterOptimizer
-from metalearn.training.trainer import Training
 from tests.helpers.configs import config
+from tests.helpers.training import trainer_of
 
 
 class Clock:
@@ -37,28 +31,13 @@ def clock(monkeypatch):
     return clock
 
 
-def training_of(folder, clock, seconds, cycle, *, limit=100, log_every=50, name="a"):
+def training_of(folder, clock, seconds, cycle, *, limit=100, log_every=50):
     """A training of one weight, each meta-step of which takes so many seconds, and its controls."""
-    from metalearn.algorithms.base import MetaStep
 
-    def gradient(meta, step):
+    def wait():
         clock.now += seconds
-        return MetaStep({"w": torch.ones(1)}, {"loss": torch.ones(())}, {})
 
-    class Nothing:
-        regression, meta_batch = False, 1
-
-        def kind_of_layer(self, layer):
-            return "weights"
-
-    outer = OuterOptimizer(optimizer={"name": "SGD", "lr": 1.0}, schedule="constant", warmup=0, clip=None,
-                  meta={"w": torch.zeros(1)}, steps=limit)  # fmt: skip
-    record = Record(folder / name, Tracker(), "accuracy", RetryingWriter())
-    (folder / name).mkdir()
-    score = Score(0.5, 0.0, 2, [], 1.0)
-    training = Training(algorithm=Nothing(), outer=outer, gradient=gradient, validate=lambda meta: score, record=record,
-                        spec={}, device="cpu", limit=limit, log_every=log_every)  # fmt: skip
-    record.start()
+    training = trainer_of(folder / "a", limit=limit, log_every=log_every, step=wait)
     return training, ControlLoop(training, make_all(cycle))
 
 
@@ -73,7 +52,7 @@ def test_a_checkpoint_is_written_every_minute_however_slow_the_steps_are(tmp_pat
 def test_a_time_limit_stops_between_two_rows_and_loses_none(tmp_path, clock):
     training, iteration = training_of(tmp_path, clock, 600.0, {"Step": {"n": 100}, "TimeLimit": {"hours": 1.0}})
     stop = iteration.run()
-    training.close()
+    training.finish(stop)
     assert (stop.control, training.step) == ("TimeLimit", 6)
     assert [row["step"] for row in training.record.rows] == [6] and training.record.rows[0]["train_loss"] == 1.0
 
@@ -136,7 +115,7 @@ def test_validation_and_test_move_the_bar(tmp_path, monkeypatch):
         "_update",
         lambda self, task, done, *a: (seen.append((task, done)), update(self, task, done, *a)),
     )
-    run_experiment(config("data=glyphs", "data.classes=[8,6,6]", "model.filters=2", "steps=2", "eval.tasks=4", "way=3",
+    train(config("data=glyphs", "data.classes=[8,6,6]", "model.filters=2", "steps=2", "eval.tasks=4", "way=3",
                           "eval.test_tasks=4", "engine.chunk=2", "eval.query=2"), tmp_path / "run")  # fmt: skip
     tasks = {task for task, _ in seen}
     assert len(tasks) == 4  # training, validation, test, nearest neighbour
@@ -168,10 +147,10 @@ def test_without_a_test_the_test_classes_are_left_alone(tmp_path, monkeypatch, p
         "way=3",
         "eval.query=2",
     )
-    value = run_experiment(config(*words, "test=false"), tmp_path / "run")
+    value = train(config(*words, "test=false"), tmp_path / "run").score
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert value == result["val_accuracy"]
     assert not [name for name in result if name.startswith("test") or name in ("adaptation_curve", "confused")]
     assert (tmp_path / "run" / "curves.png").exists() and not (tmp_path / "run" / "tasks.png").exists()
     with pytest.raises(AssertionError, match="touched"):
-        run_experiment(config(*words, "eval.test_tasks=4"), tmp_path / "other")
+        train(config(*words, "eval.test_tasks=4"), tmp_path / "other")

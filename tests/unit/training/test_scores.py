@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import metalearn
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from metalearn.recording.intervals import interval
 from metalearn.training.evaluate import evaluate
 from tests.helpers.configs import config
@@ -19,7 +19,7 @@ WORDS = ("data=glyphs", "data.classes=[20,8,8]", "model.filters=4", "steps=4", "
 
 @pytest.fixture
 def result(tmp_path):
-    run_experiment(config(*WORDS), tmp_path / "run")
+    train(config(*WORDS), tmp_path / "run")
     return json.loads((tmp_path / "run" / "result.json").read_text())
 
 
@@ -57,6 +57,6 @@ def test_outputs_that_are_not_finite_score_zero_and_are_counted(small_glyphs):
 def test_a_learner_that_diverges_at_evaluation_is_never_the_best(tmp_path, capfd):
     words = ("algo.inner_optimizer.lr=1e30", "algo.inner_steps=0", "algo.inner_steps_test=2")
     with pytest.raises(metalearn.errors.UserError, match="no measurement gave a number"):
-        run_experiment(config(*WORDS, *words), tmp_path / "run")
+        train(config(*WORDS, *words), tmp_path / "run")
     out = capfd.readouterr().out
     assert "5 of 5 validation tasks have non-finite outputs" in out

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from metalearn.data import Dataset
-from metalearn.lifecycle.run import run_experiment
+from metalearn.lifecycle.launch import train
 from metalearn.recording.intervals import student_t
 from metalearn.training.evaluate import evaluate
 from metalearn.training.outer_optimizer import OuterOptimizer
 from tests.helpers.configs import ALGORITHMS, config, small
 from tests.helpers.tasks import algorithm
+from tests.helpers.training import trainer_of
 
 SMALL = ("data=glyphs", "data.classes=[40,10,10]", "model.filters=8", "log_every=2")
 
@@ -25,7 +26,7 @@ OUTER = {"reptile": {"name": "SGD", "lr": 1.0}}
 
 
 def run(folder, *words):
-    value = run_experiment(config(*SMALL, *words), folder)
+    value = train(config(*SMALL, *words), folder).score
     return value, json.loads((folder / "result.json").read_text())
 
 
@@ -62,32 +63,12 @@ def test_main_returns_the_best_validation_score(tmp_path):
 def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
     from metalearn.controls import make_all
     from metalearn.controls.loop import ControlLoop
-    from metalearn.recording.record import Record
-    from metalearn.recording.writer import RetryingWriter
-    from metalearn.trackers.base import Tracker
-    from metalearn.training.evaluate import Score
-    from metalearn.training.trainer import Training
 
-    class Nothing:
-        def meta_gradient(self, params, step):
-            from metalearn.algorithms.base import MetaStep
-
-            return MetaStep({"w": torch.ones(1)}, {"loss": torch.ones(())}, {})
-
-        def kind_of_layer(self, layer):
-            return "weights"
-
-    algo = Nothing()
-    algo.regression, algo.meta_batch = regression, 1
-    outer = OuterOptimizer(optimizer={"name": "SGD", "lr": 1.0}, schedule="constant", warmup=0, clip=None,
-                  params={"w": torch.zeros(1)}, steps=6)  # fmt: skip
     scores = iter([0.5, 0.9, 0.7])  # after steps 2, 4 and 6
-    record = Record(tmp_path, Tracker(), "mse" if regression else "accuracy", RetryingWriter())
-    training = Training(algorithm=algo, outer=outer, gradient=algo.meta_gradient, validate=lambda params: Score(next(scores), 0.0, 1, [], 1.0),
-                        record=record, spec={}, device="cpu", limit=6, log_every=1)  # fmt: skip
-    ControlLoop(training, make_all({"Step": {"n": 2}, "Evaluate": {}, "Save": {}})).run()
-    assert training.best_step == best and training.best.mean == (0.5 if regression else 0.9)
-    assert weights(tmp_path, "best.pt")["w"] == -best and weights(tmp_path)["w"] == -6
+    trainer = trainer_of(tmp_path, limit=6, log_every=1, scores=scores, regression=regression)
+    ControlLoop(trainer, make_all({"Step": {"n": 2}, "Evaluate": {}, "Save": {}})).run()
+    assert trainer.best.step == best and trainer.best.score.mean == (0.5 if regression else 0.9)
+    assert weights(tmp_path, "best.pt")["model"]["w"] == -best and weights(tmp_path)["model"]["w"] == -6
 
 
 def test_the_test_score_is_that_of_the_best_checkpoint_on_test_classes(tmp_path):
@@ -142,7 +123,7 @@ def test_schedules(schedule, expected):
 
 
 def test_sinusoid_regression_is_learned(tmp_path):
-    value = run_experiment(config("data=sinusoid", "steps=400", "eval.tasks=100", "eval.test_tasks=100"), tmp_path)
+    value = train(config("data=sinusoid", "steps=400", "eval.tasks=100", "eval.test_tasks=100"), tmp_path).score
     result = json.loads((tmp_path / "result.json").read_text())
     assert value == result["val_mse"] and "test_accuracy" not in result and result["norm_mode"] == "none"
     assert result["test_mse"] < 0.8 * result["adaptation_curve"][0] and result["test_mse"] < 3.5

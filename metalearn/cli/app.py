@@ -1,0 +1,93 @@
+"""Hydra around a run: compose the configuration, start one run or a sweep, and turn errors into lines."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+from metalearn.cli import choices
+from metalearn.cli.hydra_args import options_first
+from metalearn.cli.job import remove_empty_folder
+from metalearn.cli.messages import say, sentence
+from metalearn.cli.overrides import resumed_words, resumes_folder, trusted
+from metalearn.config import trust
+from metalearn.config.compose import CONF
+from metalearn.config.messages import one_line
+from metalearn.config.quoting import quoted_words
+from metalearn.errors import Unfinished, UserError
+from metalearn.recording.comparison.sweep import reasons
+from metalearn.runtime.console import drop
+
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # failures of the machine, not of the user: exit status 1
+
+
+def start(task: Callable[[Any], float]) -> int:
+    """Explain choices for `--help`, or run a task under Hydra; return the exit status.
+
+    Args:
+        task: a run; it is given the composed configuration and returns its validation score.
+    """
+    if {"--help", "-h"} & set(sys.argv):
+        try:
+            if chosen := choices.asked(sys.argv[1:]):
+                print("\n\n".join(choices.explain(*choice) for choice in chosen), flush=True)
+                return 0
+        except UserError as error:
+            say(str(error))
+            return 2
+        except BrokenPipeError:
+            return _unread()
+    return _under_hydra(task)
+
+
+def _under_hydra(task: Callable[[Any], float]) -> int:
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors and does not print its own tracebacks
+    OmegaConf.register_new_resolver("metalearn.choices", lambda: choices.overview(sys.argv[1:]), replace=True)
+    started: list[bool] = []
+    failed: list[int] = []  # exit statuses
+
+    def job(config: Any) -> float:
+        started.append(True)
+        with trust.observed():
+            try:
+                return task(config)
+            except (UserError, OmegaConfBaseException, OSError) as error:
+                # The other runs of a sweep continue. If this error reached Hydra, it would print a second line
+                failed.append(1 if getattr(error, "errno", None) in _MACHINE else 2)
+                say(message := sentence(error))
+                reasons.append(message)
+                remove_empty_folder()
+                return float("nan")
+            except Unfinished as error:  # ends a sweep too
+                say(sentence(error))
+                sys.exit(error.status)
+
+    given = sys.argv[1:]
+    try:
+        typed = quoted_words(options_first(given))
+        sys.argv[1:] = resumed_words(typed)
+        with trust.limit(typed, trusted(typed)) if resumes_folder(typed) else nullcontext():
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+    except BrokenPipeError:
+        return _unread()
+    except (HydraException, OmegaConfBaseException, OSError, ValueError, KeyError, UserError) as error:
+        if started:  # the configuration was accepted: this is a defect, whose traceback is needed
+            raise
+        failed.append(2)
+        say(one_line(error))
+    finally:
+        sys.argv[1:] = given
+    return max(failed, default=0)
+
+
+def _unread() -> int:
+    """Return the exit status after the reader closed the pipe, as `--help | head` does: success."""
+    drop(sys.stdout)
+    return 0

@@ -1,0 +1,46 @@
+"""The command lines that resume a run or a sweep, as they are printed."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from metalearn.cli.hydra_args import parsed
+from metalearn.cli.overrides import sets
+from metalearn.config import trust
+from metalearn.config.quoting import shell_quoted
+from metalearn.lifecycle.manifest import read_manifest
+from metalearn.runtime import distributed
+
+
+def resume_command(folder: Path) -> str:
+    """Return the command line that resumes a run, to be typed in the present folder.
+
+    Call it inside the context `trust.observed()` of the run, which knows if `trust=true` is needed.
+    """
+    manifest = read_manifest(folder)
+    trusted = " trust=true" if trust.needed(manifest.overrides if manifest else ()) else ""
+    return f"{_program()}{_config_dir()} resume={shell_quoted(folder)}{trusted}"
+
+
+def sweep_command() -> str:
+    """Return the command line that resumes the present sweep."""
+    from hydra.core.hydra_config import HydraConfig
+
+    words = [word for word in sys.argv[1:] if not sets(word, "resume", "hydra.sweep.dir")]
+    place = shell_quoted(Path(HydraConfig.get().sweep.dir))
+    return f"{_program()} {shlex.join(words)} hydra.sweep.dir={place} resume=auto"
+
+
+def _config_dir() -> str:
+    """Return the option `--config-dir` of this process, without which the user's own choices would not be found."""
+    given = parsed(sys.argv[1:]).config_dir
+    return f" --config-dir {shlex.quote(given)}" if given else ""
+
+
+def _program() -> str:
+    """Return the command that started this program."""
+    if distributed.is_torchrun():
+        launcher = os.environ.get(distributed.LAUNCHER, "torchrun")
+        return f"{launcher} --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']} -m metalearn.run"
+    return "metalearn" if Path(sys.argv[0]).name == "metalearn" else "python -m metalearn.run"
