@@ -72,12 +72,12 @@ def result(algo: str) -> str:
     return _table(titles, [[r["data"], *_cells(r)] for r in rows])
 
 
-def settings(algo: str) -> str:
-    """Return what `python -m metalearn.run --help algo=NAME` prints."""
+def settings(name: str, group: str = "algo") -> str:
+    """Return what `python -m metalearn.run --help GROUP=NAME` prints."""
     from metalearn.cli.choices import explain
 
     os.environ["COLUMNS"] = "100"
-    text = explain("algo", ROOT / "conf" / "algo" / f"{algo}.yaml")
+    text = explain(group, ROOT / "conf" / group / f"{name}.yaml")
     lines = [line.rstrip() for line in text.splitlines()]
     return "\n```text\n" + "\n".join(lines).strip() + "\n```\n\n"
 

@@ -199,3 +199,32 @@ def test_the_order_of_folders_is_the_one_that_the_linter_checks():
     text = (ROOT / "pyproject.toml").read_text()
     layers = re.findall(r'"([\w |]+)"', re.search(r"\nlayers = \[(.*?)\]", text, re.DOTALL)[1])
     assert [layer.replace(" | ", ", ") for layer in layers] == list(script("docs/draw_imports.py").ORDER)
+
+
+def test_the_derivation_of_the_kernels_is_right():
+    """Equations 14 to 24 of docs/kernels.md, as they are written, against autograd."""
+    import torch
+
+    torch.manual_seed(0)
+    n, eps = 12, 1e-3
+    x, d, u = (torch.randn(n, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    w, b, a, c = (torch.randn((), dtype=torch.float64, requires_grad=True) for _ in range(4))
+    s = (x.var(correction=0) + eps) ** -0.5
+    xh = (x - x.mean()) * s
+    y = (w * xh + b).relu()
+    g_x, g_w, g_b = torch.autograd.grad(y, (x, w, b), d, create_graph=True)
+    by_d, by_w, by_x = torch.autograd.grad((u * g_x).sum() + a * g_w + c * g_b, (d, w, x))
+    with torch.no_grad():
+        g = d * (y > 0)
+        assert torch.allclose(g_b, g.sum()) and torch.allclose(g_w, (g * xh).sum())  # 12, 13
+        assert torch.allclose(g_x, w * s * (g - g_b / n - xh * g_w / n))  # 14
+        big_u, v = u.sum(), (u * xh).sum()
+        p = (u * g).sum() - (g_b * big_u + g_w * v) / n  # 16
+        assert torch.allclose(by_w, s * p)  # 18
+        by_g = w * s * (u - big_u / n - xh * v / n) + a * xh + c  # 19
+        assert torch.allclose(by_d, by_g * (y > 0))  # 20
+        q = (a - w * s * v / n) * g - (w * s * g_w / n) * u  # 21
+        sum_q = (a - w * s * v / n) * g_b - (w * s * g_w / n) * big_u  # 23
+        sum_qx = (a - w * s * v / n) * g_w - (w * s * g_w / n) * v  # 24
+        assert torch.allclose(sum_q, q.sum()) and torch.allclose(sum_qx, (q * xh).sum())
+        assert torch.allclose(by_x, s * (q - sum_q / n - xh * sum_qx / n - xh * w * s * p / n))  # 22
