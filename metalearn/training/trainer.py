@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import MetaGradient, MetaParameters
@@ -18,6 +17,7 @@ from metalearn.recording.checkpoint import BEST, LAST
 from metalearn.recording.record import Record
 from metalearn.runtime.console import evaluated, warn
 from metalearn.runtime.progress import Progress
+from metalearn.runtime.random_state import random_state, set_random_state
 from metalearn.training.checkpoints import Checkpoints
 from metalearn.training.evaluate import Score, layer_statistics
 from metalearn.training.outer_optimizer import OuterOptimizer
@@ -200,7 +200,7 @@ class Trainer:
             "lr": self._lr,
             "trained_seconds": self.trained_seconds,
             "seconds": self.seconds,
-            "random": _random_state(self.device),
+            "random": random_state(self.device),
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -216,7 +216,7 @@ class Trainer:
         self._session_start = time.monotonic()
         if self.best is not None:  # the file may be of a later meta-step, which this session has not taken yet
             self.checkpoints.save(BEST, self.best.params, self.best.step)
-        _set_random_state(state["random"], self.device)
+        set_random_state(state["random"], self.device)
         self.record.start(state["tables"])
 
     def forget_scores(self) -> None:
@@ -239,15 +239,3 @@ class Trainer:
         self.record.log(self.step, row)
         if self.progress:
             self.progress.values(row)
-
-
-def _random_state(device: str) -> dict[str, Tensor]:
-    """Return the state of torch's global generators, which an algorithm outside this package may draw from."""
-    state = {"cpu": torch.get_rng_state()}
-    return state | ({} if device == "cpu" else {"cuda": torch.cuda.get_rng_state(device)})
-
-
-def _set_random_state(state: Mapping[str, Tensor], device: str) -> None:
-    torch.set_rng_state(state["cpu"])
-    if device != "cpu" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
