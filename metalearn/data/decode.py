@@ -56,7 +56,7 @@ def _short(file: Path, listing: Listing) -> str:
 
 
 class _Decoder:
-    """Decodes images in blocks and counts them."""
+    """Decoder of images in blocks, with statistics of the decoded images."""
 
     def __init__(self, listing: Listing, size: int, invert: bool):
         self._listing, self._size, self._invert = listing, size, invert

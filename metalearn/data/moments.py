@@ -9,7 +9,7 @@ from metalearn.data.cache import Packed
 
 
 class Tally:
-    """Counts the images of each class and sums their pixels and squared pixels, per channel."""
+    """Number of images of each class, with the sums of their pixels and squared pixels per channel."""
 
     def __init__(self, classes: Sequence[str], channels: int):
         self._counts = dict.fromkeys(classes, 0)

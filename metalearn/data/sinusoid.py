@@ -31,7 +31,7 @@ def load(*, amplitude: list[float], phase: list[float], domain: list[float]) -> 
 
 
 class SinusoidTasks:
-    """Samples sinusoids. The parts of the split differ in their stream of random numbers."""
+    """Sampler of sinusoids. The parts of the split differ in their stream of random numbers."""
 
     labels: int | None = None
     class_names: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ class Store(Protocol):
 
 
 class Resident:
-    """Keeps all images on the device, with all four rotations precomputed if any is used.
+    """Store with all images on the device, and all four rotations precomputed if any is used.
 
     Args:
         pixels: uint8 [M, C, H, W], the whole data set.
@@ -41,7 +41,7 @@ class Resident:
 
 
 class Mapped:
-    """Leaves the images in a mapped file; reads those of each batch and copies them to the device.
+    """Store with the images in a mapped file, from which those of a batch are read and copied to the device.
 
     Args:
         pixels: uint8 [M, C, H, W], the whole data set.

@@ -14,7 +14,7 @@ from metalearn.errors import UserError
 
 
 class ImageTasks:
-    """Samples N-way K-shot tasks from some classes of an ImageSet, as a pure function of (seed, task id).
+    """Sampler of N-way K-shot tasks from some classes of an ImageSet; a pure function of (seed, task id).
 
     The classes of a task are distinct, and so are the support and query images of a class. Sampling is tensor indexing
     on the device of the images; images of a mapped file are read for each batch.

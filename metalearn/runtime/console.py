@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def drop(stream: IO[str]) -> None:
-    """Send what is still written to this stream nowhere: nobody can read it any more."""
+    """Discard everything that is written to this stream from now on, since it has no reader."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -22,7 +22,7 @@ def drop(stream: IO[str]) -> None:
 
 
 class _Output:
-    """A stream that is dropped when its terminal is closed, as a training must not end by a progress bar."""
+    """Stream that is discarded when its terminal is closed, so that a progress bar cannot end the training."""
 
     def __init__(self, stream: IO[str]):
         self._stream = stream
@@ -51,35 +51,35 @@ class _Output:
 
 @cache
 def console() -> "Console":
-    """Standard output, in colour where it is a terminal."""
+    """Return the console of standard output, with colour if it is a terminal."""
     from rich.console import Console
 
     class Steady(Console):
         def on_broken_pipe(self) -> None:
-            """Nobody reads any more (`| head`): that ends no training, as rich would have it."""
+            """Discard further output if the reader has closed the pipe (`| head`). Rich would end the process."""
             drop(sys.stdout)
 
-        @property  # type: ignore[misc]  # rich has a setter too, which is not used here
+        @property  # type: ignore[misc]  # the setter of rich is not used here
         def file(self) -> IO[str]:
-            """Standard output, safe to write to after its terminal was closed."""
+            """Standard output, writable even after its terminal was closed."""
             return cast(IO[str], _Output(super().file))
 
     return Steady(highlight=False, soft_wrap=True)
 
 
 def say(text: str, style: str | None = None) -> None:
-    """One plain line."""
-    with contextlib.suppress(OSError):  # a log on a full disk ends no training either
+    """Print one line."""
+    with contextlib.suppress(OSError):  # a log on a full disk must not end the training
         console().print(text, style=style, markup=False)
 
 
 def warn(text: str) -> None:
-    """One line that stands out, in a log file as well."""
+    """Print one line that is marked as a warning."""
     say(f"WARNING: {text}", style="bold yellow")
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A small table; the first column is a name."""
+    """Print a small table whose first column holds names."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -89,19 +89,19 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         grid.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
         grid.add_row(*map(escape, row))
-    # Wider than the terminal rather than folded: a path must stay in one piece to be copied
+    # Wider than the terminal if needed: a folded path cannot be copied
     with contextlib.suppress(OSError):
         type(console())(highlight=False, width=max(console().width, 200)).print(grid)
 
 
 def values_in_words(row: Mapping[str, float]) -> str:
-    """The last training values: loss, accuracy and rate."""
+    """Format the last training values: loss, accuracy and rate."""
     score = f"  accuracy {row['train_accuracy']:.1%}" if "train_accuracy" in row else ""
     return f"loss {row['train_loss']:.4f}{score}  {rate_in_words(row)}"
 
 
 def rate_in_words(row: Mapping[str, Any]) -> str:
-    """The entry `tasks_per_second` or `examples_per_second` as `12 tasks/s`."""
+    """Format the entry `tasks_per_second` or `examples_per_second`, such as `12 tasks/s`."""
     name = next(name for name in row if name.endswith("_per_second"))
     return f"{row[name]:.0f} {name.removesuffix('_per_second')}/s"
 
@@ -112,14 +112,14 @@ def evaluated(step: int, steps: int, row: Mapping[str, float], score: str) -> No
 
 
 def percent(mean: float, ci95: float) -> str:
-    """An accuracy with its interval, such as 96.12 ± 0.40%."""
+    """Format an accuracy (0..1) with the half-width of its 95% interval, such as `96.12 ± 0.40%`."""
     if math.isnan(ci95):
         return f"{100 * mean:.2f}%"
     return f"{100 * mean:.2f} ± {100 * ci95:.2f}%"
 
 
 def decimal(mean: float, ci95: float) -> str:
-    """A mean squared error with its interval."""
+    """Format a mean squared error with the half-width of its 95% interval, such as `0.0213 ± 0.0011`."""
     if math.isnan(ci95):
         return f"{mean:.4f}"
     return f"{mean:.4f} ± {ci95:.4f}"

@@ -1,4 +1,4 @@
-"""The machine: which device computes, and how its memory is kept."""
+"""Device, numerical precision and memory allocation."""
 
 import ctypes
 import re
@@ -13,10 +13,10 @@ from metalearn.errors import UserError
 
 
 def resolve_device(device: str) -> str:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` means here.
+    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` means on this machine.
 
     Raises:
-        UserError: no such device, in one line.
+        UserError: this machine has no such device.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -36,13 +36,16 @@ Precision = Literal["float32", "tf32", "bf16"]
 
 @contextmanager
 def precision_context(precision: Precision, device: str) -> Iterator[None]:
-    """Compute products in this precision; weights, sums over tasks and the outer step stay in single precision.
+    """Set the precision of matrix products and convolutions within a `with` block.
+
+    Weights, sums over tasks and the outer step stay in single precision.
 
     Args:
-        precision: `float32`; `tf32`, products of 10-bit mantissas on CUDA; `bf16`, convolutions and linear layers in
-            bfloat16 by autocast.
+        precision: `float32`; `tf32` (10-bit mantissas, on CUDA); or `bf16` (convolutions and linear layers in bfloat16,
+            by autocast).
+        device: `cpu`, `cuda` or `cuda:N`.
     """
-    if device != "cpu":  # PyTorch's own default would be TF32 in convolutions
+    if device != "cpu":  # PyTorch's default is TF32 in convolutions
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=precision == "bf16"):
         yield
@@ -51,7 +54,8 @@ def precision_context(precision: Precision, device: str) -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory for reuse, instead of returning it to the system at every large `free`.
 
-    A meta-step frees and takes hundreds of megabytes; the page faults cost more than the arithmetic in large chunks.
+    A meta-step frees and allocates hundreds of megabytes. In large chunks the page faults cost more time than the
+    computation. Without glibc this function does nothing.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -60,5 +64,5 @@ def keep_freed_memory() -> None:
         m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
-    except (OSError, AttributeError):  # another C library: slower, not wrong
+    except (OSError, AttributeError):  # another C library: only slower
         pass

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and JSON files that are read with a limit on their size."""
+"""Atomic writing of files, and reading of JSON files with a limit on their size."""
 
 import glob
 import json
@@ -13,14 +13,14 @@ from typing import Any, BinaryIO
 
 
 def read_json(path: Path, most: int = 2**26) -> Any:
-    """Read a JSON file, which may come from a stranger.
+    """Read a JSON file that is not trusted.
 
     Args:
         path: a regular file.
-        most: the largest size in bytes.
+        most: maximum size in bytes.
 
     Raises:
-        OSError: no such file, or it cannot be read.
+        OSError: the file is missing or cannot be read.
         ValueError: not JSON, not a regular file, larger than `most`, or nested too deeply.
     """
     size = path.stat().st_size
@@ -33,13 +33,15 @@ def read_json(path: Path, most: int = 2**26) -> Any:
 
 
 def write_atomically(path: Path, data: bytes, before: Path | None = None) -> None:
-    """Replace a file by one with this content, or leave it as it was.
+    """Replace the content of a file, or leave the file unchanged if writing fails.
 
     Args:
-        before: the name under which the replaced file is kept.
+        path: the file.
+        data: its new content.
+        before: path under which the replaced file is kept.
 
     Raises:
-        OSError: the disk is full, the folder is gone or may not be written; the file is then the old one.
+        OSError: the disk is full, or the folder is missing or not writable.
     """
     with writing(path, before) as file:
         file.write(data)
@@ -47,12 +49,16 @@ def write_atomically(path: Path, data: bytes, before: Path | None = None) -> Non
 
 @contextmanager
 def writing(path: Path, before: Path | None = None) -> Iterator[BinaryIO]:
-    """Write a file piece by piece; it appears under its name when it lies on the disk whole, or not at all.
+    """Context manager to write a file piece by piece; the file appears at `path` only when it is complete.
 
-    Its permissions obey the umask. Temporary files that a killed process left an hour ago or earlier are removed.
+    Its permissions obey the umask. Temporary files of killed processes are removed after an hour.
 
     Args:
-        before: the name under which the replaced file is kept.
+        path: the file.
+        before: path under which the replaced file is kept.
+
+    Yields:
+        The open binary file.
 
     Raises:
         OSError: as in write_atomically.
@@ -77,7 +83,7 @@ def writing(path: Path, before: Path | None = None) -> Iterator[BinaryIO]:
 
 
 def _keep(path: Path, before: Path) -> None:
-    """Let `before` be the same file as `path`, for a moment."""
+    """Keep the old file under the name `before`, as a hard link or a copy."""
     link = path.with_name(f".{before.name}.link")
     link.unlink(missing_ok=True)
     try:

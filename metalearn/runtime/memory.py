@@ -1,4 +1,4 @@
-"""Refuse what cannot fit into memory, before computing with it."""
+"""Memory of this machine, and a check that a setting fits into it."""
 
 import os
 from pathlib import Path
@@ -7,21 +7,21 @@ from metalearn.errors import UserError
 
 
 def require(needed: int, setting: str) -> None:
-    """Refuse a setting that needs more memory than the machine has.
+    """Check that a setting fits into the memory of this machine.
 
     Args:
-        needed: bytes, at least.
-        setting: as the user wrote it, `algo.meta_batch=100000000`.
+        needed: lower limit of the memory that it needs, in bytes.
+        setting: the setting as the user wrote it, such as `algo.meta_batch=100000000`.
 
     Raises:
-        UserError: it cannot fit.
+        UserError: it does not fit.
     """
     if needed > (most := total()):
         raise UserError(f"{setting}: needs at least {_spell(needed)} of memory, and this machine has {_spell(most)}")
 
 
 def total() -> int:
-    """The memory of this machine in bytes, or of the container that the process runs in; 2**63 where unknown."""
+    """Return the memory of this machine, or of the container of this process, in bytes; 2**63 if unknown."""
     limits = [2**63]
     try:
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -30,7 +30,7 @@ def total() -> int:
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             limits.append(int(Path(file).read_text()))
-        except (OSError, ValueError):  # no limit: no such file, or the word `max`
+        except (OSError, ValueError):  # no such file, or `max`: there is no limit
             continue
     return min(limits)
 

@@ -1,21 +1,21 @@
-"""The time of a meta-step, divided by operation: `profile=true`."""
+"""Profile of a few meta-steps by operation, for `profile=true`."""
 
 from pathlib import Path
 from typing import Any
 
 from metalearn.runtime.console import say, table, warn
 
-FIRST, STEPS = 4, 5  # the first steps warm up caches and allocators
+FIRST, STEPS = 4, 5  # start after the warm-up of caches and allocators
 
 
 class Profiler:
-    """Traces a few meta-steps, and shows what they spent most time in.
+    """Profiler of a few meta-steps. It prints the operations that take most time and writes a trace.
 
-    `trace.json` is in Chrome's trace format: ui.perfetto.dev, chrome://tracing and TensorBoard's plugin open it.
+    `trace.json` has Chrome's trace format. Open it in ui.perfetto.dev, chrome://tracing or TensorBoard.
 
     Args:
         folder: of the run.
-        limit: meta-steps of the training; of a short one, fewer are traced.
+        limit: number of meta-steps of the training. Fewer meta-steps are traced in a short training.
     """
 
     def __init__(self, folder: Path, limit: int):
@@ -26,7 +26,7 @@ class Profiler:
         self.steps = min(STEPS, limit - 1)
         self._left: int | None = None
         if self.steps < 1:
-            warn(f"profile=true: {limit} meta-steps are too few to be traced")
+            warn(f"profile=true: {limit} meta-steps are too few to trace")
             return
         first = min(FIRST, limit - self.steps)
         kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
@@ -36,7 +36,7 @@ class Profiler:
         self._left = first + self.steps
 
     def step(self) -> None:
-        """After each meta-step."""
+        """Count a meta-step. Call this after each."""
         if self._left is None:
             return
         self._left -= 1
@@ -45,7 +45,7 @@ class Profiler:
             self.close()
 
     def close(self) -> None:
-        """No more steps follow."""
+        """Stop tracing and show the result."""
         if self._left is not None:
             self._left = None
             self._profile.stop()

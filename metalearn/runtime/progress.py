@@ -1,4 +1,4 @@
-"""The progress of a run: a bar in a terminal, a line a minute in a log file."""
+"""Progress of a run: a bar in a terminal, one line per minute in a log file."""
 
 import contextlib
 import time
@@ -7,63 +7,63 @@ from contextlib import contextmanager
 
 from metalearn.runtime.console import console, say, values_in_words
 
-LINE_SECONDS = 60.0  # between lines where there is no terminal
-_FIRST_GUESS = (2, 2.0, 20)  # steps and seconds that the first estimate needs, or this many steps
+LINE_SECONDS = 60.0  # between lines without a terminal
+_FIRST_GUESS = (2, 2.0, 20)  # the first estimate needs 2 steps and 2 seconds, or 20 steps
 
 Clock = Callable[[], float]
 
 
 class Pace:
-    """The time that remaining steps take, judged by those of this session.
+    """Estimate of the remaining time, from the steps of this session.
 
-    The first step is left out of the rate, for it also warms up caches and allocators. Pauses for validation count, so
-    that the estimate includes the validations to come once one was seen.
+    The rate excludes the first step, which also warms up caches and allocators. It includes the time of validation.
 
     Args:
-        total: steps of the whole training.
-        done: steps done before this session.
+        total: number of steps of the whole training.
+        done: number of steps before this session.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(self, total: int, done: int, clock: Clock):
         self.total, self.done, self._clock = total, done, clock
         self.started = clock()
-        self._first: tuple[int, float] | None = None  # the step that the rate is counted from, and when it ended
+        self._first: tuple[int, float] | None = None  # first step of this session, and the time of its end
         self._steps = 0  # of this session
 
     def step(self, done: int) -> None:
-        """Note that so many steps are done."""
+        """Record that `done` steps are done."""
         self.done, self._steps = done, self._steps + 1
         self._first = self._first or (done, self._clock())
 
     @property
     def elapsed(self) -> float:
-        """Seconds of this session."""
+        """Duration of this session in seconds."""
         return self._clock() - self.started
 
     @property
     def per_step(self) -> float | None:
-        """Seconds for one step; None before the second."""
+        """Seconds per step; None before the second step."""
         if self._first is None or self.done <= self._first[0]:
             return None
         return (self._clock() - self._first[1]) / (self.done - self._first[0])
 
     @property
     def remaining(self) -> float | None:
-        """Seconds that are left; None before the second step."""
+        """Estimated remaining time in seconds; None before the second step."""
         return None if self.per_step is None else self.per_step * (self.total - self.done)
 
     @property
     def settled(self) -> bool:
-        """True as soon as a first estimate is worth telling."""
+        """True when the estimate is reliable enough to be printed."""
         steps, seconds, many = _FIRST_GUESS
         return self._steps >= many or (self._steps >= steps and self.elapsed >= seconds)
 
 
 class Progress:
-    """Show what is happening, how far it is, and how long it will take.
+    """Display of the current work, its progress and its remaining time.
 
     Args:
-        clock: seconds that only grow; tests give their own.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(self, clock: Clock = time.monotonic):
@@ -72,7 +72,7 @@ class Progress:
         self._clock = clock
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
-            progress.BarColumn(bar_width=8),  # with the values beside it, all fits into 80 columns
+            progress.BarColumn(bar_width=8),  # narrow, so that all values fit into 80 columns
             progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[shown]}"),
             progress.TextColumn("{task.fields[time]}"),
@@ -80,15 +80,15 @@ class Progress:
             transient=True,
             disable=not console().is_terminal,
         )
-        self._open = 0  # contexts that need the bar
-        self._spoken = clock()  # when the last line was printed
+        self._open = 0  # number of open contexts that use the bar
+        self._spoken = clock()  # time of the last line
         self._pace: Pace | None = None
-        self._told = False  # the expected time
-        self._values = ""  # the last row of metrics, in words
+        self._told = False  # True when the expected time was printed
+        self._values = ""  # the last row of metrics, formatted
 
     @contextmanager
     def training(self, steps: int, done: int = 0) -> Iterator[None]:
-        """Follow a training of `steps` meta-steps, of which `done` were done before."""
+        """Context manager that shows a training of `steps` meta-steps, `done` of which were done before."""
         self._pace, self._told, self._values = Pace(steps, done, self._clock), False, ""
         self._spoken = self._clock()
         with self._shown("", steps, done) as self._task:
@@ -96,7 +96,7 @@ class Progress:
         self._pace = None
 
     def step(self, step: int) -> None:
-        """Move on to a meta-step. Call it after each; it costs microseconds."""
+        """Show that meta-step `step` is done. Call this after each meta-step; it takes microseconds."""
         pace = self._pace
         if pace is None:
             return
@@ -118,15 +118,15 @@ class Progress:
     def counting(
         self, what: str, total: int, check: Callable[[], None] = lambda: None
     ) -> Iterator[Callable[[int], None]]:
-        """Follow a piece of work such as the validation.
+        """Context manager that shows a piece of work such as the validation.
 
         Args:
             what: its name.
-            total: its units, such as tasks.
-            check: called at each report; what it raises ends the work.
+            total: number of its units, such as tasks.
+            check: called at each report; its exceptions end the work.
 
         Yields:
-            A function to report how many units are done.
+            A function that reports the number of units done.
         """
         pace = Pace(total, 0, self._clock)
         with self._shown(what, total, 0) as task:
@@ -141,7 +141,7 @@ class Progress:
 
     @contextmanager
     def _shown(self, what: str, total: int, done: int) -> Iterator[int]:
-        """A bar while the context is open."""
+        """Show a bar while the context is open."""
         if not self._open:
             self._bar.start()
         self._open += 1
@@ -159,7 +159,7 @@ class Progress:
             self._bar.update(task, completed=done, shown=shown, time=spent)  # type: ignore[arg-type]
 
     def _line(self, text: str) -> None:
-        """Print a line where there is no terminal, a minute after the last."""
+        """Print a line if there is no terminal and the last line is a minute old."""
         if console().is_terminal or self._clock() - self._spoken < LINE_SECONDS:
             return
         self._spoken = self._clock()
@@ -170,7 +170,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """A time span in words, such as `45 s`, `12 min` or `3 h 20 min`."""
+    """Format a duration, such as `45 s`, `12 min` or `3 h 20 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -181,7 +181,7 @@ def duration(seconds: float) -> str:
 
 
 def clock_time(seconds: float) -> str:
-    """A time span as on a clock, such as `0:45` or `3:20:00`."""
+    """Format a duration as on a clock, such as `0:45` or `3:20:00`."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
