@@ -17,7 +17,7 @@ class Classifier:
     """A learner adapted to one support set.
 
     Batch norm uses the statistics of the support set (or the running ones of a `per_step` learner), so an image is
-    classified alone: the answer does not depend on what else is asked in the same call.
+    classified independently of the other images in the same call.
 
     Attributes:
         classes: the labels, in the order of the columns of predict_proba; empty in regression.

@@ -101,8 +101,8 @@ class Learner:
     def features(self, images: Any) -> np.ndarray:
         """The features of images before adaptation, that the head takes: float32 [B, D].
 
-        Batch norm uses the statistics of these images together (a `per_step` learner its running ones). For those of
-        one image alone, use the method of the same name of an adapted classifier.
+        Batch norm uses the statistics of these images together (a `per_step` learner its running ones). For the
+        features of single images, use the method of the same name of an adapted classifier.
         """
         algorithm = self.algorithm
         with torch.inference_mode(False), torch.no_grad():

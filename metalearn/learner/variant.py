@@ -16,9 +16,9 @@ def variant(
 ) -> tuple[Algorithm, MetaParameters]:
     """Build the algorithm of a trained learner with other settings, and the meta-parameters that go with it.
 
-    Where `way` is not that of training, the head has another width. It is then initialized anew, as before training.
-    That is sound only where the learner's own head holds no knowledge about a certain number of classes: the inner loop
-    adapts the head alone (ANIL, pretrain), or the learned head is zero.
+    Where `way` is not that of training, the head has another width. It is then initialized as before training.
+    That is sound only if the learned head holds no knowledge about a number of classes: the inner loop adapts only the
+    head (ANIL, pretrain), or the learned head is zero.
 
     Args:
         spec: of a checkpoint that metalearn.learner.spec.restored accepts.

@@ -63,7 +63,7 @@ def algorithm(
         query: query images a class in a training task; by default as in conf/.
         norm: batch-norm statistics, `transductive`, `support` or `per_step`; by default as in conf/.
         labels: classes of the training source (`TaskSource.labels`); `pretrain` needs it.
-        regression: use the mean squared error in place of cross-entropy.
+        regression: use the mean squared error, not cross-entropy.
         settings: replace the values of that file, such as `inner_steps=5`.
 
     Raises:

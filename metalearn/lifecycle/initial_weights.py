@@ -25,7 +25,7 @@ class Initial(NamedTuple):
 
         Entries that belong to an algorithm and not to its model (learned rates, running statistics, the classifier of
         pretrain) are taken over where names and shapes agree, and stay fresh elsewhere. So does a head of another
-        width, where no learned head is needed: the inner loop adapts the head alone, or the other run's head is zero.
+        width, if no learned head is needed: the inner loop adapts only the head, or the other run's head is zero.
 
         Returns:
             The names of the model's entries that stay fresh.

@@ -16,7 +16,7 @@ class RunManifest(NamedTuple):
     """The facts that decide whether a run can be resumed."""
 
     config: dict[str, Any]
-    overrides: list[str] | None  # the command line without RESUME_ONLY; None for a run begun from Python
+    overrides: list[str] | None  # the command line without RESUME_ONLY; None for a run started from Python
     data: str  # name and fingerprint of the data set
     identity: str  # the run's ID for trackers
     group: str | None  # the sweep that it belongs to

@@ -31,18 +31,18 @@ from metalearn.runtime.progress import Progress
 
 
 class Trained(NamedTuple):
-    """A learner as it lies on the disk."""
+    """A trained learner, read from its checkpoint."""
 
     file: Path
     content: dict[str, Any]  # of its checkpoint
     algorithm: Algorithm
     folder: Path  # of its run, or the checkpoint's own
-    config: dict[str, Any] | None  # of its run; None for a checkpoint alone
+    config: dict[str, Any] | None  # of its run; None for a single checkpoint
 
 
 @dataclass(kw_only=True)
 class Tasks:
-    """Which tasks a learner is evaluated on, and how."""
+    """The tasks that a learner is evaluated on, and the settings of the evaluation."""
 
     way: int
     shot: int
@@ -73,8 +73,10 @@ def find(path: Path) -> Trained:
     file = checkpoint.find(path)
     content = checkpoint.read(file)
     run = file.parent.parent if file.parent.name == "checkpoints" else file.parent
-    begun = read_manifest(run)
-    return Trained(file, content, restored(content, file), run if begun else file.parent, begun and begun.config)
+    manifest = read_manifest(run)
+    return Trained(
+        file, content, restored(content, file), run if manifest else file.parent, manifest and manifest.config
+    )
 
 
 def defaults(trained: Trained, measure: Mapping[str, Any]) -> dict[str, Any]:

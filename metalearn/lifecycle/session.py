@@ -1,4 +1,4 @@
-"""What the steps of a run share: where it records, how it shows progress, and how it is stopped."""
+"""The facts that the steps of a run share, and the end of a run that is stopped early."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

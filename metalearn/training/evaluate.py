@@ -1,4 +1,4 @@
-"""Measure a learner on fixed tasks: the i-th evaluation task depends on (seed, i) alone."""
+"""Measure a learner on fixed tasks: the i-th evaluation task depends only on (seed, i)."""
 
 import hashlib
 import math
@@ -23,7 +23,7 @@ class Score:
     mean: float
     ci95: float
     tasks: int
-    curve: list[float]  # the mean after 0, 1, 2, ... inner steps, where asked for; else after the last alone
+    curve: list[float]  # the mean after 0, 1, 2, ... inner steps, where asked for; else only after the last
     loss: float = math.nan  # mean query loss
     changes: dict[str, float] = field(default_factory=dict)  # how far the inner loop moves each layer: RMS over weights
     confused: list[dict[str, Any]] = field(default_factory=list)  # see `_most_confused`
@@ -83,8 +83,8 @@ def evaluate(
             losses.append(objective.loss(outputs, batch.query_y))
             finite.append(outputs.flatten(1).isfinite().all(1))
             if support:
-                alone = algorithm.predict(adapted, batch.query_x, "support")
-                others.append(objective.score(alone, batch.query_y))
+                support_outputs = algorithm.predict(adapted, batch.query_x, "support")
+                others.append(objective.score(support_outputs, batch.query_y))
             for name, moved in _distances(adapted, params).items():
                 squares.setdefault(name, []).append(moved)
             if curve and source.class_names:
@@ -114,7 +114,7 @@ def evaluate(
 def _adapt(
     algorithm: Algorithm, params: MetaParameters, batch: TaskBatch, curve: bool
 ) -> tuple[list[Tensor], Tensor, Adapted]:
-    """Score each task [T] after each inner step (or the last alone); also outputs and weights after the last."""
+    """Score each task [T] after each inner step (or only the last); also outputs and weights after the last."""
     last, scores = algorithm.inner_steps_test, []
     for adapted in algorithm.adapt(params, batch.support_x, batch.support_y):
         if curve or adapted.step == last:
@@ -153,7 +153,7 @@ def layer_statistics(params: MetaParameters) -> dict[str, tuple[float, float]]:
 
 
 def _distances(adapted: Adapted, params: MetaParameters) -> dict[str, Tensor]:
-    """Mean squared distance of each layer's weights from where the inner loop began, for each task: [T]."""
+    """Mean squared distance of each layer's weights from the start of the inner loop, for each task: [T]."""
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
     for name, weights in adapted.weights.items():

@@ -90,7 +90,7 @@ class TrainingResult:
         best: the learner to test.
         steps: meta-steps taken.
         stop: the control that stopped the training, and its reason.
-        seconds: the time of training alone, without evaluation.
+        seconds: the time of training in seconds, without evaluation.
         tables: the rows of metrics.csv, timing.csv and layers.csv.
     """
 

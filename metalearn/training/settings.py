@@ -42,7 +42,7 @@ class RunSettings:
     device: str
     log_every: int
     pictures: Literal["png", "pdf", "svg"]
-    test: bool  # False leaves the test classes alone
+    test: bool  # False does not touch the test classes
     profile: bool
     init: str | None
     resume: str | None

@@ -29,7 +29,7 @@ from metalearn.training.step_metrics import StepMetrics
 class Trainer:
     """Take meta-steps, measure on validation classes, and keep the last and the best learner.
 
-    It is the model that metalearn.controls.loop iterates: controls call `train`, `measure` and `save`.
+    It is the model of metalearn.controls.loop. Controls call `train`, `measure` and `save`.
 
     Args:
         source: tasks of the training classes.
@@ -155,7 +155,7 @@ class Trainer:
         """The present meta-parameters."""
         return self.outer.params
 
-    # -- what controls read (metalearn.controls.loop.Iterated) ----------------------------------------------------
+    # -- what controls read (metalearn.controls.iterated) ----------------------------------------------------
 
     @property
     def invalid(self) -> str | None:

@@ -1,0 +1,65 @@
+"""A run from Python: metalearn.compose and metalearn.train."""
+
+import json
+import signal
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+import metalearn
+from metalearn.errors import RunExists, Unfinished, UserError
+from metalearn.lifecycle.setup import prepare
+from metalearn.runtime.signals import Signals, Stopped
+from tests.helpers.configs import SINUSOID, config
+from tests.helpers.resuming import Countdown
+
+
+def test_a_run_from_python_gives_its_folder_result_and_score(tmp_path):
+    run = metalearn.train(metalearn.compose(*SINUSOID), tmp_path / "run")
+    assert run.folder == tmp_path / "run"
+    assert run.result == json.loads((run.folder / "result.json").read_text())
+    assert run.score == run.result["val_mse"]
+    assert metalearn.load(run.folder).spec["name"] == "maml"
+
+
+def test_without_a_folder_each_run_has_one_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = (metalearn.train(config(*SINUSOID, "steps=1")) for _ in range(2))
+    assert first.folder != second.folder
+    assert first.folder.parts[0] == second.folder.parts[0] == "runs"
+
+
+def test_a_stopped_run_says_where_and_is_resumed_from_python(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(Unfinished) as stopped:
+        patch.setattr(Signals, "check", Countdown(9, Stopped(signal.SIGINT)))
+        metalearn.train(config(*SINUSOID), tmp_path / "run")
+    error = stopped.value
+    assert (error.reason, error.folder, error.status) == ("stopped by SIGINT", tmp_path / "run", 130)
+    assert str(error) == f"stopped by SIGINT at meta-step {error.step}; resume it with resume={tmp_path / 'run'}"
+    assert 0 < error.step < 20
+    resumed = metalearn.train(config(*SINUSOID) | {"resume": str(tmp_path / "run")})
+    assert resumed.folder == tmp_path / "run" and resumed.result["steps_taken"] == 20
+
+
+def test_a_folder_with_a_run_is_refused(tmp_path):
+    metalearn.train(config(*SINUSOID, "steps=1"), tmp_path)
+    with pytest.raises(RunExists, match="already contains a run"):
+        metalearn.train(config(*SINUSOID, "steps=1"), tmp_path)
+
+
+def test_a_setup_is_frozen_and_nothing_is_written_to_prepare_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    setup = prepare(config(*SINUSOID))
+    assert not list(tmp_path.iterdir())
+    for part in (setup, setup.phase, setup.settings, setup.evaluation, setup.control):
+        with pytest.raises(FrozenInstanceError):
+            part.steps = 3
+
+
+def test_controls_are_checked_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="unknown value nothing"):
+        prepare(config(*SINUSOID, "+control.cycle.Info.f=nothing"))
+    with pytest.raises(UserError, match="no control trains"):
+        prepare(config(*SINUSOID, "~control.cycle.Step"))
+    assert not list(tmp_path.iterdir())
