@@ -64,7 +64,6 @@ def comments(text: str):
             yield token.start[0], token.string
 
 
-@pytest.mark.xfail(reason="the words of the whole package are being swept", strict=False)
 @pytest.mark.parametrize("name", NAMES)
 def test_words_are_plain(name):
     """A docstring begins with a verb or a noun; phrases are those of the field."""

@@ -59,6 +59,7 @@ def test_a_wandb_run_can_be_read_back(typed, tmp_path):
         "tracker.wandb.tags=[a,b]",
         "algo=metasgd",
         "hydra.run.dir=out",
+        pictures=True,
         **OFFLINE,
     )
     assert done.returncode == 0, done.stderr
@@ -251,7 +252,7 @@ def test_tensorboard(typed, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    done = typed(*QUICK, "tracker=tensorboard", "hydra.run.dir=out")
+    done = typed(*QUICK, "tracker=tensorboard", "hydra.run.dir=out", pictures=True)
     assert done.returncode == 0, done.stderr
     events = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
     events.Reload()
