@@ -72,13 +72,13 @@ def test_without_rotation_nothing_is_turned():
 
 
 def test_a_pure_function_of_seed_and_task_number():
-    dealer = source(rotate=True)
-    whole = dealer.tasks(torch.arange(64), 5, 1, 2)
-    dealer.tasks(torch.arange(999, 1010), 7, 2, 2)  # what was asked before does not matter
+    sampler = source(rotate=True)
+    whole = sampler.tasks(torch.arange(64), 5, 1, 2)
+    sampler.tasks(torch.arange(999, 1010), 7, 2, 2)  # what was asked before does not matter
     parts = [source(rotate=True).tasks(torch.arange(i, i + 16), 5, 1, 2) for i in range(0, 64, 16)]
     for name in whole._fields:
         assert torch.equal(getattr(whole, name), torch.cat([getattr(p, name) for p in parts]))
-    backwards = dealer.tasks(torch.arange(63, -1, -1), 5, 1, 2)
+    backwards = sampler.tasks(torch.arange(63, -1, -1), 5, 1, 2)
     assert torch.equal(backwards.query_x.flip(0), whole.query_x)
 
 
@@ -122,11 +122,11 @@ def test_tasks_within_one_group():
 
 @pytest.mark.parametrize("rotate", [False, True])
 def test_examples_are_labelled_over_all_classes_and_turns(rotate):
-    dealer = source(rotate=rotate, classes=range(10, 20))
-    x, y = dealer.examples(torch.arange(3000))
+    sampler = source(rotate=rotate, classes=range(10, 20))
+    x, y = sampler.examples(torch.arange(3000))
     classes, _, turns = identity(x)
     assert torch.equal(y, (classes - 10) * 4 + turns if rotate else classes - 10)
-    assert dealer.labels == (40 if rotate else 10) and len(set(y.tolist())) == dealer.labels
+    assert sampler.labels == (40 if rotate else 10) and len(set(y.tolist())) == sampler.labels
 
 
 @pytest.mark.parametrize(

@@ -42,9 +42,9 @@ def test_the_union_deals_classes_of_both_and_none_of_the_test(small_glyphs):
         source = data.source(part, 0, "cpu")
         pixels = source._store(torch.arange(len(source._label)), None).flatten(1)
         images[part] = {x.numpy().tobytes() for x in pixels}
-    dealt = {x.numpy().tobytes() for x in (joined.support_x.flatten(0, 1).flatten(1) * 255).round().byte()}
-    assert dealt & images["train"] and dealt & images["validation"]
-    assert dealt <= images["train"] | images["validation"] and not dealt & (images["test"] - images["train"])
+    sampled = {x.numpy().tobytes() for x in (joined.support_x.flatten(0, 1).flatten(1) * 255).round().byte()}
+    assert sampled & images["train"] and sampled & images["validation"]
+    assert sampled <= images["train"] | images["validation"] and not sampled & (images["test"] - images["train"])
 
 
 def test_a_nan_in_the_retraining_leaves_the_first_result_to_be_had(tmp_path, monkeypatch):
