@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 folder=experiments/algorithms
-algorithms="fomaml maml metasgd reptile pretrain anil"
+algorithms="fomaml maml metasgd boil reptile pretrain protonet anil"  # the longest first
 {
     for algo in $algorithms; do echo "data=omniglot algo=$algo hydra.run.dir=$folder/omniglot_$algo"; done
     for algo in $algorithms; do echo "data=glyphs algo=$algo steps=1000 hydra.run.dir=$folder/glyphs_$algo"; done
