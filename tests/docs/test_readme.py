@@ -64,8 +64,8 @@ def test_the_loop_without_hydra_trains_as_printed():
     assert len(code.strip().splitlines()) <= 14
     names: dict = {}
     exec(code, names)
-    fresh = names["maml"].init()
-    assert names["step"] == 1 and any((names["meta"][n].detach() != fresh[n]).any() for n in fresh)
+    fresh, trained = names["maml"].init().learned, names["params"].learned
+    assert names["step"] == 1 and any((trained[n].detach() != fresh[n].detach()).any() for n in fresh)
 
 
 def test_an_algorithm_of_the_user_works_as_printed(tmp_path, monkeypatch):
