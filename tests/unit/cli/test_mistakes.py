@@ -116,7 +116,7 @@ MISTAKES = {
     "+control.cycle.mine._target_=os.getcwd": "does not make a metalearn.controls.loop.Control",
     "+control.cycle.Warn.predicate='grad_norms>1'": "unknown value grad_norms; choose from",
     "+control.cycle.Callback.f=nowhere.f": "cannot be imported",
-    "control.cycle.Save.file=../../x.pt": "plain name",
+    "control.cycle.Save.file=../../x.pt": "must be a file name",
     "resume=nowhere": "no run was begun there",
     "-m resume=nowhere": "is for one run",
     "-m resume=auto": "which sweep? Say hydra.sweep.dir=DIR",
