@@ -72,6 +72,7 @@ def _under_hydra(task: Callable[[Any], float]) -> int:
     given = sys.argv[1:]
     try:
         typed = quoted_words(options_first(given))
+        choices.check_selected(typed)
         sys.argv[1:] = resumed_words(typed)
         with trust.limit(typed, trusted(typed)) if resumes_folder(typed) else nullcontext():
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()

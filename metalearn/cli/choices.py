@@ -37,6 +37,21 @@ def groups() -> list[str]:
     return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
 
 
+SELECTED = ("budget", "task", "data_algo")  # groups that others select by name; see conf/config.yaml
+
+
+def check_selected(words: list[str]) -> None:
+    """Check choices of the groups that are optional, for which Hydra ignores an unknown name.
+
+    Raises:
+        UserError: a group has no such choice.
+    """
+    for word in words:
+        group, equal, value = word.partition("=")
+        if equal and group in SELECTED and value != "null":
+            asked([word, *(option for option in words if "=" not in option or option.startswith("--config-dir"))])
+
+
 def overview(words: list[str]) -> str:
     """List the choices of every group, without the groups that others select by name (see conf/config.yaml).
 
@@ -47,7 +62,7 @@ def overview(words: list[str]) -> str:
     for group in groups():
         own = (file for folder in _own_folders(words) for file in (folder / group).glob("*.yaml"))
         names = {*compose.choices(group), *(file.stem for file in own)}
-        if group not in ("budget", "task", "data_algo"):
+        if group not in SELECTED:
             lines.append(f"{group}: {', '.join(sorted(names))}")
     return "\n".join(lines)
 

@@ -21,7 +21,7 @@ def one_line(error: Exception) -> str:
         inside = str(getattr(error.__cause__, "full_key", None))  # a part of a value such as {name: Adam, eps: 1}
         name = inside if inside.startswith(f"{name}.") else name
         if name.rpartition(".")[0] in ("algo.inner_optimizer", "outer.optimizer"):
-            return f"{name}: not set so far: write +{name}= to hand it to the optimizer"
+            return f"{name}: not set yet; add it with +{name}=, and the optimizer receives it"
         return f"{name}: no such setting{suggestion(name)}; --help explains them, --cfg job shows all"
     if "missing EQUAL" in text:
         return f"{text.split(chr(39))[1]}: write settings as key=value; --help explains them"
