@@ -48,7 +48,7 @@ def test_every_algorithm_has_the_values_of_its_file(name):
 def test_mistakes_in_python_are_one_line(tmp_path):
     model = metalearn.model("mlp", shape=(1,), outputs=1)
     for call, message in (
-        (lambda: metalearn.algorithm("mmal", model, way=5, shot=1), "there are anil, fomaml"),
+        (lambda: metalearn.algorithm("mmal", model, way=5, shot=1), "there are anil, "),
         (lambda: metalearn.algorithm("maml", model, way=5, shot=1, inner_stpes=3), "no such setting"),
         (
             lambda: metalearn.algorithm("maml", nn.Linear(3, 5), way=5, shot=1),
