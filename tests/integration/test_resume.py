@@ -107,13 +107,13 @@ def test_a_complete_run_is_never_rewritten(stopped, change):
 def test_the_best_is_not_kept_over_a_change_of_the_validation(stopped, change, kept, capfd):
     path = stopped / "checkpoints" / "last.pt"
     content = checkpoint.read(path)
-    content["state"]["best"]["score"]["mean"] = 0.0  # no later measurement is better
+    content["state"]["trainer"]["best"]["score"]["mean"] = 0.0  # no later measurement is better
     del content["format"]
     path.write_bytes(checkpoint.pack(content))
     train(config(*SINUSOID, change, f"resume={stopped}", "allow_changes=true"), stopped)
     result = json.loads((stopped / "result.json").read_text())
     assert (result["val_mse"] == 0.0) is kept
-    assert ("the best is chosen anew" in capfd.readouterr().out) is not kept
+    assert ("only new ones choose the best learner" in capfd.readouterr().out) is not kept
 
 
 def test_other_pixels_under_the_same_names_are_other_data(tmp_path, monkeypatch):
