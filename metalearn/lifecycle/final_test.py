@@ -71,7 +71,7 @@ def test(session: Session, phase: Phase, first: TrainingResult, last: TrainingRe
         result |= measured(algorithm, last.best.params, setup.test, tasks=tasks, progress=session.progress,
                            check=session.check, precision=setup.engine.precision, **setup.tasks)  # fmt: skip
     return result | {
-        **setup.paper.entries(settings.way, settings.shot),
+        **setup.paper.entries(phase.spec["name"], settings.way, settings.shot),
         "train_seconds": round(seconds, 1),
         f"{algorithm.unit}_per_second": round(steps * algorithm.meta_batch / seconds, 1) if seconds else 0.0,
         "torch_version": str(torch.__version__),

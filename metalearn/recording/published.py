@@ -9,6 +9,7 @@ class Published:
     """A paper's result for the configuration of a run. Values are in conf/experiment/."""
 
     test_accuracy: float | None  # between 0 and 1
+    algo: str | None  # the algorithm of the published result
     way: int | None  # classes in a task of the published result
     shot: int | None  # support images a class of the published result
     source: str | None  # paper and table
@@ -17,8 +18,8 @@ class Published:
         if self.test_accuracy is not None and not 0 <= self.test_accuracy <= 1:
             raise ValueError(f"test_accuracy={self.test_accuracy}: must be between 0 and 1")
 
-    def entries(self, way: int, shot: int) -> dict[str, Any]:
-        """Return the entries of result.json; none where the run has another way or shot than the published result."""
-        if self.test_accuracy is None or (self.way or way, self.shot or shot) != (way, shot):
+    def entries(self, algo: str, way: int, shot: int) -> dict[str, Any]:
+        """Return the entries of result.json; none where the run has another algorithm, way or shot."""
+        if self.test_accuracy is None or (self.algo or algo, self.way or way, self.shot or shot) != (algo, way, shot):
             return {}
         return {"paper_accuracy": self.test_accuracy, "paper_source": self.source}

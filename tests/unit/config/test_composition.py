@@ -48,17 +48,20 @@ def test_experiments_hold_what_they_differ_in():
         assert len(text.splitlines()) <= 8
         node, short = compose(f"experiment={name}"), name.rpartition("/")[2]
         assert short == f"{node['algo']['_target_'].rpartition('.')[2].lower()}_{node['way']}w{node['shot']}s"
-        published = call(Published, node["paper"], "paper").entries(node["way"], node["shot"])
+        published = call(Published, node["paper"], "paper").entries(
+            node["algo"]["_target_"].rpartition(".")[2].lower(), node["way"], node["shot"]
+        )
         assert bool(published) == (short not in ("anil_5w1s", "anil_5w5s"))
         if published:
             assert 0.89 <= published["paper_accuracy"] < 1 and " et al. 20" in published["paper_source"]
 
 
 def test_a_published_result_is_of_its_way_and_shot_alone():
-    assert Published(**compose("experiment=omniglot/maml_5w1s")["paper"]).entries(5, 1) == {
+    assert Published(**compose("experiment=omniglot/maml_5w1s")["paper"]).entries("maml", 5, 1) == {
         "paper_accuracy": 0.987, "paper_source": "Finn et al. 2017, table 1"}  # fmt: skip
-    assert Published(**compose("experiment=omniglot/maml_5w1s", "way=20")["paper"]).entries(20, 1) == {}
-    assert Published(**compose()["paper"]).entries(5, 1) == {}
+    assert Published(**compose("experiment=omniglot/maml_5w1s", "way=20")["paper"]).entries("maml", 20, 1) == {}
+    assert Published(**compose("experiment=omniglot/maml_5w1s", "algo=fomaml")["paper"]).entries("fomaml", 5, 1) == {}
+    assert Published(**compose()["paper"]).entries("maml", 5, 1) == {}
     with pytest.raises(UserError, match=r"paper.test_accuracy=98.7: must be between 0 and 1"):
         call(Published, compose("paper.test_accuracy=98.7")["paper"], "paper")
 
