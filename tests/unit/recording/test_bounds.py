@@ -130,11 +130,16 @@ def test_a_spec_that_does_not_fit(kind, stopped, little_memory):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("where", ["optimizer", "best", "iteration", "record", "random", "first"])
+@pytest.mark.parametrize("where", ["trainer.optimizer", "trainer.best", "trainer.tables", "trainer.random", "trainer",
+                                   "controls", "first", "environment"])  # fmt: skip
 def test_a_state_that_lacks_a_part_is_one_line(where, stopped):
     path = stopped / "checkpoints" / "last.pt"
     content = checkpoint.read(path)
-    del content["state"][where]
+    *groups, last = where.split(".")
+    node = content["state"]
+    for group in groups:
+        node = node[group]
+    del node[last]
     path.write_bytes(checkpoint.pack({key: value for key, value in content.items() if key != "format"}))
     with pytest.raises(UserError, match="damaged, or of another run"):
         train(config(*SINUSOID, f"resume={stopped}"), stopped)
