@@ -91,7 +91,8 @@ def test_gradient_equals_that_of_higher(name, filters, steps):
 @pytest.mark.parametrize("optimizer", [{"name": "SGD", "lr": 0.1}, {"name": "SGD", "lr": 0.1, "momentum": 0.9}])
 def test_both_engines_give_the_same_meta_gradient(name, optimizer):
     batch = batch_for(name)
-    both = [algorithm(name, engine=e, inner_steps=3, inner_optimizer=optimizer) for e in ("grouped", "higher")]
+    settings = {"inner_steps": 3, "inner_optimizer": optimizer}
+    both = [algorithm(name, **settings, **e) for e in ({"kernel": "grouped"}, {"inner_loop": "higher"})]
     params = params_of(both[0])
     close(*(algo.meta_gradient(params, batch).gradients for algo in both), rtol=1e-6, atol=1e-9)
 

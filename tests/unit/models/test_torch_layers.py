@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from metalearn.algorithms.base import nth
+from metalearn.config.engine import EngineSettings
 from metalearn.errors import UserError
 from metalearn.models.base import MetaModel
 from metalearn.models.norm import BatchNorm
+from metalearn.training.executor import Executor
 from tests.helpers.configs import QUICK
-from tests.helpers.tasks import algorithm, batch_of, params_of
+from tests.helpers.tasks import ENGINE, algorithm, batch_of, params_of
 
 HERE = "tests.unit.models.test_torch_layers"
 
@@ -118,21 +120,25 @@ def made(layer, name="maml", drop=0.0, **settings):
     plain = algorithm(name)
     torch.manual_seed(0)
     model = Plain(shape=(1, 12, 12), outputs=3, layer=layer, drop=drop)
+    own = {key: settings.pop(key) for key in ENGINE if key in settings}
     given = {f.name: getattr(plain, f.name) for f in fields(plain) if f.name != "model"} | settings
+    given["engine"] = EngineSettings(**own)
     return type(plain)(model=model, **given)
 
 
 def gradient(algo, batch=None):
     """Its meta-gradient, flat."""
     torch.manual_seed(1)  # pretrain draws its classifier
-    return torch.cat([g.flatten() for g in algo.meta_gradient(params_of(algo), batch or batch_of()).gradients.values()])
+    return torch.cat(
+        [g.flatten() for g in Executor(algo, "cpu")(params_of(algo), batch or batch_of()).gradients.values()]
+    )
 
 
 @pytest.mark.parametrize("norm", ["transductive", "support", "per_step"])
 @pytest.mark.parametrize(("name", "layer"), [("maml", "running"), ("reptile", "batch"), ("pretrain", "running")])
 def test_the_batch_norm_of_torch_obeys_norm(name, layer, norm):
     theirs, ours = (made(each, name, norm=norm) for each in (layer, "ours"))
-    assert theirs.norm_mode == norm and list(theirs.init()) == list(ours.init())
+    assert theirs.norm_mode == norm and theirs.init().shapes() == ours.init().shapes()
     assert torch.equal(gradient(theirs), gradient(ours))
     batch, found = batch_of(), []
     for algo in (theirs, ours):
@@ -185,7 +191,7 @@ def test_layers_are_told_training_from_evaluation():
 def test_constant_buffers_and_shared_parameters_work():
     assert gradient(made("scale")).isfinite().all()
     algo = made("none")
-    assert "body.0.weight" in algo.init()
+    assert "body.0.weight" in algo.init().model
     model = algo.model
     model.twin = model.body[0]  # the same layer under two names
     same = type(algo)(**{f.name: getattr(algo, f.name) for f in fields(algo)})
