@@ -24,7 +24,5 @@ class BOIL(MAML):
     def init(self) -> MetaParameters:
         """Start from a random head: through a head at zero, the inner loop would get no gradient."""
         params = super().init()
-        head = nn.Linear(self.model.head.in_features, self.model.head.out_features)
-        if not params.model["head.weight"].any():
-            params.model["head.weight"] = head.weight.detach()
-        return params
+        layer = nn.Linear(self.model.head.in_features, self.model.head.out_features)
+        return params._replace(model=params.model | {"head.weight": layer.weight.detach()})
