@@ -39,7 +39,7 @@ def weights(folder):
 @pytest.mark.integration
 def test_two_processes_train_the_weights_of_one_and_report_once(typed, tmp_path):
     two = start(tmp_path, *WORDS, "hydra.run.dir=two")
-    one = typed(*WORDS, "hydra.run.dir=one", OMP_NUM_THREADS="1")
+    one = typed(*WORDS, "hydra.run.dir=one", OMP_NUM_THREADS="1", pictures=True)
     out, err = two.communicate(timeout=600)
     assert (one.returncode, two.returncode) == (0, 0), err + one.stderr
     assert "over 2 processes" in out and out.count("test accuracy") == 1 and out.count("engine:") == 1
