@@ -31,7 +31,7 @@ def one_line(error: Exception) -> str:
         return f"{text.split(chr(39))[1]}: several values are a sweep: add -m"
     if text.startswith("Missing mandatory value"):
         return f"{getattr(error, 'full_key', None) or text.split()[-1]}: a value is needed, see --help"
-    if "Config group override" in text:
+    if "Config group override" in text or "Error resolving interpolation" in text:  # null, or removed by ~
         return "algo, data, model, outer, control and tracker need one of their choices, not null: --help lists them"
     if isinstance(error, OverrideParseException):
         name, _, value = str(error.override).partition("=")
