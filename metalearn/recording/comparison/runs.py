@@ -12,8 +12,10 @@ from metalearn.runtime.files import read_json
 EVALUATIONS = "evaluations"  # in a run's folder: records of metalearn.evaluate
 DATA_FOUND = "data found"  # as a setting: name and fingerprint of the data set
 FAILED = "failed.json"  # in a sweep's folder: the runs that ended before they had a record
-# Settings that say how a run is carried out or watched, not which experiment it is
-_IGNORED = ("resume", "allow_changes", "trust", "profile", "tracker", "paper", "hydra", "log_every", "device")
+# Settings, and groups of them, that change no result
+_IGNORED = ("resume", "allow_changes", "trust", "profile", "tracker", "paper", "hydra", "log_every", "device",
+            "engine.chunk", "engine.cuda_graph")  # fmt: skip
+_IGNORED_PREFIXES = tuple(f"{name}." for name in _IGNORED)
 _EVALUATED = {"way": "way", "shot": "shot", "eval_query": "eval.query", "test_tasks": "eval.test_tasks",
               "inner_steps_test": "algo.inner_steps_test", "part": "part"}  # fmt: skip
 _PLACES = ("root", "download")  # of data: where it lies on one machine
@@ -133,7 +135,7 @@ def _settings(node: Mapping[str, Any], config: Mapping[str, Any], result: Mappin
     """The flat settings: of the whole configuration where it is there, else those that the result repeats."""
     if not node:
         return {name: result[name] for name in _RECORDED if name in result} | _norm(result)
-    flat = {n: v for n, v in _flat(node) if n.partition(".")[0] not in _IGNORED}
+    flat = {name: value for name, value in _flat(node) if not f"{name}.".startswith(_IGNORED_PREFIXES)}
     named = {
         "algo": result.get("algo") or _target(node, "algo"),
         "data": result.get("data") or _target(node, "data"),

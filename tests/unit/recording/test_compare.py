@@ -56,6 +56,21 @@ def test_settings_that_come_with_a_choice_are_no_columns(sweep):
     ]  # meta_batch comes with algo; tracker and log_every are none
 
 
+def test_settings_of_execution_that_change_no_result_are_no_columns(tmp_path):
+    for name, engine in (
+        ("a", {"chunk": 4, "kernel": "auto"}),
+        ("b", {"chunk": 8, "cuda_graph": True, "kernel": "auto"}),
+    ):
+        made(tmp_path / name, "maml", 0.1, int(name == "b"), 0.9, [0.8, 0.9])
+        path = tmp_path / name / "config.json"
+        noted = json.loads(path.read_text())
+        noted["config"]["engine"] = engine
+        noted["overrides"] = [f"engine.chunk={engine['chunk']}"]
+        path.write_text(json.dumps(noted))
+    runs = read_runs([tmp_path])
+    assert varying(runs) == [] and len(group_runs(runs)) == 1 and runs[0].settings["engine.kernel"] == "auto"
+
+
 def test_differences_are_paired_over_the_same_tasks(sweep):
     groups = group_runs(read_runs([sweep]))
     (best,) = best_of(groups).values()
