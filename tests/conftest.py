@@ -58,8 +58,9 @@ def typed(typist, tmp_path):
     """As `run`, without waiting for the imports, and for pictures only with `pictures=True`."""
 
     def call(*words: str, **environment: str) -> subprocess.CompletedProcess:
-        return typist(*words, cwd=tmp_path, METALEARN_DATA=str(tmp_path / "no-data"), COLUMNS="200",
-                      XDG_CACHE_HOME=str(tmp_path / "cache"), **environment)  # fmt: skip
+        environment = {"METALEARN_DATA": str(tmp_path / "no-data"), "COLUMNS": "200",
+                       "XDG_CACHE_HOME": str(tmp_path / "cache"), **environment}  # fmt: skip
+        return typist(*words, cwd=tmp_path, **environment)
 
     return call
 

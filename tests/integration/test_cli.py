@@ -86,7 +86,7 @@ def test_every_experiment_composes_with_valid_settings(name):
     node = config(f"experiment={name}")
     settings = call(RunSettings, {k: v for k, v in node.items() if k not in GROUPS}, "")
     spec = {"regression": False, "labels": 4400, "shape": [1, 28, 28], "outputs": settings.way, "algo": node["algo"],
-            "model": node["model"], **{n: getattr(settings, n) for n in ("way", "shot", "query", "norm", "seed")}}  # fmt: skip
+            "model": node["model"], "engine": node["engine"], **{n: getattr(settings, n) for n in ("way", "shot", "query", "norm", "seed")}}  # fmt: skip
     algorithm = algorithm_of(spec)
     short = name.split("/")[1]
     assert type(algorithm).__name__.lower() == short.split("_")[0]
