@@ -14,7 +14,7 @@ GROUPS = {
     "algo=reptile": ["algo.train_shot=10", "eval.query=5"],
     "data=auto": ["data.root=", "data.glyphs.classes=[600, 100, 200]", "omniglot-py"],
     "data=folder": ["data.crop=0 pad training images by this many pixels on each side and crop at random",
-                    "train/ val/ test/ folders come first; or FILE.csv with image,class,split"],
+                    "or FILE.csv with image,class,split; or published: the root must have a split"],
     "data=sinusoid": ["model=mlp", "data.amplitude=[0.1, 5.0]", "algo.inner_optimizer.lr=0.01"],
     "model=conv4": ["model.filters=64", "channels of each block"],
     "outer=adam": ["outer.optimizer={name: Adam, lr: 0.003}", "outer.schedule=cosine", "outer.clip=null"],
