@@ -113,4 +113,4 @@ def test_names_of_other_libraries(words, typed):
 
 def test_a_choice_made_of_another_shows_its_own_values(typed):
     shown = typed("--help", "data=cub").stdout
-    assert shown.count("data.size=") == 1 and "data.size=84" in shown and "edge of the resized images" in shown
+    assert shown.count("data.size=") == 1 and "data.size=84" in shown and "images are resized to size x size" in shown

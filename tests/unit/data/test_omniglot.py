@@ -295,8 +295,8 @@ def pack_somewhere(omniglot_root, tmp_path):
 
 
 def test_glyphs_are_a_pure_function_of_the_seed():
-    assert torch.equal(glyphs.sample(30, 0), glyphs.sample(60, 0)[:30])
-    assert (glyphs.sample(5, 0) != glyphs.sample(5, 1)).any()
+    assert torch.equal(glyphs.draw(30, 0), glyphs.draw(60, 0)[:30])
+    assert (glyphs.draw(5, 0) != glyphs.draw(5, 1)).any()
 
 
 def test_glyphs_are_worth_learning():
