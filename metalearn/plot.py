@@ -10,16 +10,16 @@ from metalearn.cli.parser import Parser
 from metalearn.errors import UserError
 
 DESCRIPTION = """\
-Draw the pictures of a run again from its tables, in any format. A stopped run has pictures too.
-Test tasks (tasks.png) are drawn only by the run itself, which has the data."""
+Draw the pictures of a run again from its tables, as png, pdf or svg. The run may be unfinished.
+Only the run itself draws test tasks (tasks.png), because that needs the data."""
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return its exit status."""
     parser = Parser("python -m metalearn.plot", description=DESCRIPTION)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
-    parser.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="of the pictures (default: png)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to draw (default: into the run's folder)")
+    parser.add_argument("--format", choices=("png", "pdf", "svg"), default="png", help="file format (default: png)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the pictures (default: RUN)")
     asked = parser.parse_args(words)
     try:
         for path in draw(asked.run, asked.out or asked.run, asked.format):
@@ -34,19 +34,21 @@ def main(words: Sequence[str]) -> int:
 
 
 def draw(run: Path, folder: Path, form: str) -> list[Path]:
-    """Draw what the tables of a run hold.
+    """Draw the pictures of a run from its tables, and return their paths.
 
     Args:
-        folder: where to; made where it does not exist.
+        run: the run's folder.
+        folder: of the pictures; created if missing.
         form: `png`, `pdf` or `svg`.
 
     Raises:
-        UserError: no run there, or nothing recorded yet.
+        UserError: the folder holds no run, or nothing is recorded yet.
     """
     from metalearn.recording import plots
 
     metrics, layers = table(run / "metrics.csv"), table(run / "layers.csv")
-    result = facts(run)
+    last = {name: value for row in metrics for name, value in row.items()}
+    result = last | facts(run)  # the metrics tell the objective of a stopped run
     if not metrics:
         raise UserError(f"{run}: nothing is recorded yet: metrics.csv has no rows")
     made: dict[str, Callable[[Path], Path]] = {"curves": lambda path: plots.curves(metrics, result, path)}
@@ -61,10 +63,10 @@ def draw(run: Path, folder: Path, form: str) -> list[Path]:
 
 
 def table(path: Path) -> list[dict[str, Any]]:
-    """The rows of a CSV file, numbers as numbers, without empty cells of metrics.csv.
+    """Read the rows of a CSV file, with numbers converted; empty cells of metrics.csv are left out.
 
     Raises:
-        UserError: it is not there, or damaged.
+        UserError: the file is missing or damaged.
     """
     try:
         with open(path, newline="") as file:
@@ -79,10 +81,10 @@ def table(path: Path) -> list[dict[str, Any]]:
 
 
 def facts(run: Path) -> dict[str, Any]:
-    """The content of result.json; of a stopped run, the same settings from config.json.
+    """Read result.json; for a stopped run, the same settings from config.json.
 
     Raises:
-        UserError: neither is there, or they are damaged.
+        UserError: both are missing, or one is damaged.
     """
     from metalearn.runtime.files import read_json
 

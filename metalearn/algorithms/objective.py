@@ -1,6 +1,7 @@
 """Objectives of tasks, with their loss and score: classification and regression."""
 
-from typing import ClassVar
+from collections.abc import Hashable, Iterable
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ class Objective:
     Attributes:
         name: the name of the score.
         task: the kind of task.
-        bounded: True if scores lie in 0..1.
+        bounded: True if scores lie in 0..1. They are shown in percent.
     """
 
     name: ClassVar[str]
@@ -36,31 +37,72 @@ class Objective:
         raise NotImplementedError
 
     def as_loss(self, score: float) -> float:
-        """Turn a score into a loss: the smaller, the better."""
-        raise NotImplementedError
+        """Turn a score into a loss: the smaller, the better. The default is the score itself."""
+        return score
 
     def spell(self, score: float, ci95: float) -> str:
         """A score with the half-width of its interval, as text."""
-        raise NotImplementedError
+        return percent(score, ci95) if self.bounded else decimal(score, ci95)
+
+    def spell_difference(self, mean: float, ci95: float) -> str:
+        """A difference of two scores with the half-width of its interval, as text with a sign."""
+        factor = 100 if self.bounded else 1
+        return f"{factor * mean:+.2f} ± {factor * ci95:.2f}"
+
+    def spell_short(self, score: float) -> str:
+        """A score alone, in few digits."""
+        return f"{score:.1%}" if self.bounded else f"{score:.3f}"
 
     def task_words(self, way: int, shot: int) -> str:
         """A task in words, such as `5-way 1-shot`."""
+        raise NotImplementedError
+
+    def encode(self, values: list[Any], way: int, outputs: int, device: str) -> tuple[Tensor, list[Hashable]]:
+        """Convert what a user gives as targets.
+
+        Args:
+            values: one for each of B examples.
+            way: the most classes allowed.
+            outputs: width of the model's head.
+
+        Returns:
+            The support targets y [1, B] or [1, B, D], and the classes; empty in regression.
+
+        Raises:
+            UserError: values that are no targets of this kind.
+        """
+        raise NotImplementedError
+
+    def decode(self, outputs: Tensor, classes: list[Hashable]) -> list[Any]:
+        """Convert outputs [B, D] to predictions, in the form of what `encode` received."""
+        raise NotImplementedError
+
+    def head_width(self, way: int, outputs: int) -> int:
+        """Outputs that a model needs for this many classes; `outputs` is the width it was trained with."""
         raise NotImplementedError
 
     def fits(self, way: int, outputs: int) -> bool:
         """True if a head with this many outputs suffices for tasks with this many classes."""
         raise NotImplementedError
 
-    def require_classes(self, who: str) -> None:
-        """Raise UserError where tasks have no classes."""
+    def require_classes(self, who: str, remedy: str = "") -> None:
+        """Raise UserError where tasks have no classes.
+
+        Args:
+            who: what needs classes.
+            remedy: what to do, for the message.
+        """
 
     def balanced_order(self, y: Tensor) -> Tensor:
-        """Rows of each support set in an order whose successive batches are balanced over classes: int64 [T, B]."""
-        raise NotImplementedError
+        """Rows of each support set in an order whose successive batches are balanced over classes: int64 [T, B].
+
+        The default is the order as given.
+        """
+        return torch.arange(y.shape[1], device=y.device).expand(len(y), -1)
 
     def shot_factor(self, way: int) -> int:
-        """The factor between `reduction=mean` and `reduction=shot_mean`."""
-        raise NotImplementedError
+        """The factor between `reduction=mean` and `reduction=shot_mean`: 1 without classes."""
+        return 1
 
 
 class Classification(Objective):
@@ -97,13 +139,26 @@ class Classification(Objective):
         """The error rate."""
         return 1 - score
 
-    def spell(self, score: float, ci95: float) -> str:
-        """An accuracy in percent."""
-        return percent(score, ci95)
-
     def task_words(self, way: int, shot: int) -> str:
         """Ways and shots."""
         return f"{way}-way {shot}-shot"
+
+    def encode(self, values: list[Any], way: int, outputs: int, device: str) -> tuple[Tensor, list[Hashable]]:
+        """Number the labels in the order of their first appearance: int64 [1, B]."""
+        if not all(isinstance(value, Hashable) for value in values):
+            raise UserError("labels must be one value an image, not a list")
+        classes: list[Hashable] = list(dict.fromkeys(values))
+        if len(classes) > way:
+            raise UserError(f"{len(classes)} classes, but this learner was trained for {way} ways")
+        return torch.tensor([[classes.index(value) for value in values]], device=device), classes
+
+    def decode(self, outputs: Tensor, classes: list[Hashable]) -> list[Any]:
+        """The label with the highest score."""
+        return [classes[i] for i in outputs.argmax(1).tolist()]
+
+    def head_width(self, way: int, outputs: int) -> int:
+        """One output for each class."""
+        return way
 
     def fits(self, way: int, outputs: int) -> bool:
         """True if every class has an output."""
@@ -137,41 +192,53 @@ class Regression(Objective):
         """True if error a is lower."""
         return a < b
 
-    def as_loss(self, score: float) -> float:
-        """The score itself."""
-        return score
-
-    def spell(self, score: float, ci95: float) -> str:
-        """A mean squared error with four decimals."""
-        return decimal(score, ci95)
-
     def task_words(self, way: int, shot: int) -> str:
         """Shots; there are no ways."""
         return f"{shot}-shot regression"
+
+    def encode(self, values: list[Any], way: int, outputs: int, device: str) -> tuple[Tensor, list[Hashable]]:
+        """Targets as float [1, B, D]."""
+        try:
+            y = torch.tensor(values, dtype=torch.float32, device=device).reshape(1, len(values), -1)
+        except (TypeError, ValueError) as error:
+            raise UserError("targets must be numbers, [B] or [B, D]") from error
+        if y.shape[2] != outputs:
+            raise UserError(f"targets of width {y.shape[2]}; this learner predicts width {outputs}")
+        if not y.isfinite().all():
+            raise UserError("targets that are not finite (NaN or infinity)")
+        return y, []
+
+    def decode(self, outputs: Tensor, classes: list[Hashable]) -> list[Any]:
+        """The values [B, D] as nested lists."""
+        values: list[Any] = outputs.tolist()
+        return values
+
+    def head_width(self, way: int, outputs: int) -> int:
+        """The dimension of the target."""
+        return outputs
 
     def fits(self, way: int, outputs: int) -> bool:
         """Always true: there are no classes."""
         return True
 
-    def require_classes(self, who: str) -> None:
+    def require_classes(self, who: str, remedy: str = "") -> None:
         """Raise UserError: there are no classes."""
-        raise UserError(f"{who}: needs classes, and this is regression")
-
-    def balanced_order(self, y: Tensor) -> Tensor:
-        """The order as given."""
-        return torch.arange(y.shape[1], device=y.device).expand(len(y), -1)
-
-    def shot_factor(self, way: int) -> int:
-        """Without classes both reductions are the same."""
-        return 1
+        raise UserError(f"{who}: needs classes, and this is regression" + (f"; {remedy}" if remedy else ""))
 
 
 OBJECTIVES: tuple[Objective, ...] = (Classification(), Regression())
 
 
 def objective_named(name: str) -> Objective:
-    """The objective whose task or score has this name, such as `regression` or `mse`."""
-    return next(objective for objective in OBJECTIVES if name in (objective.task, objective.name))
+    """The objective whose score has this name, such as `mse`."""
+    return next(objective for objective in OBJECTIVES if name == objective.name)
+
+
+def objective_of(entries: Iterable[str]) -> Objective:
+    """The objective of a run by the names of its recorded entries, such as `val_mse`; Classification by default."""
+    names = set(entries)
+    recorded = [o for o in OBJECTIVES if any(f"{part}_{o.name}" in names for part in ("train", "val", "test"))]
+    return recorded[0] if recorded else OBJECTIVES[0]
 
 
 def objective_for(regression: bool) -> Objective:

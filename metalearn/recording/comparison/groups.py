@@ -1,4 +1,4 @@
-"""Runs that differ by their seed alone, as one row: means and spreads over seeds, paired differences over tasks."""
+"""Groups of runs that differ only in their seed: means and spreads over seeds, paired differences over tasks."""
 
 import json
 import math
@@ -7,20 +7,24 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from metalearn.algorithms.objective import Objective, objective_of
 from metalearn.recording.comparison.runs import Run
 from metalearn.recording.intervals import paired
 
-# Runs with these in common can be compared, task by task
 _PROBLEM = ("data", "split", "way", "shot")
-_TASKS = ("test_digest", "test_tasks", "eval_query", *_PROBLEM)
-ALWAYS = ("data", "algo", "way", "shot", "norm")  # visible in every table: as columns, or above it
+_TASKS = ("test_digest", "test_tasks", "eval_query", *_PROBLEM)  # results equal in these have the same test tasks
+ALWAYS = ("data", "algo", "way", "shot", "norm")  # shown in every table: as columns, or in the title
 
 
 @dataclass(frozen=True)
 class Group:
-    """Finished runs that differ by their seed alone."""
+    """Finished runs that differ only in their seed.
 
-    settings: Mapping[str, Any]  # those that they share
+    Attributes:
+        settings: those that the runs share; of a single run, also its seed.
+    """
+
+    settings: Mapping[str, Any]
     runs: Sequence[Run]
 
     @property
@@ -29,27 +33,31 @@ class Group:
         return [run.result for run in self.runs if run.result is not None]
 
     @property
-    def measure(self) -> str:
-        """`mse` or `accuracy`."""
-        return "mse" if "val_mse" in self.results[0] else "accuracy"
+    def objective(self) -> Objective:
+        """The objective of the runs."""
+        return objective_of(self.results[0])
 
     @property
     def problem(self) -> tuple[str, ...]:
-        """The data set, split, way, shot and measure: only groups that share them compete."""
-        return (*(str(self.results[0].get(name)) for name in _PROBLEM), self.measure)
+        """Data set, split, way, shot and name of the score. Only groups with the same problem are ranked together."""
+        return (*(str(self.results[0].get(name)) for name in _PROBLEM), self.objective.name)
 
     def values(self, part: str, mode: str = "") -> list[float]:
-        """A score of every run that has it.
+        """The scores of all runs that have one.
 
         Args:
             part: `val` or `test`.
             mode: `_support` for the test with support statistics.
         """
-        name = f"{part}_{self.measure}{mode}"
+        name = f"{part}_{self.objective.name}{mode}"
         return [float(result[name]) for result in self.results if isinstance(result.get(name), (int, float))]
 
     def score(self, part: str, mode: str = "") -> tuple[float, float] | None:
-        """Mean score, and its standard deviation over seeds; of one run, the 95% interval over its tasks."""
+        """Mean score and its standard deviation over seeds; for one run, the half-width of its 95% interval over tasks.
+
+        Returns:
+            None where no run has the score.
+        """
         values = self.values(part, mode)
         if not values:
             return None
@@ -59,15 +67,15 @@ class Group:
 
     @property
     def rank(self) -> float:
-        """The validation score to sort by; the smallest is the best."""
+        """The validation score as a loss, to sort by; infinity where it is missing or not finite."""
         score = self.score("val")
         if score is None or not math.isfinite(score[0]):
             return math.inf
-        return score[0] if self.measure == "mse" else -score[0]
+        return self.objective.as_loss(score[0])
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Collect finished runs that differ by their seed alone; sorted by problem, then by validation, the best first."""
+    """Group finished runs that differ only in their seed; sort by problem, then by validation score, best first."""
     collected: dict[str, list[Run]] = {}
     for run in runs:
         if run.result is not None:
@@ -81,7 +89,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 
 def best_of(groups: Sequence[Group]) -> dict[tuple[str, ...], Group]:
-    """The group with the best validation score of each problem that has several."""
+    """The group with the best validation score, for each problem that has several groups."""
     best: dict[tuple[str, ...], Group] = {}
     for group in groups:
         if math.isfinite(group.rank) and (group.problem not in best or group.rank < best[group.problem].rank):
@@ -94,8 +102,8 @@ def difference(group: Group, other: Group) -> tuple[float, float, int] | None:
     """Mean difference of the test scores of two groups over the tasks that both were tested on.
 
     Returns:
-        The mean of group - other, the half-width of its paired 95% interval, and the number of task pairs (over all
-        seeds that both have); None where no tasks are known to be the same.
+        The mean of group - other, the half-width of its paired 95% interval, and the number of task pairs over all
+        seeds that both have; None where the two have no test tasks in common.
     """
     known = {_tasks(result): result["test_scores"] for result in other.results if result.get("test_digest")}
     a: list[float] = []
@@ -109,15 +117,15 @@ def difference(group: Group, other: Group) -> tuple[float, float, int] | None:
 
 
 def _tasks(result: Mapping[str, Any]) -> tuple[str, ...]:
-    """Identify the test tasks of a result: by a digest of the tasks themselves."""
+    """Identify the test tasks of a result, by the digest of their content and by their sizes."""
     return tuple(str(result.get(name)) for name in _TASKS)
 
 
 def varying(runs: Sequence[Run]) -> list[str]:
-    """The settings that tell the runs apart.
+    """The names of the settings that distinguish the runs.
 
-    A setting that was typed is kept where it differs. Another is kept only where those before it leave something to
-    tell: the many settings that come with `algo=anil` are all said by `algo`.
+    A setting that was typed is kept if it differs. Any other is kept only if it differs between runs that agree in all
+    settings kept before it: `algo` stands for the many settings that come with `algo=anil`.
     """
     typed = {name for run in runs for name in run.typed}
     names = list(dict.fromkeys(name for run in runs for name in run.settings))

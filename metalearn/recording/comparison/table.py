@@ -10,9 +10,10 @@ from typing import Any
 from metalearn.errors import UserError
 from metalearn.recording.comparison.groups import ALWAYS, Group, best_of, difference, group_runs, varying
 from metalearn.recording.comparison.runs import Run
-from metalearn.runtime.console import decimal, percent
+from metalearn.recording.summary import norm_words
 
-_SHOWN = {**dict.fromkeys(ALWAYS), "norm": "norm_mode", "seed": "seed"}  # above the table, if not a column
+# Settings shown in the title if they are not a column, with their names in result.json
+_SHOWN = {**{name: name for name in ALWAYS}, "norm": "norm_mode", "seed": "seed"}
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Table:
 
     Attributes:
         title: the settings that all rows share.
-        notes: lines below the table: how to read it, and the runs that are not in it.
+        notes: lines below the table: how to read it, and the runs without a result.
     """
 
     title: str
@@ -31,7 +32,7 @@ class Table:
 
 
 def compare_runs(runs: Sequence[Run]) -> Table:
-    """One row for each configuration, its seeds together, sorted by the validation score."""
+    """Make a table with one row for each configuration, over its seeds, sorted by validation score."""
     groups = group_runs(runs)
     finished = [run for group in groups for run in group.runs]
     names, best = varying(finished), best_of(groups)
@@ -41,7 +42,7 @@ def compare_runs(runs: Sequence[Run]) -> Table:
     rows = [[row.get(name, "") for name in columns] for row in cells]
     notes = []
     if any(len(group.runs) > 1 for group in groups):
-        notes.append("± is the standard deviation over seeds where there are several, else the 95% interval over tasks")
+        notes.append("± is the standard deviation over seeds; for a single seed, the 95% interval over tasks")
     elif groups:
         notes.append("± is the 95% interval over tasks")
     if marked:
@@ -49,25 +50,24 @@ def compare_runs(runs: Sequence[Run]) -> Table:
     sources = {str(run.result["paper_source"]) for run in finished if run.result and run.result.get("paper_source")}
     notes += [f"paper: {'; '.join(sorted(sources))}"] if sources else []
     if "difference" in columns:
-        notes.append("difference: test score less that of the best, over the same tasks, with its paired 95% interval")
+        notes.append("difference: test score minus that of the best, on the same tasks, with its paired 95% interval")
     notes += [f"{run.name}: {run.status}" for run in runs if run.status]
     return Table(_title(groups, names, len(finished)), columns, rows, notes)
 
 
 def _cells(group: Group, names: Sequence[str], best: Group | None, marked: bool) -> dict[str, str]:
-    result, spell = group.results[0], decimal if group.measure == "mse" else percent
+    result, objective = group.results[0], group.objective
     cells = {_short(name): _value(group.settings[name]) if name in group.settings else "" for name in names}
     cells["run"] = ", ".join(run.name for run in group.runs[:4]) + (", ..." if len(group.runs) > 4 else "")
     cells["seeds"] = str(len(group.runs)) if len(group.runs) > 1 else ""
     for heading, part, mode in (("validation", "val", ""), ("test", "test", ""), ("support", "test", "_support")):
         score = group.score(part, mode)
-        cells[heading] = spell(*score) if score else ""
+        cells[heading] = objective.spell(*score) if score else ""
         if heading == "test" and "paper_accuracy" in result:
             cells["paper"] = f"{100 * result['paper_accuracy']:.2f}%"
     cells["validation"] += " *" if marked else ""
     paired = difference(group, best) if best is not None and not marked else None
-    factor = 1 if group.measure == "mse" else 100
-    cells["difference"] = f"{factor * paired[0]:+.2f} ± {factor * paired[1]:.2f} ({paired[2]} tasks)" if paired else ""
+    cells["difference"] = f"{objective.spell_difference(*paired[:2])} ({paired[2]} tasks)" if paired else ""
     if "pixel_nearest_neighbour" in result:
         cells["pixels"] = f"{100 * result['pixel_nearest_neighbour']:.1f}%"
     taken = {_steps(own) for own in group.results if "steps_taken" in own}
@@ -79,18 +79,17 @@ def _cells(group: Group, names: Sequence[str], best: Group | None, marked: bool)
 
 
 def _steps(result: Mapping[str, Any]) -> str:
-    """The meta-steps taken, and those configured where they are others."""
+    """The meta-steps taken, and the configured number if it differs."""
     taken, configured = result["steps_taken"], result.get("steps")
     return str(taken) if taken == configured else f"{taken} of {configured}"
 
 
 def _title(groups: Sequence[Group], names: Sequence[str], count: int) -> str:
-    """The settings that the table does not show in a column, for all rows share them."""
+    """The number of runs, and the settings that all rows share."""
     if not groups:
         return "no finished run"
     result, said = groups[0].results[0], []
-    for setting, entry in _SHOWN.items():
-        name = entry or setting
+    for setting, name in _SHOWN.items():
         values = {_value(r.get(name)) for group in groups for r in group.results}
         if setting not in names and len(values) == 1 and name in result:
             said.append(_words(name, values.pop()))
@@ -102,7 +101,7 @@ def _title(groups: Sequence[Group], names: Sequence[str], count: int) -> str:
 def _words(name: str, value: str) -> str:
     if name in ("way", "shot"):
         return f"{value}-{name}"
-    return {"norm_mode": f"{value} batch norm", "seed": f"seed {value}"}.get(name, value)
+    return {"norm_mode": norm_words(value), "seed": f"seed {value}"}.get(name, value)
 
 
 def _short(name: str) -> str:
@@ -116,7 +115,11 @@ def _value(value: Any) -> str:
 
 
 def pivot(runs: Sequence[Run], row: str, column: str) -> Table:
-    """Validation scores by two settings; the rest that differs is averaged over. The best of each problem is marked.
+    """Make a table of validation scores by two settings, averaged over all others. The best of each problem is marked.
+
+    Args:
+        row: the name of the setting whose values are the rows.
+        column: likewise, the columns.
 
     Raises:
         UserError: no run has such a setting.
@@ -126,8 +129,7 @@ def pivot(runs: Sequence[Run], row: str, column: str) -> Table:
     for name in (row, column):
         if name not in known:
             raise UserError(f"--pivot {name}: no run has this setting; there are {', '.join(varying(runs)) or 'none'}")
-    measure = groups[0].measure
-    spell = decimal if measure == "mse" else percent
+    objective = groups[0].objective
     heads, sides = (_ordered({_value(g.settings.get(name)) for g in groups}) for name in (column, row))
     values: dict[tuple[str, str], list[float]] = {}
     problems: dict[tuple[str, str], set[tuple[str, ...]]] = {}
@@ -138,7 +140,7 @@ def pivot(runs: Sequence[Run], row: str, column: str) -> Table:
     spreads = {place: _mean_and_spread(own) for place, own in values.items() if own}
     finite = {place: s[0] for place, s in spreads.items() if math.isfinite(s[0])}
     best = {
-        (min if measure == "mse" else max)(own, key=lambda place: finite[place])
+        min(own, key=lambda place: objective.as_loss(finite[place]))
         for problem in {one for found in problems.values() for one in found}
         if len(own := [place for place in finite if problem in problems[place]]) > 1
     }
@@ -147,14 +149,14 @@ def pivot(runs: Sequence[Run], row: str, column: str) -> Table:
         if place not in spreads:
             return ""
         mean, spread = spreads[place]
-        return spell(mean, spread if len(values[place]) > 1 else math.nan) + (" *" if place in best else "")
+        return objective.spell(mean, spread if len(values[place]) > 1 else math.nan) + (" *" if place in best else "")
 
     cells = [[side, *(cell((side, head)) for head in heads)] for side in sides]
     notes = [
-        "* the best by validation of the same data set, way and shot",
-        "± is the standard deviation over the runs of a cell, where there are several",
+        "* best by validation of its data set, way and shot",
+        "± is the standard deviation over the runs of a cell",
     ]
-    return Table(f"validation {measure}: {row} by {column}", [f"{row} \\ {column}", *heads], cells, notes)
+    return Table(f"validation {objective.name}: {row} by {column}", [f"{row} \\ {column}", *heads], cells, notes)
 
 
 def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
@@ -163,7 +165,7 @@ def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _ordered(values: set[str]) -> list[str]:
-    """By size where all are numbers."""
+    """Sort the values: numerically if all are numbers, else as text."""
     try:
         return sorted(values, key=float)
     except ValueError:
@@ -171,13 +173,13 @@ def _ordered(values: set[str]) -> list[str]:
 
 
 def as_csv(runs: Sequence[Run]) -> str:
-    """Every run as a row: the settings that differ, all plain entries of its result, and what became of it."""
+    """Format every run as a row: the settings that differ, the single values of its result, and its status."""
     typed = [n for run in runs for n in run.typed if len({_value(r.settings.get(n)) for r in runs}) > 1]
     names = [*varying([run for run in runs if run.result is not None]), *typed]
     rows: list[dict[str, Any]] = []
     for run in runs:
         plain = {k: v for k, v in (run.result or {}).items() if not isinstance(v, (list, Mapping))}
-        result = {k: v for k, v in plain.items() if k != "run"}  # an evaluation's is its run's folder
+        result = {k: v for k, v in plain.items() if k != "run"}  # in an evaluation: the folder of its run
         rows.append({"run": run.name, **{n: run.settings.get(n) for n in names}, **result, "status": run.status})
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
@@ -187,14 +189,14 @@ def as_csv(runs: Sequence[Run]) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """A Markdown table, with its notes below."""
+    """Format a table as Markdown, with its notes below."""
     lines = [table.title, "", f"| {' | '.join(table.columns)} |", "|---" * len(table.columns) + "|"]
     lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in table.rows]
     return "\n".join([*lines, *([""] if table.notes else []), "  \n".join(table.notes)]).rstrip()
 
 
 def as_latex(table: Table) -> str:
-    """A LaTeX table in the style of booktabs."""
+    """Format a table as LaTeX in the style of booktabs, with its notes as comments."""
     lines = [f"% {table.title}", f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", "\\toprule"]
     lines.append(" & ".join(map(_tex, table.columns)) + r" \\")
     lines.append("\\midrule")

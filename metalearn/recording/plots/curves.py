@@ -5,22 +5,38 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metalearn.recording.plots.style import PLAIN, RIGHT, SUPPORT, headline, plain_log, pyplot, saved, whole_steps
-from metalearn.recording.summary import score_of, spelled
+from metalearn.algorithms.objective import objective_of
+from metalearn.recording.plots.style import (
+    PLAIN,
+    RIGHT,
+    SUPPORT,
+    headline,
+    plain_log,
+    pyplot,
+    saved,
+    score_ticks,
+    whole_steps,
+)
+from metalearn.recording.summary import score_words
 
 
 def curves(rows: Sequence[Mapping[str, float]], result: Mapping[str, Any], path: Path) -> Path:
-    """Draw training against validation loss; training, validation and test score; and the adaptation curve.
+    """Draw the losses, the scores and the adaptation curve.
+
+    The panels show the training and validation loss, the training, validation and test score, and the test score after
+    each inner step.
 
     Args:
         rows: of metrics.csv.
-        result: the content of result.json; of a stopped run, its settings alone.
+        result: the content of result.json; of a stopped run, its settings and its last metrics.
+        path: of the picture.
     """
     plt = pyplot()
-    name, curve = score_of(result), result.get("adaptation_curve", [])
+    objective, curve = objective_of(result), result.get("adaptation_curve", [])
+    name = objective.name
     figure, axes = plt.subplots(1, 3 if curve else 2, figsize=(14 if curve else 9.5, 4), layout="constrained")
     left, middle = axes[:2]
-    _losses(left, rows, name)
+    _losses(left, rows)
     held = [row for row in rows if f"val_{name}" in row]
     train, test = result["inner_steps_train"], result["inner_steps_test"]
     values = [(row["step"], row[f"train_{name}"]) for row in rows if f"train_{name}" in row]
@@ -30,7 +46,7 @@ def curves(rows: Sequence[Mapping[str, float]], result: Mapping[str, Any], path:
     label = f"validation tasks, after {_steps(test)}"
     middle.errorbar([row["step"] for row in held], [row[f"val_{name}"] for row in held], label=label, **bars)
     if f"test_{name}" in result:
-        middle.axhline(result[f"test_{name}"], color=RIGHT, linestyle="--", label=f"test {spelled(result, 'test')}")
+        middle.axhline(result[f"test_{name}"], color=RIGHT, linestyle="--", label=f"test {score_words(result, 'test')}")
     middle.set(title=f"{name} after adaptation", xlabel="meta-step", ylabel=name)
     if curve:
         _adaptation(axes[2], curve, result.get("adaptation_ci95"), train, name)
@@ -41,13 +57,12 @@ def curves(rows: Sequence[Mapping[str, float]], result: Mapping[str, Any], path:
         axis.grid(alpha=0.25)
         axis.legend(fontsize=8)
         whole_steps(axis)
-    if name == "accuracy":
-        middle.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+    score_ticks(middle, objective)
     figure.suptitle(headline(result))
     return saved(figure, path)
 
 
-def _losses(axis: Any, rows: Sequence[Mapping[str, float]], name: str) -> None:
+def _losses(axis: Any, rows: Sequence[Mapping[str, float]]) -> None:
     values = [(row["step"], row["train_loss"]) for row in rows if "train_loss" in row]
     if values:
         axis.plot(*zip(*values, strict=True), **_plain(values), label="training tasks")
@@ -70,7 +85,7 @@ def _adaptation(axis: Any, curve: Sequence[float], ci95: Sequence[float] | None,
 
 
 def _plain(values: Sequence[Any]) -> dict[str, Any]:
-    return {"color": PLAIN, "marker": "o" if len(values) == 1 else ""}  # a line of one point would not be seen
+    return {"color": PLAIN, "marker": "o" if len(values) == 1 else ""}  # a line through one point is invisible
 
 
 def _steps(count: int) -> str:

@@ -1,8 +1,11 @@
-"""The look that all pictures share: colours that colour-blind readers tell apart, legends that are never cut off."""
+"""Style of all pictures: colours that colour-blind readers can distinguish, and complete legends."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from metalearn.algorithms.objective import Objective, objective_of
+from metalearn.recording.summary import norm_words
 
 RIGHT, WRONG, PLAIN, SUPPORT = "#009E73", "#D55E00", "#777777", "#0072B2"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
@@ -20,7 +23,7 @@ def pyplot() -> Any:
 
 
 def look(i: int) -> dict[str, Any]:
-    """Colour, line and marker of the i-th curve: no two alike among the first 28."""
+    """Colour, line and marker of curve i; the first 28 all differ."""
     n = len(COLOURS)
     return {
         "color": COLOURS[i % n],
@@ -31,7 +34,7 @@ def look(i: int) -> dict[str, Any]:
 
 
 def saved(figure: Any, path: Path) -> Path:
-    """Write the picture in the format that the name of the file says, with all of its legends."""
+    """Write the picture with all its legends, in the format given by the file's suffix, and return its path."""
     figure.savefig(path, dpi=110, bbox_inches="tight")
     pyplot().close(figure)
     return path
@@ -42,8 +45,16 @@ def whole_steps(axis: Any) -> None:
     axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
 
 
+def score_ticks(axis: Any, objective: Objective) -> None:
+    """Show the scores on the y axis in percent if they lie in 0..1."""
+    from matplotlib.ticker import PercentFormatter
+
+    if objective.bounded:
+        axis.yaxis.set_major_formatter(PercentFormatter(xmax=1))  # with as many digits as the ticks need
+
+
 def plain_log(axis: Any) -> None:
-    """Make the y axis logarithmic, with labels such as 1.5 where it spans less than a decade, not 1.5 x 10^0."""
+    """Make the y axis logarithmic, with plain labels: 1.5, not 1.5 x 10^0."""
     from matplotlib.ticker import LogFormatter
 
     class Plain(LogFormatter):
@@ -56,11 +67,9 @@ def plain_log(axis: Any) -> None:
 
 
 def headline(result: Mapping[str, Any]) -> str:
-    """A run as the title of its pictures."""
-    task = (
-        f"{result['shot']}-shot"
-        if "val_mse" in result or result["way"] == 1
-        else f"{result['way']}-way {result['shot']}-shot"
+    """The title of a run's pictures: algorithm, data, task, seed, batch norm and meta-steps."""
+    task = objective_of(result).task_words(result["way"], result["shot"])
+    return (
+        f"{result['algo']} on {result['data']}, {task}, seed {result['seed']}, {norm_words(result['norm_mode'])}, "
+        f"{result['steps']} meta-steps"
     )
-    norm = "no batch norm" if result["norm_mode"] == "none" else f"{result['norm_mode']} batch norm"
-    return f"{result['algo']} on {result['data']}, {task}, seed {result['seed']}, {norm}, {result['steps']} meta-steps"

@@ -80,6 +80,30 @@ def test_differences_are_paired_over_the_same_tasks(sweep):
     assert width < interval([0.8, 0.9, 1.0, 0.7])
 
 
+def test_errors_of_regression_are_shown_and_the_lowest_is_the_best(tmp_path):
+    for name, score in (("maml", 0.5), ("anil", 0.25)):
+        made(tmp_path / name, name, 0.1, 0, 0.0, [score, score + 0.1])
+        path = tmp_path / name / "result.json"
+        others = {"test_accuracy", "val_accuracy", "test_accuracy_support", "test_ci95_support"}
+        result = {key: value for key, value in json.loads(path.read_text()).items() if key not in others}
+        path.write_text(json.dumps(result | {"val_mse": score, "test_mse": score}))
+    table = compare_runs(read_runs([tmp_path]))
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert rows[0]["validation"] == "0.2500 ± 0.0100 *" and rows[1]["test"] == "0.5000 ± 0.0200"
+    assert rows[1]["difference"].startswith("+0.25 ± ")
+    crossed = pivot(read_runs([tmp_path]), "algo", "way")
+    assert crossed.title == "validation mse: algo by way" and [row[1] for row in crossed.rows] == ["0.2500 *", "0.5000"]
+
+
+def test_an_evaluation_has_no_validation_score(tmp_path):
+    made(tmp_path / "run", "maml", 0.1, 0, 0.0, [0.5, 0.6])
+    path = tmp_path / "run" / "result.json"
+    kept = {k: v for k, v in json.loads(path.read_text()).items() if not k.startswith("val_") and "accuracy" not in k}
+    path.write_text(json.dumps(kept | {"test_mse": 0.55}))
+    table = compare_runs(read_runs([tmp_path]))
+    assert dict(zip(table.columns, table.rows[0], strict=True))["test"] == "0.5500 ± 0.0200"
+
+
 def test_other_tasks_are_not_paired(tmp_path):
     made(tmp_path / "a", "maml", 0.1, 0, 0.9, [0.8, 0.9])
     made(tmp_path / "b", "anil", 0.1, 0, 0.8, [0.8, 0.9], test_digest="other")

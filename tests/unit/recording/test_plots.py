@@ -136,7 +136,8 @@ def test_the_most_confused_classes_are_real_ones(tmp_path, pictures):
 
 def test_pictures_are_drawn_again_also_of_a_stopped_run(tmp_path, stopped, capfd):
     assert plot.main([str(stopped), "--format", "svg", "--out", str(tmp_path / "out")]) == 0
-    assert "maml on sinusoid" in " ".join(words_of(tmp_path / "out" / "curves.svg"))
+    words = words_of(tmp_path / "out" / "curves.svg")
+    assert "maml on sinusoid, 10-shot regression" in " ".join(words) and "mse after adaptation" in words
     assert (tmp_path / "out" / "layers.svg").exists()
     assert plot.main([str(stopped)]) == 0 and (stopped / "curves.png").stat().st_size > 5000
 
