@@ -1,4 +1,4 @@
-"""Compare runs: `python -m metalearn.compare FOLDER...`, and the end of every sweep."""
+"""Comparison of runs: `python -m metalearn.compare FOLDER...`, and at the end of every sweep."""
 
 import argparse
 import os
@@ -14,26 +14,26 @@ from metalearn.errors import UserError
 
 EXAMPLES = """\
 examples:
-  python -m metalearn.compare runs                        every run below a folder
-  python -m metalearn.compare runs/a runs/b --markdown    two sweeps together, as Markdown
+  python -m metalearn.compare runs                        all runs below a folder
+  python -m metalearn.compare runs/a runs/b --markdown    two sweeps in one table, as Markdown
   python -m metalearn.compare runs --latex > table.tex    for a paper
   python -m metalearn.compare runs --pivot way algo.inner_optimizer.lr
   python -m metalearn.compare runs --figure curves.pdf
 
-Each setting that differs between the runs is a column; what all share stands above the table. Runs that differ by their
-seed alone are one row. Rows are sorted by validation score, and the best (*) is that of its data set, way and shot.
+Each setting that differs between the runs is a column; settings that all runs share are in the title. Runs that differ
+only in their seed are one row. Rows are sorted by validation score; * marks the best of each data set, way and shot.
 
-test is measured in the batch-norm mode of training, support as a loaded learner predicts. difference is the test score
-less that of the best, task by task over the same test tasks, with its paired 95% interval (Student's t). This is
-over tasks alone; how much seeds matter is in the standard deviations. Runs without a result are listed below.
+The column "test" is measured in the batch-norm mode of training, "support" in that of a loaded learner. "difference" is
+the test score minus that of the best, on the same test tasks, with its paired 95% interval (Student's t). The interval
+covers tasks, not seeds; the spread over seeds is in the standard deviations. Runs without a result are listed below.
 
 For one folder, comparison.csv (every run, in full precision) and comparison.png (learning curves) are written into it,
-unless a format, a pivot or a figure is asked for.
+unless the command names a format, a pivot or a figure.
 """
 
 
 class Comparison(Callback):
-    """Hydra's callback: tell where a sweep is, and compare its runs at its end."""
+    """Callback of Hydra that reports the progress of a sweep, and compares its runs at the end."""
 
     def __init__(self) -> None:
         self._sweep: Any = None
@@ -45,12 +45,12 @@ class Comparison(Callback):
         self._sweep = Sweep(list(config.hydra.overrides.task), Path(config.hydra.sweep.dir))
 
     def on_job_start(self, config: Any, **kwargs: Any) -> None:
-        """Say which run begins."""
+        """Print which run begins."""
         if self._sweep is not None:
             self._sweep.start(list(config.hydra.overrides.task))
 
     def on_job_end(self, config: Any, job_return: Any, **kwargs: Any) -> None:
-        """Note how the run ended."""
+        """Record the end of the run."""
         if self._sweep is not None:
             value = getattr(job_return, "_return_value", None)
             self._sweep.end(str(config.hydra.sweep.subdir), list(config.hydra.overrides.task), value)
@@ -74,7 +74,7 @@ class Comparison(Callback):
 
 
 def show(runs: Sequence[Any], folder: Path | None) -> None:
-    """Print the table; of a folder, write comparison.csv and comparison.png into it."""
+    """Print the table; if a folder is given, write comparison.csv and comparison.png into it."""
     from metalearn.recording.comparison.figure import learning_curves
     from metalearn.recording.comparison.table import as_csv, compare_runs
     from metalearn.runtime.console import say, warn
@@ -88,11 +88,11 @@ def show(runs: Sequence[Any], folder: Path | None) -> None:
         figure = learning_curves(runs, folder / "comparison.png")
         say(f"written: {folder / 'comparison.csv'}" + (f", {figure}" if figure else ""))
     except OSError as error:
-        warn(f"{folder}: nothing is written there ({error.strerror or error})")
+        warn(f"{folder}: comparison.csv and comparison.png not written ({error.strerror or error})")
 
 
 def show_pivot(runs: Sequence[Any], row: str, column: str) -> None:
-    """Print the validation scores by two settings."""
+    """Print a table of validation scores by two settings."""
     from metalearn.recording.comparison.table import pivot
 
     _print(pivot(runs, row, column))
@@ -115,7 +115,7 @@ def markdown(*folders: Path) -> str:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return its exit status."""
     parser = Parser("python -m metalearn.compare", description="Compare the runs below some folders.",
                                      epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
@@ -133,7 +133,7 @@ def main(words: Sequence[str]) -> int:
         print(f"metalearn: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # as by `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again at exit
     except OSError as error:
         print(f"metalearn: {error.filename or asked.folders[0]}: {error.strerror}", file=sys.stderr)
         return 2

@@ -1,1 +1,1 @@
-"""Use after training."""
+"""Use of a learner after training: loading, adaptation and prediction."""

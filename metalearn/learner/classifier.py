@@ -14,10 +14,10 @@ from metalearn.models.norm import NormContext, NormMode
 
 
 class Classifier:
-    """A learner adapted to one support set.
+    """A learner adapted to one support set, for predictions.
 
-    Batch norm uses the statistics of the support set (or the running ones of a `per_step` learner), so an image is
-    classified independently of the other images in the same call.
+    Batch norm uses the statistics of the support set; a `per_step` learner uses its running ones. Each image is
+    therefore classified independently of the other images in the same call.
 
     Attributes:
         classes: the labels, in the order of the columns of predict_proba; empty in regression.
@@ -33,21 +33,27 @@ class Classifier:
         shots, step = self._adapted.support_x.shape[1], self._adapted.step
         after = f"{shots} examples and {step} inner steps"
         if not self.classes:
-            return f"<Classifier: regression after {after}>"
+            return f"<Classifier: {self._algorithm.objective.task} after {after}>"
         shown = ", ".join(map(repr, self.classes[:5])) + (", ..." if len(self.classes) > 5 else "")
         return f"<Classifier: {len(self.classes)} classes ({shown}) after {after}>"
 
     def predict(self, images: Any) -> list[Any]:
-        """The label of each image (of one image: a list of one). For regression the values, [B, D] as nested lists."""
-        if not self.classes:
-            values: list[Any] = self._outputs(images).tolist()
-            return values
-        return [self.classes[i] for i in self._outputs(images).argmax(1).tolist()]
+        """Predict the label of each image, or in regression the values [B, D] as nested lists.
+
+        One image gives a list of one.
+
+        Raises:
+            UserError: images that the learner cannot take, or outputs that are not finite.
+        """
+        return self._algorithm.objective.decode(self._outputs(images), self.classes)
 
     def predict_proba(self, images: Any) -> np.ndarray:
-        """Class probabilities [B, classes], columns in the order of `classes`."""
-        if not self.classes:
-            raise UserError("a regression learner has no class probabilities: use predict")
+        """Class probabilities [B, classes], columns in the order of `classes`.
+
+        Raises:
+            UserError: as in `predict`, or a regression learner.
+        """
+        self._algorithm.objective.require_classes("predict_proba", "use predict")
         return self._outputs(images).softmax(1).cpu().numpy()
 
     def features(self, images: Any) -> np.ndarray:
@@ -71,7 +77,7 @@ class Classifier:
     def _outputs(self, images: Any) -> Tensor:
         with torch.inference_mode(False), torch.no_grad():
             outputs = self._algorithm.predict(self._adapted, self._inputs(images)[None].clone(), self._norm)[0]
-        outputs = outputs[:, : len(self.classes)] if self.classes else outputs
+        outputs = outputs[:, : len(self.classes) or None]  # regression uses all
         if not outputs.isfinite().all():
             raise UserError("the adapted learner's outputs are not finite: its inner loop diverged")
         return outputs

@@ -1,4 +1,4 @@
-"""Images of any kind as the inputs of a learner."""
+"""Conversion of arrays, tensors, PIL images and paths to the inputs of a learner."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,22 +10,22 @@ from torch import Tensor
 
 from metalearn.errors import UserError
 
-TOLERANCE = 1e-3  # by which values may leave 0..1, as after resizing
+TOLERANCE = 1e-3  # how far values may lie outside 0..1, as after resizing
 
 
 def as_inputs(images: Any, spec: Mapping[str, Any], device: str) -> Tensor:
-    """Turn what a user gives into inputs.
+    """Convert what a user gives to the inputs of a learner, prepared as its training data.
 
     Args:
-        images: arrays or tensors [B, *shape], a list of single ones, of PIL images or of paths, or a single one. Grey
+        images: an array or tensor [B, *shape]; a list of arrays [*shape], PIL images or paths; or a single one. Grey
             images may lack their channel.
-        spec: of the learner: its shape, and how its training images were prepared.
+        spec: of the learner: shape and preparation of its training images.
 
     Returns:
         float [B, *shape].
 
     Raises:
-        UserError: something else, another shape, or values that are not finite or not those of images.
+        UserError: another type or shape, values that are not finite, or values outside the range of images.
     """
     shape = tuple(spec["shape"])
     if isinstance(images, (Tensor, np.ndarray)):
@@ -64,12 +64,12 @@ def _is_picture(item: Any) -> bool:
 
 
 def _picture(picture: Any, spec: Mapping[str, Any]) -> Tensor:
-    """Prepare a picture as the training data: [C, H, W]."""
+    """Read a picture and prepare it as the training data: float [C, H, W]."""
     from PIL import Image
 
     from metalearn.data.image_io import upright
 
-    if spec["regression"] or len(spec["shape"]) != 3:
+    if not _takes_images(spec):
         raise UserError("this learner takes numbers, not pictures")
     channels, height, width = spec["shape"]
     try:
@@ -85,7 +85,7 @@ def _picture(picture: Any, spec: Mapping[str, Any]) -> Tensor:
 
 
 def _floats(values: Any, spec: Mapping[str, Any]) -> Tensor:
-    """Numbers as float; those of images are checked, and brought to 0..1."""
+    """Convert numbers to float. Those of images are checked, and scaled to 0..1."""
     try:
         x = values.detach() if isinstance(values, Tensor) else torch.from_numpy(np.array(values))  # a copy
     except (TypeError, ValueError) as error:
@@ -95,9 +95,9 @@ def _floats(values: Any, spec: Mapping[str, Any]) -> Tensor:
     whole = not (x.is_floating_point() or x.dtype == torch.bool)
     x = x.float()
     if not x.isfinite().all():
-        raise UserError("images with values that are not finite (NaN or infinity)" if not spec["regression"] else
-                        "inputs that are not finite (NaN or infinity)")  # fmt: skip
-    if spec["regression"]:
+        kind = "images" if _takes_images(spec) else "inputs"
+        raise UserError(f"{kind} with values that are not finite (NaN or infinity)")
+    if not _takes_images(spec):
         return x
     if x.numel():
         least, most = x.min().item(), x.max().item()
@@ -109,8 +109,13 @@ def _floats(values: Any, spec: Mapping[str, Any]) -> Tensor:
     return x / 255 if whole else x
 
 
+def _takes_images(spec: Mapping[str, Any]) -> bool:
+    """True if the inputs of the learner are images [C, H, W], not vectors [D]."""
+    return len(spec["shape"]) == 3
+
+
 def _normalized(x: Tensor, spec: Mapping[str, Any]) -> Tensor:
-    """Normalize [B, C, H, W] by the mean and deviation of the training images, where the learner was trained so."""
+    """Normalize [B, C, H, W] by the mean and deviation of the training images, if those were normalized."""
     if spec.get("mean") is None:
         return x
     mean, deviation = (torch.tensor(spec[name], device=x.device).view(-1, 1, 1) for name in ("mean", "deviation"))

@@ -31,13 +31,14 @@ def load(path: str | Path, device: str = "cpu", trust: bool = False) -> "Learner
     Torch's global random generators stay as they are.
 
     Args:
-        path: a checkpoint, or a run's folder (its best learner is taken; of a run not yet measured, its last).
-        device: where it computes.
-        trust: allow the checkpoint to name classes outside metalearn, as it does for an algorithm or a model of your
-            own. Importing them runs their code: do so only if you trust where the file comes from.
+        path: a checkpoint, or a run's folder. From a folder, the best learner is loaded; the last one if the run has
+            no validation score yet.
+        device: `cpu`, `cuda` or `cuda:N`.
+        trust: allow the checkpoint to name classes outside metalearn, such as your algorithm or model. Importing them
+            runs their code, so set it only if you trust the source of the file.
 
     Raises:
-        UserError: no such file, not a checkpoint, or one that needs `trust=True`.
+        UserError: the file is missing or not a checkpoint, or it needs `trust=True`.
     """
     device, file = resolve_device(device), checkpoint.find(Path(path))
     with torch.inference_mode(False), limit(trusted=trust):
@@ -47,10 +48,14 @@ def load(path: str | Path, device: str = "cpu", trust: bool = False) -> "Learner
 
 
 class Learner:
-    """A meta-trained learner.
+    """A meta-trained learner, to be adapted to new tasks.
 
     Attributes:
-        spec: what it was trained for: `way`, `shot`, `shape`, `algo`, `norm`, ...
+        algorithm: the algorithm with its model.
+        params: the learned meta-parameters.
+        spec: the settings of its training that it needs: `way`, `shot`, `shape`, `algo`, `norm`, ...
+        device: the device it computes on.
+        step: meta-steps of its training.
     """
 
     def __init__(self, algorithm: Algorithm, params: MetaParameters, spec: dict[str, Any], device: str, step: int = 0):
@@ -58,27 +63,25 @@ class Learner:
 
     def __repr__(self) -> str:
         spec = self.spec
-        task = f"{spec['shot']}-shot regression" if spec["regression"] else f"{spec['way']}-way {spec['shot']}-shot"
+        task = self.algorithm.objective.task_words(spec["way"], spec["shot"])
         return (
             f"<Learner: {spec['name']} trained on {spec['data']} for {task}, {self.step} meta-steps; inputs "
             f"{tuple(spec['shape'])}, {self.algorithm.inner_steps_test} inner steps, on {self.device}>"
         )
 
     def adapt(self, images: Any, labels: Sequence[Hashable] | Any, steps: int | None = None) -> Classifier:
-        """Learn to tell classes apart from a few examples of each.
+        """Adapt to a few labelled examples, and return a classifier of their classes.
 
-        It works under torch.no_grad and torch.inference_mode too.
+        This also works under torch.no_grad and torch.inference_mode.
 
         Args:
-            images: B images: arrays or tensors [B, C, H, W] or [B, H, W] (real 0..1, or whole numbers 0..255, ink high
-                as in training), or a list of such images, of PIL images or of paths. Pictures go through the
-                preparation of the training data: resized, made grey, and turned round where the data were dark ink on
-                light paper.
-            labels: B labels of any kind: strings, numbers, a tensor. No more classes than the learner was trained for.
+            images: B images: an array or tensor [B, C, H, W] or [B, H, W], or a list of single arrays, PIL images or
+                paths. Arrays hold real numbers 0..1 or whole numbers 0..255, with ink high as in training. PIL images
+                and files are prepared as the training data: resized, converted to grey, and inverted if the training
+                files showed dark ink on light paper. A regression learner takes real inputs.
+            labels: B labels of any kind: strings, numbers or a tensor, with at most as many classes as the learner was
+                trained for. A regression learner takes real targets [B] or [B, D].
             steps: inner steps; by default those used at test.
-
-        Returns:
-            A classifier that knows these labels. (For a regression learner: adapt(x, y) with y [B] or [B, D] real.)
 
         Raises:
             UserError: images or labels that this learner cannot take.
@@ -93,16 +96,16 @@ class Learner:
             steps = self.algorithm.inner_steps_test if steps is None else steps
             if steps < 0:
                 raise UserError(f"steps={steps}: must be at least 0")
-            classes: list[Hashable] = []
-            y = self._targets(values) if self.spec["regression"] else self._numbers(values, classes)
+            way, outputs = self.spec["way"], self.spec["outputs"]
+            y, classes = self.algorithm.objective.encode(values, way, outputs, self.device)
             adapted = nth(self.algorithm.adapt(self.params, x, y), steps)
         return Classifier(self.algorithm, adapted, classes, self._inputs)
 
     def features(self, images: Any) -> np.ndarray:
-        """The features of images before adaptation, that the head takes: float32 [B, D].
+        """The body's features of images before adaptation, which are the inputs of the head: float32 [B, D].
 
-        Batch norm uses the statistics of these images together (a `per_step` learner its running ones). For the
-        features of single images, use the method of the same name of an adapted classifier.
+        Batch norm uses the statistics of all given images; a `per_step` learner uses its running ones. For features
+        that do not depend on the other images, use the method `features` of an adapted classifier.
         """
         algorithm = self.algorithm
         with torch.inference_mode(False), torch.no_grad():
@@ -128,8 +131,11 @@ class Learner:
 
         Args:
             dataset: from metalearn.dataset.
-            tasks: how many.
-            way, shot, query, norm, inner_steps: by default those of training, and the inner steps at test.
+            tasks: number of tasks.
+            way, shot, query, norm: by default those of training.
+            inner_steps: by default those used at test.
+            split: part of the classes.
+            seed: of the tasks.
 
         Raises:
             UserError: the learner cannot be used with these settings, or the data set has no such tasks.
@@ -156,24 +162,3 @@ class Learner:
 
     def _inputs(self, images: Any) -> Tensor:
         return as_inputs(images, self.spec, self.device)
-
-    def _targets(self, values: list[Any]) -> Tensor:
-        """Regression targets [1, B, D]."""
-        try:
-            y = torch.tensor(values, dtype=torch.float32, device=self.device).reshape(1, len(values), -1)
-        except (TypeError, ValueError) as error:
-            raise UserError("targets must be numbers, [B] or [B, D]") from error
-        if y.shape[2] != self.spec["outputs"]:
-            raise UserError(f"targets of width {y.shape[2]}; this learner predicts width {self.spec['outputs']}")
-        if not y.isfinite().all():
-            raise UserError("targets that are not finite (NaN or infinity)")
-        return y
-
-    def _numbers(self, values: list[Any], classes: list[Hashable]) -> Tensor:
-        """Labels as numbers [1, B] in the order of their first appearance, which `classes` receives."""
-        if not all(isinstance(value, Hashable) for value in values):
-            raise UserError("labels must be one value an image, not a list")
-        classes += dict.fromkeys(values)
-        if len(classes) > self.spec["way"]:
-            raise UserError(f"{len(classes)} classes, but this learner was trained for {self.spec['way']} ways")
-        return torch.tensor([[classes.index(value) for value in values]], device=self.device)

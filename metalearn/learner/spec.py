@@ -1,4 +1,4 @@
-"""The facts about a run that its learner needs without the run's configuration and data."""
+"""The spec of a learner: the settings and facts about the data that its checkpoint needs to be used alone."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -44,13 +44,18 @@ MOST_STEPS = 100_000  # inner steps: more would seem to hang
 
 
 def spec_of(config: Mapping[str, Any], settings: RunSettings, dataset: Dataset, labels: int | None) -> dict[str, Any]:
-    """Plain values, kept in every checkpoint.
+    """Collect the spec that every checkpoint holds, as plain values with the types in `TYPES`.
 
     Args:
-        labels: classes of the training source.
+        config: the configuration of the run.
+        settings: the same settings, checked.
+        dataset: of the training.
+        labels: number of classes of the training source; None in regression.
     """
     return {
-        "name": str(config["algo"]["_target_"]).rpartition(".")[2].lower(),  # of the class, whatever choice named it
+        "name": str(config["algo"]["_target_"])
+        .rpartition(".")[2]
+        .lower(),  # the name of the class, not of the file in conf/algo
         "algo": dict(config["algo"]),
         "model": dict(config["model"]),
         "engine": dict(config["engine"]),
@@ -71,7 +76,7 @@ def spec_of(config: Mapping[str, Any], settings: RunSettings, dataset: Dataset, 
 
 
 def algorithm_of(spec: Mapping[str, Any]) -> Algorithm:
-    """The algorithm with its model, freshly initialized from the seed."""
+    """Build the algorithm with its model. Sets torch's random seed to that of the spec."""
     locate(str(spec["algo"].get("_target_")), "algo._target_", Algorithm)  # before anything is built
     torch.manual_seed(spec["seed"])
     model = build(spec["model"], "model", MetaModel, shape=tuple(spec["shape"]), outputs=spec["outputs"])
@@ -82,22 +87,22 @@ def algorithm_of(spec: Mapping[str, Any]) -> Algorithm:
 
 
 def own_random() -> AbstractContextManager[Any]:
-    """Leave torch's global random generators as they are: a learner that is loaded must not reseed them."""
+    """Restore torch's global random generators when the context ends."""
     return torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else [])
 
 
 def restored(content: Mapping[str, Any], file: Path) -> Algorithm:
-    """Build the algorithm of a checkpoint, whose content may be damaged or come from a stranger.
+    """Build the algorithm of a checkpoint that may be damaged or untrusted.
 
-    The parameters' names and shapes are compared first, without memory for them, so that nothing is built that is not
-    as large as the file says.
+    Names and shapes of the parameters are first compared on the meta device, so that no more memory is allocated than
+    the file's parameters take.
 
     Args:
-        content: as metalearn.recording.checkpoint.read gives it.
-        file: for messages.
+        content: from metalearn.recording.checkpoint.read.
+        file: its path, for messages.
 
     Raises:
-        Damaged: the spec lacks an entry, has one of a wrong type or size, or does not fit the parameters.
+        Damaged: an entry of the spec is missing, has a wrong type or size, or does not fit the parameters.
         UserError: the spec names code that is not trusted.
     """
     try:
@@ -129,7 +134,7 @@ def restored(content: Mapping[str, Any], file: Path) -> Algorithm:
 
 
 def shapes(spec: Mapping[str, Any]) -> dict[str, dict[str, tuple[int, ...]]] | None:
-    """The shapes of the meta-parameters; None for a trusted model that cannot be built without memory."""
+    """The shapes of the meta-parameters; None for a trusted model that cannot be built on the meta device."""
     try:
         with torch.device("meta"):
             return algorithm_of(spec).init().shapes()

@@ -1,9 +1,10 @@
-"""A trained learner with another way, batch-norm mode or number of inner steps than it was trained with."""
+"""Variants of a trained learner, with another way, batch-norm mode or number of inner steps."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.objective import objective_for
 from metalearn.algorithms.parameters import MetaParameters
 from metalearn.errors import UserError
 from metalearn.learner.spec import MOST_STEPS, algorithm_of, own_random
@@ -14,17 +15,17 @@ from metalearn.models.norm import NormMode
 def variant(
     spec: Mapping[str, Any], params: MetaParameters, *, way: int, norm: NormMode, inner_steps: int
 ) -> tuple[Algorithm, MetaParameters]:
-    """Build the algorithm of a trained learner with other settings, and the meta-parameters that go with it.
+    """Build the algorithm of a trained learner with other settings, and its meta-parameters.
 
-    Where `way` is not that of training, the head has another width. It is then initialized as before training.
-    That is sound only if the learned head holds no knowledge about a number of classes: the inner loop adapts only the
-    head (ANIL, pretrain), or the learned head is zero.
+    If `way` differs from that of training, the head has another width, and is initialized as before training. This is
+    allowed only where a learned head has no lasting effect: the inner loop adapts only the head (ANIL, pretrain), or
+    the learned head is zero.
 
     Args:
         spec: of a checkpoint that metalearn.learner.spec.restored accepts.
-        params: its meta-parameters.
+        params: the learner's meta-parameters.
         way: classes in a task.
-        norm: where batch norm gets its statistics from at evaluation.
+        norm: the source of batch-norm statistics at evaluation.
         inner_steps: inner-loop steps at evaluation.
 
     Raises:
@@ -36,7 +37,7 @@ def variant(
         raise UserError(
             f"norm=per_step: this learner has no running statistics, it was trained with norm={spec['norm']}"
         )
-    outputs = spec["outputs"] if spec["regression"] else way
+    outputs = objective_for(spec["regression"]).head_width(way, spec["outputs"])
     own = {**spec["algo"], "inner_steps_test": inner_steps}
     with own_random():
         algorithm = algorithm_of({**spec, "algo": own, "norm": norm, "way": way, "outputs": outputs})

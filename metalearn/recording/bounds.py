@@ -1,7 +1,7 @@
-"""Limits on what a checkpoint may ask of the machine, by the size of its file.
+"""Limits on the memory and time that a checkpoint may take, by the size of its file.
 
-A file of a few kilobytes can claim a tensor of 40 GB (stride 0), a list that contains itself, or zeros compressed a
-thousandfold. A checkpoint of metalearn holds nothing that its file does not hold.
+A malicious file of a few kilobytes can claim a tensor of 40 GB (stride 0), a list that contains itself, or zeros
+compressed a thousandfold. The content of a checkpoint of metalearn is never larger than its file.
 """
 
 import io
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 DEPTH = 32  # of nested containers
-COPIES = 8  # times that a checkpoint may refer to the same bytes: the best learner may also be the last
+COPIES = 8  # times that tensors may share the same bytes: the best learner may also be the last
 _NAMES = {"torch._utils _rebuild_tensor_v2", "collections OrderedDict"} | {
     f"torch {kind}Storage" for kind in
     ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool", "Untyped")
@@ -23,10 +23,13 @@ _NAMES = {"torch._utils _rebuild_tensor_v2", "collections OrderedDict"} | {
 
 
 def check_archive(data: bytes) -> None:
-    """Check a file before torch reads it: an uncompressed archive whose pickle builds tensors and containers alone.
+    """Check a file before torch reads it: an uncompressed archive whose pickle builds only tensors and containers.
+
+    Args:
+        data: the content of the file.
 
     Raises:
-        ValueError: another kind of file.
+        ValueError: an archive of another kind.
         zipfile.BadZipFile: not an archive.
     """
     if not data.startswith(b"PK\x03\x04"):
@@ -48,7 +51,7 @@ def check_archive(data: bytes) -> None:
 
 
 def check_content(content: Any, size: int) -> None:
-    """Check what was read before anything computes with it.
+    """Check the content of a checkpoint after torch has read it.
 
     Args:
         content: tensors and plain values in dictionaries and lists.
@@ -83,7 +86,7 @@ def check_content(content: Any, size: int) -> None:
 
 
 def _bytes(tensor: Tensor, size: int) -> int:
-    """The bytes of a dense tensor, which lie in the file."""
+    """Size in bytes of a dense tensor, after checking that its storage is in the file."""
     if type(tensor) is not Tensor or tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
         raise ValueError("an unusual tensor")
     needed = tensor.numel() * tensor.element_size()

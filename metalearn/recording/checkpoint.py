@@ -1,4 +1,4 @@
-"""Checkpoints: one file without code, checked by its digest when read."""
+"""Checkpoints: files of tensors and plain values without code, each with a digest that is checked when read."""
 
 import hashlib
 import io
@@ -20,11 +20,11 @@ LAST, BEFORE, BEST = "last.pt", "previous.pt", "best.pt"  # the file names in a 
 
 
 class Damaged(UserError):
-    """A file that is no checkpoint, or no longer one."""
+    """A file that is not a checkpoint, or a damaged one."""
 
 
 def pack(content: dict[str, Any]) -> bytes:
-    """A checkpoint as it lies in its file, with the digest of its content."""
+    """Serialize a checkpoint, with the digest of its content."""
     content = {"format": FORMAT, **content}
     buffer = io.BytesIO()
     torch.save({**content, "digest": digest(content)}, buffer)
@@ -35,14 +35,15 @@ def find(path: Path) -> Path:
     """Find the checkpoint of a trained learner.
 
     Args:
-        path: a checkpoint, or a run's folder: its best learner; of a run not yet measured, its last.
+        path: a checkpoint, or a run's folder. In a folder, the best learner is found; the last one if the run has no
+            validation score yet.
 
     Raises:
-        UserError: the folder is not that of a run, or has no checkpoint yet.
+        UserError: the folder is not a run's, or has no checkpoint yet.
     """
     if not path.is_dir():
         return path
-    for name in ("best.pt", "last.pt"):
+    for name in (BEST, LAST):
         if (file := path / "checkpoints" / name).exists():
             return file
     below = [file.parent for pattern in ("*", "*/*") for file in path.glob(f"{pattern}/checkpoints")]
@@ -53,11 +54,15 @@ def find(path: Path) -> Path:
 
 
 def read(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint: tensors and plain values, whose size is that of the file; code in it is never run.
+    """Read a checkpoint. No code in it is run, and its content takes no more memory than its file allows.
+
+    Args:
+        path: of the file.
+        device: of the tensors.
 
     Raises:
-        UserError: no such file, or it cannot be read at this moment.
-        Damaged: not a checkpoint, or one whose digest is not that of its content.
+        UserError: the file is missing or cannot be read.
+        Damaged: not a checkpoint, or its content does not match its digest.
     """
     try:
         if path.exists() and not path.is_file():
@@ -86,7 +91,7 @@ def read(path: Path, device: str = "cpu") -> dict[str, Any]:
 
 
 def _sound(content: Mapping[str, Any]) -> bool:
-    """True where the parts that every checkpoint has are there, each of its type."""
+    """True if all parts of a checkpoint are present and have the right types."""
     params = content.get("params")
     if not isinstance(content.get("spec"), dict) or not isinstance(content.get("step"), int):
         return False
@@ -101,10 +106,10 @@ def _sound(content: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def restoring(path: Path) -> Iterator[None]:
-    """Report what does not fit the run while its state is restored from a checkpoint.
+    """Turn errors inside the context, while a run's state is restored from a checkpoint, into Damaged.
 
     Raises:
-        Damaged: an entry is missing, or has another type or shape.
+        Damaged: an entry is missing, or has a wrong type or shape.
     """
     try:
         yield
@@ -113,7 +118,7 @@ def restoring(path: Path) -> Iterator[None]:
 
 
 def digest(content: Any) -> str:
-    """SHA-256 over tensors and plain values, whatever container they lie in."""
+    """SHA-256 (hex) of tensors and plain values in nested containers."""
     state = hashlib.sha256()
     _feed(state.update, content)
     return state.hexdigest()
@@ -137,7 +142,7 @@ def _feed(update: Callable[[bytes], None], value: Any) -> None:
 
 
 def _to(value: Any, device: str) -> Any:
-    """Every tensor on the device."""
+    """Move every tensor in nested containers to the device."""
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, dict):

@@ -11,12 +11,12 @@ LEVEL = 0.95
 def interval(scores: Sequence[float], bounded: bool = True) -> float:
     """Half-width of the 95% interval of the mean over independent tasks, by Student's t.
 
-    Equal scores have no spread to estimate from. For scores in 0..1, the half-width is then what the number of tasks
-    allows: n equal observations leave room for a share of 1 - 0.05^(1/n) of tasks with any other score.
+    Equal scores have no spread to estimate the interval from. For scores in 0..1, it is then bounded by the number n of
+    tasks: with 95% confidence, at most a share of 1 - 0.05^(1/n) of all tasks has another score.
 
     Args:
         scores: one for each task.
-        bounded: whether the scores lie in 0..1, such as accuracies.
+        bounded: True if the scores lie in 0..1, such as accuracies.
 
     Returns:
         NaN for fewer than two tasks, or where a score is not finite.

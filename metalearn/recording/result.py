@@ -1,4 +1,4 @@
-"""result.json, the outcome of a run."""
+"""Writing of result.json, the result of a run."""
 
 import json
 from pathlib import Path

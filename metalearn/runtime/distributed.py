@@ -1,9 +1,9 @@
-"""Several processes for one run: `torchrun --nproc-per-node 2 -m metalearn.run ...` splits each meta-batch over them.
+"""Distribution of a run over several processes: `torchrun --nproc-per-node 2 -m metalearn.run ...`.
 
-Process 0 reads the command line, trains, measures, records and saves. The others are workers: for each meta-step they
-receive the meta-parameters, compute the meta-gradient of their share of the tasks, and add it to the sum. Workers keep
-no state, so that only process 0 handles resuming, controls and signals. Collectives use gloo on the CPU and NCCL on
-CUDA.
+Each meta-batch is split over the processes. Process 0 reads the command line, trains, measures, records and saves. The
+others are workers: for each meta-step they receive the meta-parameters, compute the meta-gradient of their share of the
+tasks, and add it to the sum. Workers keep no state, so only process 0 handles resuming, controls and signals.
+Collectives use gloo on the CPU and NCCL on CUDA.
 """
 
 import os
@@ -77,7 +77,7 @@ class ProcessGroup:
     Attributes:
         rank: the number of this process, 0 to size - 1.
         size: the number of processes.
-        broken: this process was stopped in the middle of a meta-step, so that the workers wait for a collective.
+        broken: True if this process was stopped in the middle of a meta-step, where the workers wait for a collective.
     """
 
     def __init__(self) -> None:

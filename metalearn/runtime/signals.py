@@ -1,4 +1,4 @@
-"""Being asked to stop: Ctrl-C, and the signals of schedulers."""
+"""Signals that stop a run: Ctrl-C, and those of schedulers."""
 
 import contextlib
 import os
@@ -9,12 +9,16 @@ from types import FrameType, TracebackType
 
 from metalearn.runtime import distributed
 
-# Ctrl-C; a scheduler's or the system's end; what Slurm's --signal=USR1@60 sends before the time is up; a lost terminal
+# Ctrl-C; termination by a scheduler or the system; Slurm's --signal=USR1@60 before the time limit; a lost terminal
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 
 
 class Stopped(Exception):
-    """A signal has asked the run to stop."""
+    """Request to stop the run, by a signal.
+
+    Attributes:
+        status: the exit status to end with.
+    """
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -22,9 +26,9 @@ class Stopped(Exception):
 
 
 class Signals:
-    """While this context is open, the first signal is noted for `check`, and the second ends the process at once.
+    """Context that handles stop signals: the first is kept for `check`, and the second ends the process at once.
 
-    Under torchrun, the end of the launcher counts as SIGHUP: no process trains on when it was killed.
+    Under torchrun, the end of the launcher counts as SIGHUP, so that no process keeps training after it was killed.
     """
 
     def __init__(self) -> None:
@@ -33,10 +37,10 @@ class Signals:
         self._before: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> "Signals":
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python lets nobody handle signals
+        if threading.current_thread() is threading.main_thread():  # the only one that may set handlers
             for name in NAMES:
                 number = getattr(signal, name, None)
-                if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays nohup
+                if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # ignored under nohup
                     self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -46,11 +50,11 @@ class Signals:
 
     @property
     def asked(self) -> bool:
-        """True once a signal has come."""
+        """True if a signal was received."""
         return self._asked is not None
 
     def check(self) -> None:
-        """Raise Stopped where a signal has come. Called where everything is whole: between two meta-steps."""
+        """Raise Stopped if a signal was received. Call it between two meta-steps, where the state is consistent."""
         if self._launcher not in (None, os.getppid()) and self._asked is None:
             _tell(b"metalearn: torchrun has ended; saving\n")
             self._asked = signal.SIGHUP
@@ -59,7 +63,7 @@ class Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._asked is not None:
-            # Files are replaced as a whole or not at all, so nothing is lost but the steps since the last checkpoint
+            # Files are written atomically, so only the steps since the last checkpoint are lost
             _tell(b"metalearn: stopped at once\n")
             os._exit(128 + number)
         self._asked = number
@@ -67,6 +71,6 @@ class Signals:
 
 
 def _tell(line: bytes) -> None:
-    """Write it if there is still somebody to read it: an error here would tear a meta-step apart."""
+    """Write a line to standard error, and ignore errors, which would interrupt a meta-step."""
     with contextlib.suppress(Exception):
         os.write(sys.stderr.fileno(), line)

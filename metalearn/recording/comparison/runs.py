@@ -1,4 +1,4 @@
-"""The runs below a folder: their settings, their results, and what became of them."""
+"""Reading the runs below a folder: their settings, results and status."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,38 +6,39 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from metalearn.algorithms.objective import OBJECTIVES
 from metalearn.errors import UserError
 from metalearn.runtime.files import read_json
 
 EVALUATIONS = "evaluations"  # in a run's folder: records of metalearn.evaluate
-DATA_FOUND = "data found"  # as a setting: name and fingerprint of the data set
-FAILED = "failed.json"  # in a sweep's folder: the runs that ended before they had a record
+DATA_FOUND = "data found"  # an extra setting: name and fingerprint of the data set
+FAILED = "failed.json"  # in a sweep's folder: the runs that failed
 # Settings, and groups of them, that change no result
 _IGNORED = ("resume", "allow_changes", "trust", "profile", "tracker", "paper", "hydra", "log_every", "device",
             "engine.chunk", "engine.cuda_graph")  # fmt: skip
 _IGNORED_PREFIXES = tuple(f"{name}." for name in _IGNORED)
 _EVALUATED = {"way": "way", "shot": "shot", "eval_query": "eval.query", "test_tasks": "eval.test_tasks",
               "inner_steps_test": "algo.inner_steps_test", "part": "part"}  # fmt: skip
-_PLACES = ("root", "download")  # of data: where it lies on one machine
-_NUMBERS = ("val_accuracy", "val_mse", "val_ci95", "test_accuracy", "test_mse", "test_ci95", "test_accuracy_support",
-            "test_mse_support", "test_ci95_support", "train_seconds", "paper_accuracy",
-            "pixel_nearest_neighbour")  # fmt: skip
+_PLACES = ("root", "download")  # settings of data that depend on the machine
+_SCORES = ("ci95", *(objective.name for objective in OBJECTIVES))
+_NUMBERS = (*(entry.format(name) for name in _SCORES for entry in ("val_{}", "test_{}", "test_{}_support")),
+            "train_seconds", "paper_accuracy", "pixel_nearest_neighbour")  # fmt: skip
 _RECORDED = ("data", "split", "algo", "way", "shot", "query", "seed", "steps", "inner_steps_train",
              "inner_steps_test", "kernel", "inner_loop", "precision", "retrained", "init")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run.
+    """A run as its folder records it.
 
     Attributes:
-        name: its folder, seen from the folder that was asked for.
-        settings: by dotted name; `algo`, `data` and `model` are names rather than groups.
-        typed: the settings that its command line names.
-        result: the content of result.json; None where there is none.
-        status: empty for a finished run, else what became of it, in words.
-        curve: the measurements on the validation classes, as (meta-step, score).
-        places: settings that say where the data lie on one machine.
+        name: its folder, relative to the folder that is compared.
+        settings: by dotted name; `algo`, `data` and `model` are names, not groups.
+        typed: names of the settings on its command line.
+        result: the content of result.json; None if it is missing or damaged.
+        status: empty for a finished run, else a description of its state.
+        curve: validation scores, as (meta-step, score).
+        places: settings of the data's location.
     """
 
     name: str
@@ -53,10 +54,11 @@ def read_runs(folders: Sequence[Path], evaluations: bool = False) -> list[Run]:
     """Read every run below these folders.
 
     Args:
+        folders: to search.
         evaluations: also read the records of `python -m metalearn.evaluate`.
 
     Raises:
-        UserError: no such folder, or no run below it.
+        UserError: a folder is missing, or holds no run.
     """
     runs: dict[Path, Run] = {}
     for folder in folders:
@@ -73,13 +75,14 @@ def read_runs(folders: Sequence[Path], evaluations: bool = False) -> list[Run]:
 
 
 def _with_places(runs: list[Run]) -> list[Run]:
-    """Count where the data lie as a setting, if other data were found there."""
+    """Add the location of the data to the settings of each run, if the runs had different data."""
     if len({run.settings.get(DATA_FOUND) for run in runs if run.result is not None}) < 2:
         return runs
-    return [replace(run, settings=_before_found(run)) for run in runs]
+    return [replace(run, settings=_settings_with_places(run)) for run in runs]
 
 
-def _before_found(run: Run) -> dict[str, Any]:
+def _settings_with_places(run: Run) -> dict[str, Any]:
+    """The settings of a run with the location of its data, before `DATA_FOUND`."""
     found = {name: value for name, value in run.settings.items() if name == DATA_FOUND}
     return {name: value for name, value in run.settings.items() if name != DATA_FOUND} | dict(run.places) | found
 
@@ -94,7 +97,7 @@ def _below(folder: Path, evaluations: bool) -> Iterator[tuple[Path, Run]]:
 
 
 def read_run(folder: Path, name: str) -> Run:
-    """Read the run in a folder; what is missing or damaged is in its status."""
+    """Read the run in a folder. Missing and damaged files are reported in its status."""
     config, result, status = {}, None, ""
     try:
         origin = folder.parent.parent if folder.parent.name == EVALUATIONS else folder
@@ -119,7 +122,7 @@ def read_run(folder: Path, name: str) -> Run:
 
 
 def _damage(result: Any) -> str:
-    """Say what is wrong with a result; empty where it can be compared."""
+    """Describe the defects of a result; empty if it can be compared."""
     if not isinstance(result, dict):
         return "no table of entries"
     missing = [name for name in ("algo", "data", "way", "shot", "norm_mode") if name not in result]
@@ -132,7 +135,7 @@ def _damage(result: Any) -> str:
 
 
 def _settings(node: Mapping[str, Any], config: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat settings: of the whole configuration where it is there, else those that the result repeats."""
+    """The settings by dotted name: those of config.json, or if that is missing, those in result.json."""
     if not node:
         return {name: result[name] for name in _RECORDED if name in result} | _norm(result)
     flat = {name: value for name, value in _flat(node) if not f"{name}.".startswith(_IGNORED_PREFIXES)}
@@ -142,17 +145,17 @@ def _settings(node: Mapping[str, Any], config: Mapping[str, Any], result: Mappin
         "model": _target(node, "model"),
     }
     found = {DATA_FOUND: config["data"]} if isinstance(config.get("data"), str) else {}
-    if "part" in result:  # an evaluation of the run on other tasks
+    if "part" in result:  # a record of metalearn.evaluate
         flat |= {setting: result[name] for name, setting in _EVALUATED.items() if name in result}
         other = f"{result['data']}, {str(result.get('fingerprint'))[:16]}"
-        if found.get(DATA_FOUND) != other:  # the data settings are those of the run
+        if found.get(DATA_FOUND) != other:  # other data than the run's: its data settings do not apply
             flat = {name: value for name, value in flat.items() if not name.startswith("data.")}
             found = {DATA_FOUND: other}
-    return named | flat | _norm(result) | found  # what was found comes last: it is shown where nothing else tells
+    return named | flat | _norm(result) | found  # last: a column only if no other setting distinguishes the data
 
 
 def _norm(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The batch-norm mode of the run, which is `none` for a model without batch norm, whatever was configured."""
+    """The batch-norm mode that was used: `none` for a model without batch norm, whatever was configured."""
     return {"norm": result["norm_mode"]} if "norm_mode" in result else {}
 
 
@@ -170,7 +173,7 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _rows(path: Path) -> tuple[list[dict[str, str]], str]:
-    """The rows of a table, and a remark where it cannot be read."""
+    """The rows of a table, and an error message if it cannot be read, else an empty one."""
     try:
         with open(path, newline="") as file:
             return [row for row in csv.DictReader(file) if row.get("step")], ""
@@ -183,7 +186,7 @@ def _rows(path: Path) -> tuple[list[dict[str, str]], str]:
 def _curve(rows: Sequence[Mapping[str, str]]) -> list[tuple[int, float]]:
     found = []
     for row in rows:
-        value = row.get("val_accuracy") or row.get("val_mse")
+        value = next(filter(None, (row.get(f"val_{objective.name}") for objective in OBJECTIVES)), None)
         try:
             found += [(int(row["step"]), float(value))] if value else []
         except ValueError:
@@ -192,7 +195,7 @@ def _curve(rows: Sequence[Mapping[str, str]]) -> list[tuple[int, float]]:
 
 
 def _failed(folder: Path) -> list[tuple[Path, Run]]:
-    """Runs of a sweep that were refused, from its failed.json."""
+    """Read the failed runs of a sweep from its failed.json."""
     try:
         entries = read_json(folder / FAILED)
         pairs = [(str(entry["run"]), list(entry["words"]), str(entry["why"])) for entry in entries]

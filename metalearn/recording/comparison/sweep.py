@@ -1,4 +1,4 @@
-"""A sweep on its way: which run of how many, how long it will take, and what failed."""
+"""Progress of a sweep: the number of the run, the time left, and failed runs."""
 
 import json
 import math
@@ -13,30 +13,30 @@ from metalearn.runtime.console import say, warn
 from metalearn.runtime.files import write_atomically
 from metalearn.runtime.progress import duration
 
-_QUICK = 2.0  # seconds: a run that takes less was complete before, or refused, and says nothing of the others
+_QUICK = 2.0  # seconds: a shorter run was already complete or failed at once, and is left out of the time estimate
 
-reasons: list[str] = []  # why the run at hand failed, said by metalearn.run
+reasons: list[str] = []  # error messages of the current run, appended by metalearn.run
 
 
 class Sweep:
-    """Tell where a sweep is.
+    """Progress report of a sweep, with a record of its failed runs.
 
     Args:
-        overrides: the words of the sweep, lists included.
+        overrides: the words of the sweep's command line.
         folder: of the sweep.
-        clock: seconds that only grow.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, overrides: Sequence[str], folder: Path, clock: Callable[[], float] = time.monotonic):
         self.total, self.folder, self._clock = count_runs(overrides), folder, clock
-        self._shared = set(overrides)  # words that all runs have in common, and those with lists
+        self._shared = set(overrides)  # a word that is not among these is particular to a run
         self._begun = 0
         self._started = clock()
         self._durations: list[float] = []
         self._failed: list[dict[str, Any]] = []
 
     def start(self, words: Sequence[str]) -> None:
-        """Tell that a run begins, and when the sweep will end."""
+        """Print that a run begins, with the time left for the sweep."""
         self._begun, self._started = self._begun + 1, self._clock()
         reasons.clear()
         of = f" of {self.total}" if self.total else ""
@@ -47,26 +47,26 @@ class Sweep:
         say(f"run {self._begun}{of}: {' '.join(word for word in words if word not in self._shared)}{left}")
 
     def _remaining(self, total: int) -> int:
-        """Count the runs to come, this one included; those that an earlier attempt has completed take no time."""
+        """The number of runs left, with this one and without those that are complete from an earlier attempt."""
         return sum(not (self.folder / str(n) / "result.json").exists() for n in range(self._begun - 1, total))
 
     def end(self, run: str, words: Sequence[str], value: Any) -> None:
-        """Note how long a run took, and whether it failed."""
+        """Record the duration of a run, or its failure."""
         seconds = self._clock() - self._started
         if reasons or not isinstance(value, (int, float)) or math.isnan(value):
             self._failed.append({"run": run, "words": list(words), "why": "; ".join(reasons) or "no score"})
-            self._write()  # at once: a sweep that is stopped later still lists it
+            self._write()  # now, in case the sweep is stopped later
         elif seconds > _QUICK:
             self._durations.append(seconds)
 
     def close(self) -> None:
-        """Forget the failures of an earlier attempt, where none is left."""
+        """Delete the failures of an earlier attempt if no run has failed now."""
         if not self._failed:
             with suppress(OSError):
                 (self.folder / FAILED).unlink(missing_ok=True)
 
     def _write(self) -> None:
-        """Write down the runs that failed, for they have no record of their own."""
+        """Write failed.json, since a failed run may have no folder."""
         try:
             write_atomically(self.folder / FAILED, (json.dumps(self._failed, indent=2) + "\n").encode())
         except OSError as error:
@@ -74,7 +74,7 @@ class Sweep:
 
 
 def count_runs(overrides: Sequence[str]) -> int | None:
-    """The number of runs of Hydra's own sweep over these words; None where they do not say it."""
+    """The number of runs in Hydra's basic sweep over these words; None if they do not determine it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 

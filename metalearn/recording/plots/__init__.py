@@ -1,4 +1,4 @@
-"""The pictures of a run, one kind a file."""
+"""Pictures of a run, with a file for each kind."""
 
 from metalearn.recording.plots.confusion import confusion
 from metalearn.recording.plots.curves import curves

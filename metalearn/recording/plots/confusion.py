@@ -1,4 +1,4 @@
-"""confusion.png: the classes that were confused most often."""
+"""Picture confusion.png: the classes that were confused most often."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,12 @@ MOST = 15
 
 
 def confusion(result: Mapping[str, Any], path: Path) -> Path:
-    """Draw the pairs of classes that were confused most often on the test tasks."""
+    """Draw the pairs of classes that were confused most often on the test tasks.
+
+    Args:
+        result: the content of result.json, with the entry `confused`.
+        path: of the picture.
+    """
     plt = pyplot()
     pairs = result["confused"][:MOST]
     figure, axis = plt.subplots(figsize=(8.5, 0.34 * max(len(pairs), 3) + 1.4), layout="constrained")
@@ -22,7 +27,7 @@ def confusion(result: Mapping[str, Any], path: Path) -> Path:
     axis.invert_yaxis()
     axis.margins(x=0.14)
     axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.set(xlabel=f"query images, of those that met the other class in one of {result['test_tasks']} test tasks",
+    axis.set(xlabel=f"misclassified of the query images in tasks with both classes ({result['test_tasks']} test tasks)",
              title="most confused classes" if pairs else "no query image was misclassified")  # fmt: skip
     figure.suptitle(headline(result), fontsize=10)
     return saved(figure, path)

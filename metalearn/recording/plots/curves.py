@@ -1,4 +1,4 @@
-"""curves.png: loss and score over meta-steps, and score over inner steps."""
+"""Picture curves.png: loss and score over meta-steps, and score over inner steps."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""layers.png and rates.png: the evolution of each layer's weights, and of learned inner rates."""
+"""Pictures layers.png and rates.png: each layer's weights and learned inner rates over meta-steps."""
 
 import math
 import textwrap
@@ -16,7 +16,8 @@ def layers(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: P
 
     Args:
         rows: of layers.csv.
-        result: the content of result.json; of a stopped run, its settings alone.
+        result: the content of result.json; of a stopped run, its settings and its last metrics.
+        path: of the picture.
     """
     plt = pyplot()
     own = [row for row in rows if row["kind"] != "rate"]
@@ -47,7 +48,7 @@ def layers(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: P
 
 
 def rates(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: Path) -> Path:
-    """Draw each layer's mean learned inner rate."""
+    """Draw each layer's mean learned inner rate. Arguments are those of `layers`."""
     plt = pyplot()
     own = [row for row in rows if row["kind"] == "rate"]
     names = list(dict.fromkeys(row["layer"] for row in own))

@@ -1,4 +1,4 @@
-"""tasks.png: some test tasks, with the learner's predictions."""
+"""Picture tasks.png: some test tasks, with the learner's predictions."""
 
 import math
 from collections.abc import Sequence
@@ -13,14 +13,19 @@ from metalearn.algorithms.parameters import MetaParameters
 from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.recording.plots.style import PLAIN, RIGHT, SUPPORT, WRONG, pyplot, saved
 
-_ROWS = 10  # classes below each other; more stand in a second block
+_ROWS = 10  # classes in a column; others are in a second block beside it
 
 
 def tasks(algorithm: Algorithm, params: MetaParameters, source: TaskSource, path: Path, *, way: int, shot: int,
           query: int, device: str) -> Path:  # fmt: skip
-    """Draw the first test tasks: support and query images as the files show them, and each prediction.
+    """Draw the first test tasks: support and query images as in the files, with predictions.
 
-    All classes of a task are shown. With many ways, fewer tasks are.
+    All classes of a task are drawn, so fewer tasks at many ways. Without classes, functions are drawn.
+
+    Args:
+        params: the learned meta-parameters.
+        source: of the test tasks.
+        path: of the picture.
     """
     has_classes = bool(source.class_names)
     query = query if has_classes else 100  # enough points for a smooth curve
@@ -67,7 +72,7 @@ def tasks(algorithm: Algorithm, params: MetaParameters, source: TaskSource, path
 
 
 def _short(name: str) -> str:
-    """The end of a class name, which tells it from the others."""
+    """The last part of a class name, shortened in the middle."""
     name = name.rpartition("/")[2] if "/" in name else name
     return name if len(name) <= 13 else f"{name[:6]}…{name[-6:]}"
 

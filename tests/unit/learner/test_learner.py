@@ -158,5 +158,5 @@ def test_a_regression_learner(tmp_path):
     same = learner.adapt(x[:, None], np.sin(x)[:, None])
     assert same.predict(x) == fitted.predict(x)
     assert np.shape(fitted.predict(x)) == (10, 1) and np.shape(fitted.predict(x[3:4])) == (1, 1)
-    with pytest.raises(UserError, match="no class probabilities"):
+    with pytest.raises(UserError, match="predict_proba: needs classes, and this is regression; use predict"):
         fitted.predict_proba(x)
