@@ -80,7 +80,7 @@ def build(node: Mapping[str, Any], where: str, kind: type[Made], **given: Any) -
 def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> Any:
     """Call `target(**values, **given)` after checking `values` against its annotations."""
     if not isinstance(values, Mapping):
-        raise UserError(f"{where}={values}: is a group of settings, not a value")
+        raise UserError(f"{where}={values}: expects a group of settings")
     try:
         parameters = inspect.signature(target).parameters
         hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
@@ -91,7 +91,9 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
     for name, value in values.items():
         if name in given or (name not in parameters and not open_ended):
             own = ", ".join(parameter for parameter in parameters if parameter not in given)
-            raise UserError(f"{prefix}{name}: {target.__name__} has no such setting; it has {own}")
+            raise UserError(
+                f"{prefix}{name}: {target.__name__} has no such setting; it has {own}; leave one out by ~{prefix}{name}"
+            )
         check(value, hints.get(name, Any), prefix + name)
     for name, parameter in parameters.items():
         needed = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
@@ -101,6 +103,10 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
         return target(**values, **given)
     except ValueError as error:  # constructors state the range in a ValueError, as everywhere in Python
         raise UserError(f"{prefix}{error}") from error
+    except TypeError as error:  # of a constructor that passes settings on to another
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise UserError(f"{where}: {error}") from error
 
 
 def check(value: Any, hint: Any, where: str) -> None:

@@ -22,11 +22,12 @@ def one_line(error: Exception) -> str:
         name = inside if inside.startswith(f"{name}.") else name
         if name.rpartition(".")[0] in ("algo.inner_optimizer", "outer.optimizer"):
             return f"{name}: not set yet; add it with +{name}=, and the optimizer receives it"
-        return f"{name}: no such setting{suggestion(name)}; --help explains them, --cfg job shows all"
+        own = f"; for a setting of your class: +{name}=" if name.startswith(("algo.", "model.", "data.")) else ""
+        return f"{name}: no such setting{suggestion(name)}; --help explains them, --cfg job shows all{own}"
     if "missing EQUAL" in text:
         return f"{text.split(chr(39))[1]}: write settings as key=value; --help explains them"
     if key := re.search(r"node `([^`]*)` is not a container", text):
-        return f"{key[1]}: is a group of settings, not a value"
+        return f"{key[1]}: expects a group of settings, not a value"
     if text.startswith("Ambiguous value"):
         return f"{text.split(chr(39))[1]}: several values are a sweep: add -m"
     if text.startswith("Missing mandatory value"):

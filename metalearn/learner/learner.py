@@ -140,6 +140,8 @@ class Learner:
         Raises:
             UserError: the learner cannot be used with these settings, or the data set has no such tasks.
         """
+        if not isinstance(dataset, Dataset):
+            raise UserError(f'dataset={dataset!r}: expects a data set, such as metalearn.dataset("glyphs")')
         sizes: dict[str, Any] = {name: self.spec[name] if value is None else value
                  for name, value in {"way": way, "shot": shot, "query": query}.items()}  # fmt: skip
         source = source_for(self.spec, dataset, split, seed, self.device)

@@ -66,6 +66,8 @@ def run(setup: Setup, folder: Path, invocation: Invocation | None = None) -> Fin
         if invocation.group is not None:  # a signal during the last steps stops the sweep
             with stoppable(folder, lambda: int(result["steps_taken"])):
                 signals.check()
+        elif signals.asked:
+            warn("the run was complete before the signal could stop it")
     return FinishedRun(folder, result, float(result[f"val_{setup.objective.name}"]))
 
 

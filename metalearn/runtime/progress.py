@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from metalearn.runtime.console import console, say, values_in_words
 
 LINE_SECONDS = 60.0  # between lines without a terminal
+ANNOUNCED_SECONDS = 10.0  # a shorter training does not announce its time
 _FIRST_GUESS = (2, 2.0, 20)  # the first estimate needs 2 steps and 2 seconds, or 20 steps
 
 Clock = Callable[[], float]
@@ -104,10 +105,11 @@ class Progress:
         self._update(self._task, step, self._values, f"{clock_time(pace.elapsed)}<{_left(pace.remaining)}")
         if not self._told and pace.settled and pace.remaining is not None and step < pace.total:
             self._told = True
-            each = pace.per_step or 0.0
-            rate = f"{each:.1f} s each" if each > 1 else f"{1 / max(each, 1e-9):.1f} a second"
-            say(f"expected time on this machine: about {duration(pace.remaining)} for {pace.total - step} meta-steps "
-                f"({rate}), without validation and test")  # fmt: skip
+            if pace.remaining >= ANNOUNCED_SECONDS:
+                each = pace.per_step or 0.0
+                rate = f"{each:.1f} s each" if each > 1 else f"{1 / max(each, 1e-9):.1f} a second"
+                say(f"expected time on this machine: about {duration(pace.remaining)} for {pace.total - step} "
+                    f"meta-steps ({rate}), without validation and test")  # fmt: skip
         self._line(f"step {step}/{pace.total}  {self._values}".rstrip())
 
     def values(self, row: Mapping[str, float]) -> None:

@@ -56,7 +56,7 @@ def rates(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: Pa
     for i, name in enumerate(names):
         found = [row for row in own if row["layer"] == name]
         axis.plot([row["step"] for row in found], [row["mean_weight"] for row in found], **look(i),
-                  label=name.partition(".")[2])  # fmt: skip
+                  label=name.removeprefix("rate."))  # fmt: skip
     axis.set(title="learned inner rates", xlabel="meta-step", ylabel="mean rate of a layer")
     axis.grid(alpha=0.25)
     whole_steps(axis)

@@ -74,7 +74,7 @@ MISTAKES = {
     "data=folder data.root=nowhere": "no such folder",
     "data=omniglot data.root=nowhere data.download=false": "images_background.zip",
     "~tracker": "tracker=None: a group of settings is needed",
-    "eval=3": "eval: is a group of settings, not a value",
+    "eval=3": "eval: expects a group of settings, not a value",
     "algo=null": "need one of their choices",
     "seed=99999999999999999999": "must be below 2**63",
     "way=1": "at least 2",
