@@ -59,8 +59,8 @@ def summary(data: str) -> str:
     rows = [r for r in map(_result, sorted(STUDY.glob(f"{data}_*"))) if r is not None]
     rows.sort(key=lambda r: -r["val_accuracy"])
     cells = [_cells(r) for r in rows]
-    titles = ["`algo=`", "test", "test, support statistics", "minutes"]
-    return _table(titles, [[f"`{r['algo']}`", c[1], c[2], c[4]] for r, c in zip(rows, cells, strict=True)])
+    titles = ["`algo=`", "test", "test, support statistics", "meta-steps"]
+    return _table(titles, [[f"`{r['algo']}`", c[1], c[2], c[3]] for r, c in zip(rows, cells, strict=True)])
 
 
 def result(algo: str) -> str:
@@ -68,7 +68,7 @@ def result(algo: str) -> str:
     rows = [r for r in map(_result, sorted(STUDY.glob(f"*_{algo}"))) if r is not None]
     if not rows:
         return "\nNot yet in the results table.\n\n"
-    titles = ["data", "validation", "test", "test, support statistics", "meta-steps", "minutes"]
+    titles = ["data", "validation", "test", "test, support statistics", "meta-steps"]
     return _table(titles, [[r["data"], *_cells(r)] for r in rows])
 
 
@@ -104,7 +104,6 @@ def _cells(r: dict[str, Any]) -> list[str]:
         score("test_accuracy", "test_ci95"),
         score("test_accuracy_support", "test_ci95_support"),
         taken,
-        f"{r['train_seconds'] / 60:.1f}",
     ]
 
 
