@@ -8,11 +8,11 @@ from typing import Any
 
 from metalearn.algorithms.objective import OBJECTIVES
 from metalearn.errors import UserError
+from metalearn.recording.comparison.sweep import FAILED
 from metalearn.runtime.files import read_json
 
 EVALUATIONS = "evaluations"  # in a run's folder: records of metalearn.evaluate
 DATA_FOUND = "data found"  # an extra setting: name and fingerprint of the data set
-FAILED = "failed.json"  # in a sweep's folder: the runs that failed
 # Settings, and groups of them, that change no result
 _IGNORED = ("resume", "allow_changes", "trust", "profile", "tracker", "paper", "hydra", "log_every", "device",
             "engine.chunk", "engine.cuda_graph")  # fmt: skip

@@ -8,10 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from metalearn.recording.comparison.runs import FAILED
 from metalearn.runtime.console import say, warn
 from metalearn.runtime.files import write_atomically
 from metalearn.runtime.progress import duration
+
+FAILED = "failed.json"  # in a sweep's folder: the runs that ended before they had a record
 
 _QUICK = 2.0  # seconds: a shorter run was already complete or failed at once, and is left out of the time estimate
 
