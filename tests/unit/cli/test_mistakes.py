@@ -171,7 +171,7 @@ def test_a_wrong_folder_to_compare(tmp_path):
     listener, closed = os.pipe()
     os.close(listener)  # as `| head` when it has seen enough
     runs = tmp_path / "runs"
-    shutil.copytree(ROOT / "experiments" / "algorithms" / "glyphs_anil", runs / "anil")
+    shutil.copytree(ROOT / "experiments" / "algorithms" / "omniglot_anil", runs / "anil")
     done = compare(str(runs), stdout=closed, stderr=subprocess.PIPE)
     assert done.returncode == 0 and done.stderr == ""
 
