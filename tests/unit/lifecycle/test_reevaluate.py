@@ -160,7 +160,7 @@ def test_mistakes_are_one_line(name, words, message, runs, capsys):
 def test_as_a_user_types_it(runs, typed):
     module = "metalearn.evaluate"
     done = typed(str(runs / "anil"), "tasks=3", "way=4", module=module)
-    assert done.returncode == 0 and "4-way 1-shot of the test split" in done.stdout, done.stderr
+    assert done.returncode == 0 and "4-way 1-shot, test split" in done.stdout, done.stderr
     shutil.rmtree(runs / "anil" / "evaluations")
     done = typed("--help", module=module)
     assert done.returncode == 0 and "inner_steps=" in done.stdout and "Examples:" in done.stdout
