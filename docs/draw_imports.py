@@ -39,8 +39,9 @@ def folder_of(module: str) -> str:
 
 def imports() -> set[tuple[str, str]]:
     """Find the pairs of folders of which one imports from the other, inside functions and for types included."""
-    files = {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f
-             for f in PACKAGE.rglob("*.py")}  # fmt: skip
+    files = {
+        ".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f for f in PACKAGE.rglob("*.py")
+    }
     found: set[tuple[str, str]] = set()
     for module, file in files.items():
         for node in ast.walk(ast.parse(file.read_text())):

@@ -116,8 +116,12 @@ def markdown(*folders: Path) -> str:
 
 def main(words: Sequence[str]) -> int:
     """Run the command and return its exit status."""
-    parser = Parser("python -m metalearn.compare", description="Compare the runs below some folders.",
-                                     epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = Parser(
+        "python -m metalearn.compare",
+        description="Compare the runs below some folders.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print every run as CSV")

@@ -11,9 +11,11 @@ def refuse_foreign_files(package: Path = Path(__file__).parent) -> None:
     Each of the two overwrites files of the other, so that neither works.
     """
     if found := [name for name in _OF_PARALLEL_METALEARN if (package / name).is_dir()]:
-        raise ImportError(f"{package} holds files of the distribution parallel-metalearn ({found[0]}/), which has the "
-                          "same import name: pip uninstall parallel-metalearn metalearn-torch, then install "
-                          "metalearn-torch again, in an environment without the other")  # fmt: skip
+        raise ImportError(
+            f"{package} holds files of the distribution parallel-metalearn ({found[0]}/), which has the "
+            "same import name: pip uninstall parallel-metalearn metalearn-torch, then install "
+            "metalearn-torch again, in an environment without the other"
+        )
 
 
 class UserError(Exception):

@@ -37,9 +37,13 @@ def run(tmp_path):
     def call(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
         environ = {**os.environ, "METALEARN_DATA": str(tmp_path / "no-data"), "COLUMNS": "200", **environment}
         return subprocess.run(
-            [sys.executable, "-m", "metalearn.run", *words], cwd=cwd or tmp_path, env=environ, text=True,
-            capture_output=True, timeout=600,
-        )  # fmt: skip
+            [sys.executable, "-m", "metalearn.run", *words],
+            cwd=cwd or tmp_path,
+            env=environ,
+            text=True,
+            capture_output=True,
+            timeout=600,
+        )
 
     return call
 

@@ -78,8 +78,13 @@ def compare(other: Path, algo: str, setting: tuple[int, ...], starts: int, turns
     # The spread of the ratio: quartiles over turns, each of one process against its neighbour in time
     ratios = [before / after for before, after in zip(seconds["before"], seconds["after"], strict=True)]
     low, _, high = statistics.quantiles(ratios, n=4)
-    return {"algo": algo, "setting": list(setting), "milliseconds": {n: 1e3 * s for n, s in medians.items()},
-            "ratio": medians["before"] / medians["after"], "quartiles": [low, high]}  # fmt: skip
+    return {
+        "algo": algo,
+        "setting": list(setting),
+        "milliseconds": {n: 1e3 * s for n, s in medians.items()},
+        "ratio": medians["before"] / medians["after"],
+        "quartiles": [low, high],
+    }
 
 
 def main() -> None:
@@ -98,8 +103,13 @@ def main() -> None:
         print(words, "ratio {:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["quartiles"]), flush=True)
     if not options.quick:
         commit = subprocess.run(["git", "-C", str(options.other), "rev-parse", "HEAD"], capture_output=True, text=True)
-        result = {"command": "python experiments/speed/before_after.py OTHER", "other": commit.stdout.strip(),
-                  "starts": starts, "turns": turns, "rows": rows}  # fmt: skip
+        result = {
+            "command": "python experiments/speed/before_after.py OTHER",
+            "other": commit.stdout.strip(),
+            "starts": starts,
+            "turns": turns,
+            "rows": rows,
+        }
         (HERE / "before_after.json").write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -190,8 +190,10 @@ def end_to_end(device: str, steps: int) -> dict[str, Any]:
 
 def markdown(results: dict[str, Any]) -> str:
     """What the README says: the table, and the rest in words."""
-    lines = ["| | setting | meta-steps/s | `higher` | loop | ratio | (their allocator as ours) | floor | MB |",
-             "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| | setting | meta-steps/s | `higher` | loop | ratio | (their allocator as ours) | floor | MB |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     rows = results["rows"]
     for device in dict.fromkeys(row["device"] for row in rows):
         for algo in ALGORITHMS:
@@ -223,8 +225,11 @@ def remarks(results: dict[str, Any]) -> str:
     few, kept, again = (of["maml", str(setting), "grouped"]["peak_memory_mb"] for setting in LONG)
     aims = [(algo, setting, aim) for algo in ALGORITHMS for setting, aim in zip(SETTINGS, TARGETS[algo], strict=True)]
     ratios = [of[algo, str(setting), "grouped"]["ratio_to_best_peer"] for algo, setting, _ in aims]
-    missed = [f"{algo}, {setting}: {ratio:.1f} of {aim}"
-              for (algo, setting, aim), ratio in zip(aims, ratios, strict=True) if ratio < aim]  # fmt: skip
+    missed = [
+        f"{algo}, {setting}: {ratio:.1f} of {aim}"
+        for (algo, setting, aim), ratio in zip(aims, ratios, strict=True)
+        if ratio < aim
+    ]
     words = (
         f"On the CPU, ANIL's meta-step took {min(against):.2f} to {max(against):.2f} of the time of one ordinary "
         "forward and backward pass over the same images (plain torch.nn, with this project's allocator setting). "
@@ -310,9 +315,11 @@ def show(results: dict[str, Any]) -> None:
          "" if r["ratio_to_best_peer"] is None else f"{r['ratio_to_best_peer']:.2f}", f"{r['fraction_of_floor']:.0%}"]
         for r in results["rows"]
     ]  # fmt: skip
-    table(f"meta-steps per second ({results['machine']})",
-          ["algo", "setting", "engine", "on", "steps/s", "quartiles", "peak MB", "ratio to best peer", "of floor"],
-          cells)  # fmt: skip
+    table(
+        f"meta-steps per second ({results['machine']})",
+        ["algo", "setting", "engine", "on", "steps/s", "quartiles", "peak MB", "ratio to best peer", "of floor"],
+        cells,
+    )
     for device, rate in results["matmul_gflops"].items():
         say(f"{device}: matrix products run at {rate:.0f} GFLOP/s; the floor is counted FLOPs at that rate")
     for entry in results["end_to_end"]:

@@ -38,8 +38,10 @@ class Setting:
 
     def __str__(self) -> str:
         kept = {None: "", True: ", recomputed", False: ", kept"}[self.recompute]
-        return (f"{self.way}-way {self.shot}-shot, {self.query} quer{'y' if self.query == 1 else 'ies'}, "
-                f"{self.steps} step{'s' * (self.steps > 1)}{kept}, {self.meta_batch} tasks")  # fmt: skip
+        return (
+            f"{self.way}-way {self.shot}-shot, {self.query} quer{'y' if self.query == 1 else 'ies'}, "
+            f"{self.steps} step{'s' * (self.steps > 1)}{kept}, {self.meta_batch} tasks"
+        )
 
 
 def tasks_of(setting: Setting, device: str) -> TaskBatch:
@@ -59,12 +61,20 @@ def tasks_of(setting: Setting, device: str) -> TaskBatch:
 def algorithm_of(algo: str, setting: Setting, engine: str) -> Any:
     """An algorithm of this project with the peers' network."""
     torch.manual_seed(0)
-    model = build({"_target_": "metalearn.models.conv4.Conv4", "filters": 64, "downsampling": "stride",
-                   "pooling": "flatten"}, "model", MetaModel, shape=(1, 28, 28), outputs=setting.way)  # fmt: skip
+    model = build(
+        {"_target_": "metalearn.models.conv4.Conv4", "filters": 64, "downsampling": "stride", "pooling": "flatten"},
+        "model",
+        MetaModel,
+        shape=(1, 28, 28),
+        outputs=setting.way,
+    )
     torch.nn.init.normal_(model.head.weight, std=0.05)
     names = {"maml": "maml.MAML", "fomaml": "fomaml.FOMAML", "anil": "anil.ANIL", "reptile": "reptile.Reptile"}
-    own: dict[str, Any] = {"maml": {"adapt_norm": True}, "fomaml": {"adapt_norm": True}, "reptile": {
-        "train_shot": setting.shot, "inner_batch": 10**6, "inner_batch_test": 10**6}}.get(algo, {})  # fmt: skip
+    own: dict[str, Any] = {
+        "maml": {"adapt_norm": True},
+        "fomaml": {"adapt_norm": True},
+        "reptile": {"train_shot": setting.shot, "inner_batch": 10**6, "inner_batch_test": 10**6},
+    }.get(algo, {})
     node = {
         "_target_": f"metalearn.algorithms.{names[algo]}",
         "meta_batch": setting.meta_batch,
@@ -74,8 +84,15 @@ def algorithm_of(algo: str, setting: Setting, engine: str) -> Any:
         "reduction": "mean",
     }
     execution = EngineSettings(kernel=engine, recompute=setting.recompute if algo == "maml" else None)
-    given = {"way": setting.way, "shot": setting.shot, "query": setting.query, "norm": "transductive",
-             "labels": None, "objective": Classification(), "engine": execution}  # fmt: skip
+    given = {
+        "way": setting.way,
+        "shot": setting.shot,
+        "query": setting.query,
+        "norm": "transductive",
+        "labels": None,
+        "objective": Classification(),
+        "engine": execution,
+    }
     return build({**node, **own}, "algo", Algorithm, model=model, **given)
 
 

@@ -87,8 +87,14 @@ class Algorithm:
         model = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         return MetaParameters(model, {}, self.passes.initial_statistics(self.inner_steps))
 
-    def adapt(self, params: MetaParameters, support_x: Tensor, support_y: Tensor, training: bool = False,
-              ids: Tensor | None = None) -> Iterator[Adapted]:  # fmt: skip
+    def adapt(
+        self,
+        params: MetaParameters,
+        support_x: Tensor,
+        support_y: Tensor,
+        training: bool = False,
+        ids: Tensor | None = None,
+    ) -> Iterator[Adapted]:
         """Yield the model adapted by 0, 1, 2, ... inner steps to each of T tasks, without end.
 
         Args:

@@ -35,8 +35,14 @@ class MAML(Algorithm):
         """All parameters; batch norm's only with `adapt_norm`."""
         return self.adapt_norm or name not in self.model.norm_parameters()
 
-    def adapt(self, params: MetaParameters, support_x: Tensor, support_y: Tensor, training: bool = False,
-              ids: Tensor | None = None) -> Iterator[Adapted]:  # fmt: skip
+    def adapt(
+        self,
+        params: MetaParameters,
+        support_x: Tensor,
+        support_y: Tensor,
+        training: bool = False,
+        ids: Tensor | None = None,
+    ) -> Iterator[Adapted]:
         """Descend the support loss: line 6 of algorithm 2, once for each inner step."""
         shared, start = self.split_weights(params.model, len(support_x))
         loss = SupportLoss(self, params, shared, list(start), support_x, support_y, training, ids)
@@ -59,8 +65,9 @@ class MAML(Algorithm):
         learned = params.learned
         return dict(zip(learned, gradients(loss, list(learned.values())), strict=True))
 
-    def adapted(self, params: MetaParameters, support_x: Tensor, support_y: Tensor,
-                ids: Tensor | None = None) -> Adapted:  # fmt: skip
+    def adapted(
+        self, params: MetaParameters, support_x: Tensor, support_y: Tensor, ids: Tensor | None = None
+    ) -> Adapted:
         """The model after the inner loop of meta-training, with its graph, or a way to compute it again."""
         if not self.recomputes:
             return nth(self.adapt(params, support_x, support_y, training=True, ids=ids), self.inner_steps)
@@ -92,6 +99,8 @@ class MAML(Algorithm):
     def notice(self) -> str | None:
         """A warning about second derivatives of Adam in the library `higher`."""
         if self.engine.inner_loop == "higher" and self.inner_optimizer["name"] == "Adam" and self.second_order:
-            return ("engine.inner_loop=higher: second derivatives of its Adam differ from torch's formula where "
-                    "inner gradients are near 0 (up to 31.6 times smaller); unrolled follows torch")  # fmt: skip
+            return (
+                "engine.inner_loop=higher: second derivatives of its Adam differ from torch's formula where "
+                "inner gradients are near 0 (up to 31.6 times smaller); unrolled follows torch"
+            )
         return None

@@ -24,8 +24,10 @@ class MetaSGD(MAML):
         super().__post_init__()
         plain = set(self.inner_optimizer) == {"name", "lr"} and self.inner_optimizer["name"] == "SGD"
         if self.engine.inner_loop == "higher" or not plain:
-            raise UserError("algo=metasgd learns the rates of plain SGD: leave out other optimizers, their settings, "
-                            "and engine.inner_loop=higher")  # fmt: skip
+            raise UserError(
+                "algo=metasgd learns the rates of plain SGD: leave out other optimizers, their settings, "
+                "and engine.inner_loop=higher"
+            )
 
     def init(self) -> MetaParameters:
         """The model's weights, and for each adapted one its rates, of the same shape."""

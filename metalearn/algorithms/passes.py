@@ -34,8 +34,9 @@ class Passes:
 
     def _context(self, number: int, running: list[Tensor] | None, training: bool, ids: Tensor | None) -> NormContext:
         masks = Masks(self.seed, number, ids) if training and ids is not None else None
-        return NormContext(running=running, collect=training and self.norm == "per_step", training=training,
-                           masks=masks)  # fmt: skip
+        return NormContext(
+            running=running, collect=training and self.norm == "per_step", training=training, masks=masks
+        )
 
     def initial_statistics(self, steps: int) -> list[Tensor]:
         """Running statistics before training: mean 0 and variance 1, [steps + 1, 2, C] for each layer."""
@@ -60,8 +61,10 @@ class Passes:
             For each layer [S+1, 2, C].
         """
         if passes and passes[0] and (found := [layer.shape[-1] for layer in passes[0]]) != self.channels:
-            raise UserError(f"norm=per_step: batch norm layers of {found} channels are called, the model has layers "
-                            f"of {self.channels}: call each once, in the order in which they are made")  # fmt: skip
+            raise UserError(
+                f"norm=per_step: batch norm layers of {found} channels are called, the model has layers "
+                f"of {self.channels}: call each once, in the order in which they are made"
+            )
         return [torch.stack([layer.sum(0) for layer in layers]) for layers in zip(*passes, strict=True)]
 
     @staticmethod

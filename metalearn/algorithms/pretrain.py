@@ -58,8 +58,14 @@ class Pretrain(Algorithm):
         """The head, or everything."""
         return self.finetune == "all" or name in HEAD
 
-    def adapt(self, params: MetaParameters, support_x: Tensor, support_y: Tensor, training: bool = False,
-              ids: Tensor | None = None) -> Iterator[Adapted]:  # fmt: skip
+    def adapt(
+        self,
+        params: MetaParameters,
+        support_x: Tensor,
+        support_y: Tensor,
+        training: bool = False,
+        ids: Tensor | None = None,
+    ) -> Iterator[Adapted]:
         """Fine-tune by gradient descent on the support loss."""
         shared, start = self.split_weights(params.model, len(support_x))
         loss = SupportLoss(self, params, shared, list(start), support_x, support_y, training, ids)

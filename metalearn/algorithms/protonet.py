@@ -46,8 +46,14 @@ class ProtoNet(Algorithm):
     def require_outputs(self, way: int) -> None:
         """Accept every number of classes."""
 
-    def adapt(self, params: MetaParameters, support_x: Tensor, support_y: Tensor, training: bool = False,
-              ids: Tensor | None = None) -> Iterator[Adapted]:  # fmt: skip
+    def adapt(
+        self,
+        params: MetaParameters,
+        support_x: Tensor,
+        support_y: Tensor,
+        training: bool = False,
+        ids: Tensor | None = None,
+    ) -> Iterator[Adapted]:
         """Compute the prototypes (equation 1): the head from step 1 on."""
         features, statistics = self.net.features(params.model, support_x, self.passes.support(0, training, ids))
         way = self.way if training else int(support_y.max()) + 1

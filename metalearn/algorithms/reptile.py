@@ -41,8 +41,14 @@ class Reptile(Algorithm):
         at_least(1, train_shot=self.train_shot, inner_batch=self.inner_batch, inner_batch_test=self.inner_batch_test)
         self.shot = self.train_shot
 
-    def adapt(self, params: MetaParameters, support_x: Tensor, support_y: Tensor, training: bool = False,
-              ids: Tensor | None = None) -> Iterator[Adapted]:  # fmt: skip
+    def adapt(
+        self,
+        params: MetaParameters,
+        support_x: Tensor,
+        support_y: Tensor,
+        training: bool = False,
+        ids: Tensor | None = None,
+    ) -> Iterator[Adapted]:
         """Take steps of the inner optimizer on successive batches of the support set."""
         count = support_x.shape[1]
         size = min(self.inner_batch if training else self.inner_batch_test, count)
@@ -77,5 +83,6 @@ class Reptile(Algorithm):
         with torch.no_grad():
             outputs, statistics = self.query_outputs(adapted, batch.query_x, training=True)
             gradients = {name: -sum_over_tasks(w - params.model[name]) for name, w in adapted.weights.items()}
-        return MetaGradient(gradients, self.metrics(outputs, batch.query_y),
-                            self.passes.summed([*adapted.batch_statistics, statistics]))  # fmt: skip
+        return MetaGradient(
+            gradients, self.metrics(outputs, batch.query_y), self.passes.summed([*adapted.batch_statistics, statistics])
+        )

@@ -21,8 +21,17 @@ class SupportLoss:
         ids: in meta-training, the tasks' numbers, int64 [T].
     """
 
-    def __init__(self, algorithm: Algorithm, params: MetaParameters, shared: Weights, adapted: list[str],
-                 support_x: Tensor, support_y: Tensor, training: bool, ids: Tensor | None):  # fmt: skip
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        params: MetaParameters,
+        shared: Weights,
+        adapted: list[str],
+        support_x: Tensor,
+        support_y: Tensor,
+        training: bool,
+        ids: Tensor | None,
+    ):
         self.algorithm, self.params, self.shared = algorithm, params, shared
         self.x, self.y, self.training, self.ids = support_x, support_y, training, ids
         self.batch_statistics: list[list[Tensor]] = []  # of each pass, of each layer [T, 2, C]

@@ -22,6 +22,5 @@ def load(*, glyphs: dict[str, Any], **settings: Any) -> Dataset:
         dataset: Dataset = call(omniglot.load, settings, "data")
         return dataset
     except NotFound as error:
-        return build(glyphs, "data.glyphs", Dataset, notice=(
-            f"these are generated GLYPHS, not Omniglot ({error}). Do not compare results with Omniglot's."
-        ))  # fmt: skip
+        notice = f"these are generated GLYPHS, not Omniglot ({error}). Do not compare results with Omniglot's."
+        return build(glyphs, "data.glyphs", Dataset, notice=notice)

@@ -62,10 +62,16 @@ def load(
     packed = _packed(folder)
     mean, deviation = moments(packed, CLASSES["train"]) if normalize else (None, None)
     return image_dataset(
-        "cifar_fs", "published", from_packed(packed, packed.facts["classes"]), CLASSES,
-        rotate_train=rotate_train, rotate_test=rotate_test,
-        augment=augment, mean=mean, deviation=deviation,
-    )  # fmt: skip
+        "cifar_fs",
+        "published",
+        from_packed(packed, packed.facts["classes"]),
+        CLASSES,
+        rotate_train=rotate_train,
+        rotate_test=rotate_test,
+        augment=augment,
+        mean=mean,
+        deviation=deviation,
+    )
 
 
 def fetch(root: Path) -> None:

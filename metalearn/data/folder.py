@@ -118,8 +118,10 @@ def _check(parts: Mapping[str, list[str]], root: str, expected: list[int] | None
             raise UserError(f"data.root={root}: the {part} split has no class with enough images")
     counts = [len(found) for found in parts.values()]
     if expected is not None and counts != expected:
-        warn(f"data.root={root}: {counts} classes for training, validation and test, but the published split has "
-             f"{expected}: do not compare results with published ones")  # fmt: skip
+        warn(
+            f"data.root={root}: {counts} classes for training, validation and test, but the published split has "
+            f"{expected}: do not compare results with published ones"
+        )
 
 
 def _some(names: list[str]) -> str:

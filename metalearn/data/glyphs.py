@@ -20,8 +20,9 @@ DRAWERS, SIZE = 20, 28
 _STROKES, _DOTS = 3, 48  # maximum strokes per glyph; dots per stroke, about a pixel apart
 
 
-def load(*, classes: list[int], split_seed: int, rotate_train: bool, rotate_test: bool,
-         notice: str | None = None) -> Dataset:  # fmt: skip
+def load(
+    *, classes: list[int], split_seed: int, rotate_train: bool, rotate_test: bool, notice: str | None = None
+) -> Dataset:
     """Generate characters: 28x28 pixels, ink 1, paper 0; a pure function of `split_seed`.
 
     Args:
@@ -45,8 +46,16 @@ def load(*, classes: list[int], split_seed: int, rotate_train: bool, rotate_test
         "test": names[train + validation :],
     }
     images = from_array(draw(len(names), split_seed).numpy(), names, [""] * len(names))
-    return image_dataset("glyphs", f"seed {split_seed}", images, parts, rotate_train=rotate_train,
-                         rotate_test=rotate_test, negative=True, notice=notice)  # fmt: skip
+    return image_dataset(
+        "glyphs",
+        f"seed {split_seed}",
+        images,
+        parts,
+        rotate_train=rotate_train,
+        rotate_test=rotate_test,
+        negative=True,
+        notice=notice,
+    )
 
 
 def draw(classes: int, seed: int) -> Tensor:

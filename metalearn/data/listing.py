@@ -54,8 +54,10 @@ def list_images(root: Path, split: str | None) -> Listing:
         return _from_tables(_tables(root), root, root)
     if split == "published" or found == {"train", "test"}:
         have = " and ".join(f"{name}/" for name in folders) or "neither"
-        raise UserError(f"data.root={root}: a published split needs train/ val/ test/ or train.csv val.csv test.csv; "
-                        f"there is {have}")  # fmt: skip
+        raise UserError(
+            f"data.root={root}: a published split needs train/ val/ test/ or train.csv val.csv test.csv; "
+            f"there is {have}"
+        )
     return Listing(root, _classes(root, root, skipped), None, skipped)
 
 
@@ -130,8 +132,10 @@ def _rows(table: Path, part: str | None) -> Iterator[tuple[int, tuple[str, str, 
             image, label = ("filename" if "filename" in have else "image"), ("label" if "label" in have else "class")
             needed = {image, label} | ({"split"} if part is None else set())
             if not needed <= set(have):
-                raise UserError(f"{table}: the first line must be image,class,split (or filename,label in train.csv, "
-                                "val.csv and test.csv)")  # fmt: skip
+                raise UserError(
+                    f"{table}: the first line must be image,class,split (or filename,label in train.csv, "
+                    "val.csv and test.csv)"
+                )
             for row in reader:
                 if any(not row[column] for column in needed):
                     raise UserError(f"{table}, line {reader.line_num}: an empty column")

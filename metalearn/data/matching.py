@@ -41,11 +41,15 @@ def _check(spec: Mapping[str, Any], dataset: Dataset) -> None:
             f"{kinds[spec['regression']]}"
         )
     if tuple(dataset.shape) != tuple(spec["shape"]):
-        raise UserError(f"data: {dataset.name} has inputs of shape {tuple(dataset.shape)}, and this learner takes "
-                        f"{tuple(spec['shape'])}; data=folder resizes images (data.size, data.colour)")  # fmt: skip
+        raise UserError(
+            f"data: {dataset.name} has inputs of shape {tuple(dataset.shape)}, and this learner takes "
+            f"{tuple(spec['shape'])}; data=folder resizes images (data.size, data.colour)"
+        )
     if dataset.regression and dataset.outputs != spec["outputs"]:
-        raise UserError(f"data: {dataset.name} has targets of width {dataset.outputs}, and this learner predicts "
-                        f"{spec['outputs']} values")  # fmt: skip
+        raise UserError(
+            f"data: {dataset.name} has targets of width {dataset.outputs}, and this learner predicts "
+            f"{spec['outputs']} values"
+        )
 
 
 def factors(mean: Any, deviation: Any) -> tuple[Tensor, Tensor]:

@@ -61,10 +61,15 @@ def load(
     parts = _split(split, split_seed, names, background, folder)
     images = from_array(packed.pixels, names, [_alphabet(name) for name in names], packed.digest)
     return image_dataset(
-        "omniglot", split, images, parts,
-        rotate_train=rotate_train, rotate_test=rotate_test,
-        within_group=within_alphabet, invert=True,
-    )  # fmt: skip
+        "omniglot",
+        split,
+        images,
+        parts,
+        rotate_train=rotate_train,
+        rotate_test=rotate_test,
+        within_group=within_alphabet,
+        invert=True,
+    )
 
 
 def _alphabet(character: str) -> str:
@@ -75,8 +80,10 @@ def _split(name: str, seed: int, names: list[str], background: int, root: Path) 
     if name == "random":
         return splits.by_count(names, (1100, 100, 423), seed)
     if name == "vinyals":
-        return {part: _listed(root, file, names) for part, file in
-                (("train", "train.txt"), ("validation", "val.txt"), ("test", "test.txt"))}  # fmt: skip
+        return {
+            part: _listed(root, file, names)
+            for part, file in (("train", "train.txt"), ("validation", "val.txt"), ("test", "test.txt"))
+        }
     held_out = set(splits.shuffled({_alphabet(n) for n in names[:background]}, seed)[:5])
     return {
         "train": [n for n in names[:background] if _alphabet(n) not in held_out],

@@ -36,9 +36,21 @@ class ImageTasks:
         UserError: `rotate` with images that are not square.
     """
 
-    def __init__(self, images: ImageSet, classes: Sequence[int], *, device: str, seed: int, name: str, rotate: bool,
-                 within_group: bool, negative: bool = False, augment: Augment = NONE,
-                 mean: tuple[float, ...] | None = None, deviation: tuple[float, ...] | None = None):  # fmt: skip
+    def __init__(
+        self,
+        images: ImageSet,
+        classes: Sequence[int],
+        *,
+        device: str,
+        seed: int,
+        name: str,
+        rotate: bool,
+        within_group: bool,
+        negative: bool = False,
+        augment: Augment = NONE,
+        mean: tuple[float, ...] | None = None,
+        deviation: tuple[float, ...] | None = None,
+    ):
         self._augment = augment
         self._mean, self._deviation = (
             None if values is None else torch.tensor(values, device=device)[:, None, None]
@@ -196,5 +208,17 @@ def image_dataset(
         )
 
     shape = tuple(images.pixels.shape[1:])
-    return Dataset(name, split, False, shape, None, source, invert=invert, notice=notice, classes=parts,
-                   fingerprint=fingerprint(images, parts), mean=mean, deviation=deviation)  # fmt: skip
+    return Dataset(
+        name,
+        split,
+        False,
+        shape,
+        None,
+        source,
+        invert=invert,
+        notice=notice,
+        classes=parts,
+        fingerprint=fingerprint(images, parts),
+        mean=mean,
+        deviation=deviation,
+    )

@@ -29,8 +29,9 @@ class HigherLoop:
     def __init__(self, optimizer: type[torch.optim.Optimizer], settings: dict[str, Any]):
         self.optimizer, self.settings = optimizer, settings
 
-    def unroll(self, loss: Callable[[Weights], Tensor], start: Weights, second_order: bool,
-               optimizer: Any = None) -> Iterator[Weights]:  # fmt: skip
+    def unroll(
+        self, loss: Callable[[Weights], Tensor], start: Weights, second_order: bool, optimizer: Any = None
+    ) -> Iterator[Weights]:
         """Unroll as UnrolledLoop does; `optimizer` is not used."""
         import higher
 
@@ -55,8 +56,10 @@ class HigherLoop:
         settings = {key: value for key, value in optimizer.items() if key != "name"}
         kind = optimizer.get("name")
         if "_target_" in optimizer:
-            raise UserError(f"{where}._target_: engine.inner_loop=higher takes optimizers of torch.optim alone; set "
-                            "engine.inner_loop=unrolled")  # fmt: skip
+            raise UserError(
+                f"{where}._target_: engine.inner_loop=higher takes optimizers of torch.optim alone; set "
+                "engine.inner_loop=unrolled"
+            )
         if not (isinstance(kind, str) and hasattr(torch.optim, kind)):
             raise UserError(f"{where}.name={kind}: not an optimizer of torch.optim")
         made = cls(getattr(torch.optim, kind), settings)

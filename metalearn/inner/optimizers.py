@@ -136,7 +136,9 @@ def make_optimizer(settings: Mapping[str, Any], where: str) -> Optimizer:
     if target := values.get("_target_"):
         return Checked(build(values, where, Optimizer), f"{where}._target_={target}")  # type: ignore[type-abstract]
     if (kind := settings.get("name")) not in NAMED:
-        raise UserError(f"{where}.name={kind}: it has SGD and Adam; for others engine.inner_loop=higher, or "
-                        f"a class of yours: +{where}._target_=mypackage.Mine")  # fmt: skip
+        raise UserError(
+            f"{where}.name={kind}: it has SGD and Adam; for others engine.inner_loop=higher, or "
+            f"a class of yours: +{where}._target_=mypackage.Mine"
+        )
     made: Optimizer = call(NAMED[kind], values, where)
     return made

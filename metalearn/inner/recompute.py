@@ -99,8 +99,10 @@ def _refuse_others(outputs: list[Tensor], leaves: tuple[Tensor, ...]) -> None:
         node = nodes.pop()
         variable = getattr(node, "variable", None)
         if variable is not None and id(variable) not in known:
-            raise UserError("engine.recompute=true: the inner loss or optimizer uses a learned tensor that is not in "
-                            "the `params` it is given; take it from there, or set engine.recompute=false")  # fmt: skip
+            raise UserError(
+                "engine.recompute=true: the inner loss or optimizer uses a learned tensor that is not in "
+                "the `params` it is given; take it from there, or set engine.recompute=false"
+            )
         following = {n for n, _ in node.next_functions if n is not None} - seen if node is not None else set()
         seen |= following
         nodes += following

@@ -89,8 +89,9 @@ class Learner:
         with torch.inference_mode(False), torch.enable_grad():
             x = self._inputs(images)[None].clone()  # a tensor made in inference mode has no gradients
             values = labels.tolist() if isinstance(labels, (Tensor, np.ndarray)) else list(labels)
-            values = [value.tolist() if isinstance(value, (Tensor, np.ndarray, np.generic)) else value
-                      for value in values]  # fmt: skip
+            values = [
+                value.tolist() if isinstance(value, (Tensor, np.ndarray, np.generic)) else value for value in values
+            ]
             if len(values) != x.shape[1]:
                 raise UserError(f"{x.shape[1]} images but {len(values)} labels")
             steps = self.algorithm.inner_steps_test if steps is None else steps
@@ -142,14 +143,17 @@ class Learner:
         """
         if not isinstance(dataset, Dataset):
             raise UserError(f'dataset={dataset!r}: expects a data set, such as metalearn.dataset("glyphs")')
-        sizes: dict[str, Any] = {name: self.spec[name] if value is None else value
-                 for name, value in {"way": way, "shot": shot, "query": query}.items()}  # fmt: skip
+        sizes: dict[str, Any] = {
+            name: self.spec[name] if value is None else value
+            for name, value in {"way": way, "shot": shot, "query": query}.items()
+        }
         source = source_for(self.spec, dataset, split, seed, self.device)
         source.check(**sizes)
         steps = self.algorithm.inner_steps_test if inner_steps is None else inner_steps
         with torch.inference_mode(False), torch.enable_grad():
-            algorithm, params = variant(self.spec, self.params, way=sizes["way"], norm=norm or self.spec["norm"],
-                                      inner_steps=steps)  # fmt: skip
+            algorithm, params = variant(
+                self.spec, self.params, way=sizes["way"], norm=norm or self.spec["norm"], inner_steps=steps
+            )
             return evaluate(algorithm, params, source, tasks=tasks, support=True, device=self.device, **sizes)
 
     def save(self, path: str | Path) -> None:

@@ -82,8 +82,15 @@ def algorithm_of(spec: Mapping[str, Any]) -> Algorithm:
     model = build(spec["model"], "model", MetaModel, shape=tuple(spec["shape"]), outputs=spec["outputs"])
     engine = call(EngineSettings, spec["engine"], "engine")
     given = {name: spec[name] for name in ("way", "shot", "query", "norm", "labels", "seed")}
-    return build(spec["algo"], "algo", Algorithm, model=model, objective=objective_for(spec["regression"]),
-                 engine=engine, **given)  # fmt: skip
+    return build(
+        spec["algo"],
+        "algo",
+        Algorithm,
+        model=model,
+        objective=objective_for(spec["regression"]),
+        engine=engine,
+        **given,
+    )
 
 
 def own_random() -> AbstractContextManager[Any]:

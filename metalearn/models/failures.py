@@ -36,8 +36,10 @@ def explained(error: RuntimeError, model: nn.Module, again: Callable[[], Any]) -
 
 def changed_buffer(name: str) -> UserError:
     """The error of a model that keeps a state."""
-    return UserError(f"model: buffer {name} is changed in the forward pass; a model here has no state but its "
-                     "parameters: leave the buffer as it is")  # fmt: skip
+    return UserError(
+        f"model: buffer {name} is changed in the forward pass; a model here has no state but its "
+        "parameters: leave the buffer as it is"
+    )
 
 
 def _layer(model: nn.Module, again: Callable[[], Any]) -> str:

@@ -53,9 +53,12 @@ def _counterpart(layer: nn.Module, name: str) -> nn.Module | None:
         assert isinstance(layer, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d)
         return Dropout(layer.p, by_channel=kind in BY_CHANNEL)
     if isinstance(layer, _NormBase) and layer.running_mean is not None:
-        raise UserError(f"model: layer {name} ({kind.__name__}) keeps running statistics, which tasks cannot share: "
-                        "use nn.BatchNorm2d, or set track_running_stats=False")  # fmt: skip
+        raise UserError(
+            f"model: layer {name} ({kind.__name__}) keeps running statistics, which tasks cannot share: "
+            "use nn.BatchNorm2d, or set track_running_stats=False"
+        )
     if isinstance(layer, RANDOM):
-        raise UserError(f"model: layer {name} ({kind.__name__}) draws random numbers that could not be drawn again: "
-                        "use nn.Dropout")  # fmt: skip
+        raise UserError(
+            f"model: layer {name} ({kind.__name__}) draws random numbers that could not be drawn again: use nn.Dropout"
+        )
     return None

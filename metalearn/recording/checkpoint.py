@@ -17,6 +17,10 @@ from metalearn.recording.bounds import check_archive, check_content
 
 FORMAT = 3
 LAST, BEFORE, BEST = "last.pt", "previous.pt", "best.pt"  # the file names in a run's folder `checkpoints/`
+# Exceptions that a damaged file raises while it is read
+_BROKEN = (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError, TypeError, IndexError,
+           AttributeError, AssertionError, OverflowError, MemoryError, NotImplementedError,
+           zipfile.BadZipFile)  # fmt: skip
 
 
 class Damaged(UserError):
@@ -76,9 +80,7 @@ def read(path: Path, device: str = "cpu") -> dict[str, Any]:
         check_archive(data)
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         check_content(content, len(data))
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError, TypeError, IndexError,
-            AttributeError, AssertionError, OverflowError, MemoryError, NotImplementedError,
-            zipfile.BadZipFile) as error:  # fmt: skip
+    except _BROKEN as error:
         raise Damaged(f"{path}: damaged, or not a checkpoint of metalearn") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise Damaged(f"{path}: not a checkpoint of metalearn, or of another version")

@@ -84,8 +84,15 @@ class Record:
         unit: what the meta-batch of the algorithm counts, see Algorithm.unit.
     """
 
-    def __init__(self, folder: Path, tracker: Tracker, score_name: str, writer: RetryingWriter, prefix: str = "",
-                 unit: str = "tasks"):  # fmt: skip
+    def __init__(
+        self,
+        folder: Path,
+        tracker: Tracker,
+        score_name: str,
+        writer: RetryingWriter,
+        prefix: str = "",
+        unit: str = "tasks",
+    ):
         self.folder, self.tracker, self.writer = folder, tracker, writer
 
         def table(name: str, columns: Sequence[str]) -> Table:
@@ -131,8 +138,13 @@ class Record:
         for table in (self.metrics, self.timing):
             table.rows[-1] |= {name: value for name, value in values.items() if name in table.columns}
 
-    def log_layers(self, step: int, statistics: Mapping[str, tuple[float, float]], changes: Mapping[str, float],
-                   kind: Callable[[str], str]) -> None:  # fmt: skip
+    def log_layers(
+        self,
+        step: int,
+        statistics: Mapping[str, tuple[float, float]],
+        changes: Mapping[str, float],
+        kind: Callable[[str], str],
+    ) -> None:
         """Record one row for each layer.
 
         Args:

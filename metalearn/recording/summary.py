@@ -61,12 +61,12 @@ def evaluation(result: Mapping[str, Any], folder: Path) -> None:
     if "pixel_nearest_neighbour" in result:
         rows.append(["nearest neighbour on pixels, same tasks", f"{result['pixel_nearest_neighbour']:.1%}"])
     task = objective_of(result).task_words(result["way"], result["shot"])
+    head = ", with a new head" if result["new_head"] else ""
     rows += [
         ["tasks", f"{task}, {result['part']} split, seed {result['seed']}"],
-        ["learner", f"{result['run']}, {result['checkpoint']}, step {result['step']}"
-                    + (", with a new head" if result["new_head"] else "")],
+        ["learner", f"{result['run']}, {result['checkpoint']}, step {result['step']}{head}"],
         ["record", str(folder)],
-    ]  # fmt: skip
+    ]
     console.table(f"{result['algo']} on {result['data']}", ["", ""], rows)
 
 

@@ -89,8 +89,10 @@ class SafeTracker(Tracker):
         except Exception as error:  # any failure of an external service
             self._failed = True
             text = " ".join(str(error).split())[:200]
-            warn(f"the tracker {self._name} failed ({type(error).__name__}: {text}) and is disabled; metrics.csv has "
-                 "everything")  # fmt: skip
+            warn(
+                f"the tracker {self._name} failed ({type(error).__name__}: {text}) and is disabled; metrics.csv has "
+                "everything"
+            )
 
 
 class Trackers(Tracker):

@@ -38,8 +38,10 @@ class Chunks:
             UserError: one task alone is too much.
         """
         if size == 1:
-            raise UserError("one task alone is too large for this GPU's memory: lower query= or model.filters=, "
-                            "set engine.recompute=true, or device=cpu")  # fmt: skip
+            raise UserError(
+                "one task alone is too large for this GPU's memory: lower query= or model.filters=, "
+                "set engine.recompute=true, or device=cpu"
+            )
         self.size = size // 2
         warn(f"out of memory with {size} tasks at once; from now on {self.size}")
         if torch.cuda.is_available():

@@ -39,8 +39,10 @@ class CudaGraphed:
                 ours.detach().copy_(new.detach())
         self._graph.replay()
         result = self._result
-        return result._replace(metrics={name: value.clone() for name, value in result.metrics.items()},
-                               statistics=[value.clone() for value in result.statistics])  # fmt: skip
+        return result._replace(
+            metrics={name: value.clone() for name, value in result.metrics.items()},
+            statistics=[value.clone() for value in result.statistics],
+        )
 
     def _capture(self, params: MetaParameters, batch: TaskBatch) -> None:
         self._batch = TaskBatch(*(field.clone() for field in batch))

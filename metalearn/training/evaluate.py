@@ -181,8 +181,16 @@ def tasks_digest(source: TaskSource, *, way: int, shot: int, query: int, device:
     return digest.hexdigest()
 
 
-def nearest_neighbour(source: TaskSource, *, tasks: int, way: int, shot: int, query: int, device: str,
-                      watch: Callable[[int], None] = lambda done: None) -> float:  # fmt: skip
+def nearest_neighbour(
+    source: TaskSource,
+    *,
+    tasks: int,
+    way: int,
+    shot: int,
+    query: int,
+    device: str,
+    watch: Callable[[int], None] = lambda done: None,
+) -> float:
     """Accuracy of the nearest support image in pixel space (Euclidean) on the same tasks: what learning must beat."""
     right: list[Tensor] = []
     for start in range(0, tasks, 50):

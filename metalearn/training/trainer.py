@@ -146,8 +146,10 @@ class Trainer:
             what = self.invalid or "no measurement gave a number"
             when = "before any measurement: nothing was learned" if self.validate else "in the retraining"
             how = "" if self.validate else ", or leave the retraining out: control.retrain=false allow_changes=true"
-            raise UserError(f"{what}, {when}; lower the learning rates (outer.optimizer.lr=, algo.inner_optimizer.lr=) "
-                            f"or set outer.clip={how}")  # fmt: skip
+            raise UserError(
+                f"{what}, {when}; lower the learning rates (outer.optimizer.lr=, algo.inner_optimizer.lr=) "
+                f"or set outer.clip={how}"
+            )
         return TrainingResult(self.best, self.step, stop, self.trained_seconds, self.record.state())
 
     @property

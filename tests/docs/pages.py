@@ -31,8 +31,11 @@ def commands(text: str, program: str = "metalearn.run") -> list[list[str]]:
     lines = [line for block in blocks(text, "") for line in block.splitlines()]
     lines += re.findall(r"`(python -m [^`]*)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
     start = f"python -m {program}"
-    return [shlex.split(line.removeprefix(start), comments=True) for line in map(str.strip, lines)
-            if line == start or line.startswith(start + " ")]  # fmt: skip
+    return [
+        shlex.split(line.removeprefix(start), comments=True)
+        for line in map(str.strip, lines)
+        if line == start or line.startswith(start + " ")
+    ]
 
 
 def section(text: str, title: str) -> str:

@@ -99,20 +99,32 @@ def test_the_tutorial_works_as_printed(tmp_path, typed, monkeypatch):
     assert len(names["classifier"].predict(names["queries"])) == 15 and names["step"] == 1
     (words,) = commands(text, "metalearn.evaluate")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-m", "metalearn.evaluate", *words, "tasks=4"], cwd=tmp_path,
-                          capture_output=True, text=True, env=environment)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "metalearn.evaluate", *words, "tasks=4"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "runs" / "first" / "evaluations").glob("*/result.json"))
 
 
-@pytest.mark.parametrize("title", ["## A model", "## A data set",
-                                   pytest.param("## An algorithm", marks=pytest.mark.slow),  # the README has one too
-                                   pytest.param("## A control", marks=pytest.mark.slow)])  # fmt: skip
+@pytest.mark.parametrize(
+    "title",
+    [
+        "## A model",
+        "## A data set",
+        pytest.param("## An algorithm", marks=pytest.mark.slow),  # the README has one too
+        pytest.param("## A control", marks=pytest.mark.slow),
+    ],
+)
 def test_own_parts_work_as_printed(title, tmp_path, typed):
     part = section((DOCS / "extending.md").read_text(), title)
     (tmp_path / "mypackage.py").write_text("\n".join(blocks(part, "python")))
-    for file, content in zip(re.findall(r"^`(my\w+/\w+/\w+\.yaml)`:$", part, re.MULTILINE), blocks(part, "yaml"),
-                             strict=True):  # fmt: skip
+    for file, content in zip(
+        re.findall(r"^`(my\w+/\w+/\w+\.yaml)`:$", part, re.MULTILINE), blocks(part, "yaml"), strict=True
+    ):
         (tmp_path / file).parent.mkdir(parents=True)
         (tmp_path / file).write_text(content)
     (words,) = commands(part)
@@ -167,8 +179,12 @@ def test_words_are_plain(name):
 
 @pytest.mark.parametrize("folder", [".", "docs", "docs/algorithms", ".github", ".github/workflows"])
 def test_no_page_names_a_path_of_one_machine(folder):
-    files = [*(ROOT / folder).glob("*.md"), *(ROOT / folder).glob("*.y*ml"), *(ROOT / folder).glob("*.py"),
-             *(ROOT / folder).glob("*.svg")]  # fmt: skip
+    files = [
+        *(ROOT / folder).glob("*.md"),
+        *(ROOT / folder).glob("*.y*ml"),
+        *(ROOT / folder).glob("*.py"),
+        *(ROOT / folder).glob("*.svg"),
+    ]
     assert [f.name for f in files if re.search(r"/(home|work|Users|root|tmp)/\w", f.read_text())] == []
 
 

@@ -68,8 +68,11 @@ def comments(text: str):
 def test_words_are_plain(name):
     """A docstring begins with a verb or a noun; phrases are those of the field."""
     text = (ROOT / name).read_text()
-    found = [f"{name}:{line}: {doc.split('.')[0]}" for line, doc in docstrings(ast.parse(text))
-             if re.match(r"\W*(\w+)", doc)[1] in NO_BEGINNING]  # fmt: skip
+    found = [
+        f"{name}:{line}: {doc.split('.')[0]}"
+        for line, doc in docstrings(ast.parse(text))
+        if re.match(r"\W*(\w+)", doc)[1] in NO_BEGINNING
+    ]
     for line, words in [*docstrings(ast.parse(text)), *comments(text)]:
         found += [f"{name}:{line}: {match[0]}" for match in re.finditer(NOT_PLAIN, words)]
     spelled = text.replace('"optimizer optim optimiser"', "")  # what users of other libraries type

@@ -31,8 +31,17 @@ def test_the_first_run_prints_what_is_shown(typed):
     part = section(README, "## First run")
     (words,) = (w for w in commands(part) if "steps=200" in w)
     (shown,) = blocks(part, "text")
-    done = typed(*words, "data.classes=[8,6,6]", "model.filters=4", "steps=4", "log_every=2", "eval.every=4",
-                 "eval.tasks=4", "eval.test_tasks=4", "pictures=svg")  # fmt: skip
+    done = typed(
+        *words,
+        "data.classes=[8,6,6]",
+        "model.filters=4",
+        "steps=4",
+        "log_every=2",
+        "eval.every=4",
+        "eval.tasks=4",
+        "eval.test_tasks=4",
+        "pictures=svg",
+    )
     assert done.returncode == 0, done.stderr
     printed = [form(line) for line in (done.stdout + done.stderr).splitlines()]
     lines = [line for line in shown.splitlines() if line.strip()]

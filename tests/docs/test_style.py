@@ -31,7 +31,11 @@ def test_no_path_of_one_machine():
     pattern = re.compile(r"/(home|work|Users|root)/\w")
     for file in ROOT.glob("**/*"):
         relative = file.relative_to(ROOT)
-        if file.suffix in {".py", ".yaml", ".md", ".toml", ".csv", ".json"} and relative.parts[0] in {
-            "metalearn", "conf", "tests", "experiments", "README.md", "data", "pyproject.toml"
-        } and file != ROOT / "tests" / "docs" / "test_style.py" and file.parent != ROOT / "data":  # fmt: skip
+        if (
+            file.suffix in {".py", ".yaml", ".md", ".toml", ".csv", ".json"}
+            and relative.parts[0]
+            in {"metalearn", "conf", "tests", "experiments", "README.md", "data", "pyproject.toml"}
+            and file != ROOT / "tests" / "docs" / "test_style.py"
+            and file.parent != ROOT / "data"
+        ):
             assert not pattern.search(file.read_text()), relative

@@ -54,8 +54,16 @@ def test_the_speed_table_is_that_of_the_results_and_no_peer_is_faster(monkeypatc
     monkeypatch.syspath_prepend(str(folder))
     speed = script("experiments/speed/benchmark.py")
     assert speed.markdown(results) == (folder / "table.md").read_text()
-    keys = {"algo", "setting", "engine", "device", "steps_per_second", "peak_memory_mb", "ratio_to_best_peer",
-            "fraction_of_floor"}  # fmt: skip
+    keys = {
+        "algo",
+        "setting",
+        "engine",
+        "device",
+        "steps_per_second",
+        "peak_memory_mb",
+        "ratio_to_best_peer",
+        "fraction_of_floor",
+    }
     assert all(keys <= row.keys() for row in results["rows"])
     chosen = [row for row in results["rows"] if row["engine"] == "grouped" and row["ratio_to_best_peer"] is not None]
     assert len(chosen) >= 16 and min(row["ratio_to_best_peer"] for row in chosen) > 1

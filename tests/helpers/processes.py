@@ -19,15 +19,23 @@ class Typist:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._process = subprocess.Popen([sys.executable, "-m", "tests.helpers.processes"], stdin=subprocess.PIPE, text=True,
-                                         stdout=subprocess.PIPE)  # fmt: skip
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.helpers.processes"], stdin=subprocess.PIPE, text=True, stdout=subprocess.PIPE
+        )
 
     def __call__(
         self, *words: str, cwd: Path, module: str = "metalearn.run", pictures: bool = False, **environment: str
     ) -> subprocess.CompletedProcess:
         out, error = self._folder / "out", self._folder / "error"
-        order = {"words": words, "cwd": str(cwd), "environment": environment, "out": str(out), "error": str(error),
-                 "module": module, "pictures": pictures}  # fmt: skip
+        order = {
+            "words": words,
+            "cwd": str(cwd),
+            "environment": environment,
+            "out": str(out),
+            "error": str(error),
+            "module": module,
+            "pictures": pictures,
+        }
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         status = int(self._process.stdout.readline())
@@ -68,8 +76,15 @@ def begin(folder, *words):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     # Whatever started the tests may ignore signals (nohup, a job in the background): a user's shell does not
     heed = lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
-    return subprocess.Popen([sys.executable, "-m", "metalearn.run", *words], cwd=folder, env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", "metalearn.run", *words],
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed,
+    )
 
 
 def wait_for(condition, process):

@@ -17,8 +17,20 @@ ENGINE = {field.name for field in fields(EngineSettings)}
 EXACT = {"rtol": 1e-7, "atol": 1e-9}
 
 
-def algorithm(name: str, *, seed: int = 0, filters: int = 4, shape=(1, 12, 12), way=3, shot=2, query=2,
-              norm="transductive", labels: int | None = 12, regression=False, **settings) -> Algorithm:  # fmt: skip
+def algorithm(
+    name: str,
+    *,
+    seed: int = 0,
+    filters: int = 4,
+    shape=(1, 12, 12),
+    way=3,
+    shot=2,
+    query=2,
+    norm="transductive",
+    labels: int | None = 12,
+    regression=False,
+    **settings,
+) -> Algorithm:
     """An algorithm with the settings of its YAML, on a small Conv4 whose head is not at zero."""
     import yaml
 
@@ -34,8 +46,15 @@ def algorithm(name: str, *, seed: int = 0, filters: int = 4, shape=(1, 12, 12), 
     model = build(mlp if regression else conv4, "model", MetaModel, shape=shape, outputs=1 if regression else way)
     torch.nn.init.normal_(model.head.weight, std=0.3)  # at zero, second derivatives would vanish
     own = {name: settings.pop(name) for name in ENGINE if name in settings}
-    given = {"way": way, "shot": shot, "query": query, "norm": norm, "labels": labels,
-             "objective": objective_for(regression), "engine": call(EngineSettings, own, "engine")}  # fmt: skip
+    given = {
+        "way": way,
+        "shot": shot,
+        "query": query,
+        "norm": norm,
+        "labels": labels,
+        "objective": objective_for(regression),
+        "engine": call(EngineSettings, own, "engine"),
+    }
     return build({**node, **SMALL.get(name, {}), **settings}, "algo", Algorithm, model=model, **given)
 
 

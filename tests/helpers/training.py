@@ -41,13 +41,27 @@ def trainer_of(folder, *, limit, log_every, step=lambda: None, scores=None, regr
         return MetaGradient({"w": torch.ones(1)}, {"loss": torch.ones(())}, [])
 
     folder.mkdir(exist_ok=True)
-    outer = OuterOptimizer(optimizer={"name": "SGD", "lr": 1.0}, schedule="constant", warmup=0, clip=None,
-                  params=MetaParameters({"w": torch.zeros(1)}, {}, []), steps=limit)  # fmt: skip
+    outer = OuterOptimizer(
+        optimizer={"name": "SGD", "lr": 1.0},
+        schedule="constant",
+        warmup=0,
+        clip=None,
+        params=MetaParameters({"w": torch.zeros(1)}, {}, []),
+        steps=limit,
+    )
     record = Record(folder, Trackers({}), "mse" if regression else "accuracy", RetryingWriter())
     record.start()
     score = (lambda: 0.5) if scores is None else lambda: next(scores)
     return Trainer(
-        algorithm=OneWeight(regression), source=None, outer=outer, executor=executor, record=record, device="cpu",
-        validate=lambda params: Score(score(), 0.0, 2, [], 1.0), checkpoints=Checkpoints(folder, {}, RetryingWriter()), limit=limit,
-        run_state=lambda state: {"trainer": state, "controls": {}, "first": None, "environment": {}}, log_every=log_every,
-    )  # fmt: skip
+        algorithm=OneWeight(regression),
+        source=None,
+        outer=outer,
+        executor=executor,
+        record=record,
+        device="cpu",
+        validate=lambda params: Score(score(), 0.0, 2, [], 1.0),
+        checkpoints=Checkpoints(folder, {}, RetryingWriter()),
+        limit=limit,
+        run_state=lambda state: {"trainer": state, "controls": {}, "first": None, "environment": {}},
+        log_every=log_every,
+    )

@@ -20,8 +20,14 @@ def test_help_explains_the_keys(run):
         assert f"{group}: {choices(group)}" in done.stdout
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    ("stpes=3", "did you mean steps"), ("way=500", "only 20 classes"), ("data=folder data.root=nowhere", "no such folder")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("stpes=3", "did you mean steps"),
+        ("way=500", "only 20 classes"),
+        ("data=folder data.root=nowhere", "no such folder"),
+    ],
+)
 def test_a_mistake_is_one_line_and_status_2_before_any_work(words, message, typed, tmp_path):
     """The whole list is in tests/unit/cli."""
     done = typed(*(() if words.startswith("data=") else ("data=glyphs", "data.classes=[20,8,8]")), *words.split())
@@ -85,8 +91,16 @@ def test_every_experiment_composes_with_valid_settings(name):
 
     node = config(f"experiment={name}")
     settings = call(RunSettings, {k: v for k, v in node.items() if k not in GROUPS}, "")
-    spec = {"regression": False, "labels": 4400, "shape": [1, 28, 28], "outputs": settings.way, "algo": node["algo"],
-            "model": node["model"], "engine": node["engine"], **{n: getattr(settings, n) for n in ("way", "shot", "query", "norm", "seed")}}  # fmt: skip
+    spec = {
+        "regression": False,
+        "labels": 4400,
+        "shape": [1, 28, 28],
+        "outputs": settings.way,
+        "algo": node["algo"],
+        "model": node["model"],
+        "engine": node["engine"],
+        **{n: getattr(settings, n) for n in ("way", "shot", "query", "norm", "seed")},
+    }
     algorithm = algorithm_of(spec)
     short = name.split("/")[1]
     assert type(algorithm).__name__.lower() == short.split("_")[0]
@@ -96,8 +110,14 @@ def test_every_experiment_composes_with_valid_settings(name):
 
 
 def test_an_experiment_runs(typed, omniglot_root, tmp_path):
-    done = typed("experiment=omniglot/maml_5w1s", "steps=2", "eval.tasks=4", "eval.test_tasks=4", "hydra.run.dir=out",
-               METALEARN_DATA=omniglot_root)  # fmt: skip
+    done = typed(
+        "experiment=omniglot/maml_5w1s",
+        "steps=2",
+        "eval.tasks=4",
+        "eval.test_tasks=4",
+        "hydra.run.dir=out",
+        METALEARN_DATA=omniglot_root,
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert result["paper_accuracy"] == 0.987

@@ -53,8 +53,12 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(stopped, damage, tmp_p
     last = stopped / "checkpoints" / "last.pt"
     content = last.read_bytes()
     at = content.index(checkpoint.read(last)["params"]["model"]["layers.0.weight"].numpy().tobytes())
-    damaged = {"cut": content[: len(content) // 2], "bit": content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :],
-               "empty": b"", "gone": None}[damage]  # fmt: skip
+    damaged = {
+        "cut": content[: len(content) // 2],
+        "bit": content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :],
+        "empty": b"",
+        "gone": None,
+    }[damage]
     last.unlink() if damaged is None else last.write_bytes(damaged)
     train(config(*SINUSOID, f"resume={stopped}"), stopped)
     said = capsys.readouterr().out

@@ -24,8 +24,11 @@ def test_an_installed_wheel_runs_from_another_folder(tmp_path):
     other = next(path for path in sys.path if path.endswith("site-packages"))
     done = subprocess.run(
         [tmp_path / "env" / "bin" / "python", "-m", "metalearn.run", *QUICK, "hydra.run.dir=out"],
-        cwd=tmp_path, env={"PYTHONPATH": f"{site}:{other}"}, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env={"PYTHONPATH": f"{site}:{other}"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "result.json").exists() and '"git_commit": null' in (
         tmp_path / "out" / "result.json"

@@ -94,8 +94,14 @@ def test_the_first_signal_saves_and_says_how_to_go_on(whole, tmp_path, sent, sta
     command = last.split("to resume: ")[1]
     if sent != signal.SIGINT:
         return
-    done = subprocess.run(command.replace("python", sys.executable, 1), shell=True, cwd=tmp_path, capture_output=True,
-                          text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    done = subprocess.run(
+        command.replace("python", sys.executable, 1),
+        shell=True,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
     assert f"resuming from meta-step {at}" in done.stdout
     same(whole, tmp_path / "a run")

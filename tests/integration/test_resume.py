@@ -21,11 +21,17 @@ from tests.helpers.resuming import Countdown, Crash, resumed_at, same, stop
 
 
 @pytest.mark.parametrize("moments", [4, pytest.param(None, marks=pytest.mark.slow)], ids=["some", "every"])
-@pytest.mark.parametrize("words", [
-    SINUSOID, (*SINUSOID, "control.retrain=true"), (*SINUSOID, "algo=reptile", "algo.train_shot=10"),
-    (*GLYPHS, "norm=per_step", "control.retrain=true", "algo=pretrain"),
-    (*SINUSOID, "+control.cycle.NumberSinceBest.n=1", "outer.optimizer.name=AdamW", "engine.inner_loop=higher"),
-], ids=["maml", "retrain", "reptile", "per_step", "early_stopping"])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        SINUSOID,
+        (*SINUSOID, "control.retrain=true"),
+        (*SINUSOID, "algo=reptile", "algo.train_shot=10"),
+        (*GLYPHS, "norm=per_step", "control.retrain=true", "algo=pretrain"),
+        (*SINUSOID, "+control.cycle.NumberSinceBest.n=1", "outer.optimizer.name=AdamW", "engine.inner_loop=higher"),
+    ],
+    ids=["maml", "retrain", "reptile", "per_step", "early_stopping"],
+)
 def test_a_signal_between_two_steps_or_tasks(words, moments, tmp_path, monkeypatch):
     countdown = Countdown(-1, None)
     monkeypatch.setattr(Signals, "check", lambda self: countdown())
@@ -101,9 +107,18 @@ def test_a_complete_run_is_never_rewritten(stopped, change):
     assert {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file()} == before
 
 
-@pytest.mark.parametrize(("change", "kept"), [
-    ("steps=30", True), ("outer.clip=1.0", True), ("shot=5", False), ("data.amplitude=[0.1,2]", False), ("seed=3", False),
-    ("eval.tasks=9", False), ("algo.inner_steps_test=3", False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ("steps=30", True),
+        ("outer.clip=1.0", True),
+        ("shot=5", False),
+        ("data.amplitude=[0.1,2]", False),
+        ("seed=3", False),
+        ("eval.tasks=9", False),
+        ("algo.inner_steps_test=3", False),
+    ],
+)
 def test_the_best_is_not_kept_over_a_change_of_the_validation(stopped, change, kept, capfd):
     path = stopped / "checkpoints" / "last.pt"
     content = checkpoint.read(path)
@@ -121,11 +136,22 @@ def test_other_pixels_under_the_same_names_are_other_data(tmp_path, monkeypatch)
 
     from metalearn.data.image_set import from_array as made
 
-    words = ("data=glyphs", "data.classes=[8,6,6]", "model.filters=2", "steps=6", "way=3", "eval.tasks=4",
-             "eval.test_tasks=4", "eval.query=2", "eval.every=3")  # fmt: skip
+    words = (
+        "data=glyphs",
+        "data.classes=[8,6,6]",
+        "model.filters=2",
+        "steps=6",
+        "way=3",
+        "eval.tasks=4",
+        "eval.test_tasks=4",
+        "eval.query=2",
+        "eval.every=3",
+    )
     stop(tmp_path / "run", monkeypatch, words=words, at=4)
-    monkeypatch.setattr("metalearn.data.glyphs.from_array", lambda pixels, *names: replace(
-        made(pixels, *names), pixels=255 - made(pixels, *names).pixels))  # fmt: skip
+    monkeypatch.setattr(
+        "metalearn.data.glyphs.from_array",
+        lambda pixels, *names: replace(made(pixels, *names), pixels=255 - made(pixels, *names).pixels),
+    )
     with pytest.raises(UserError, match=r"the data set found: glyphs, .* -> glyphs, "):
         train(config(*words, "resume=auto"), tmp_path / "run")
 
@@ -214,8 +240,17 @@ def test_a_run_is_never_overwritten(stopped):
 
 def test_other_data_are_refused(tmp_path, monkeypatch):
     """data=auto found Omniglot before, and finds none now."""
-    words = ("data.glyphs.classes=[8,6,6]", "data.download=false", "data.root=nowhere", "model.filters=2", "steps=2", "way=3",
-             "eval.tasks=2", "eval.test_tasks=2", "eval.query=2")  # fmt: skip
+    words = (
+        "data.glyphs.classes=[8,6,6]",
+        "data.download=false",
+        "data.root=nowhere",
+        "model.filters=2",
+        "steps=2",
+        "way=3",
+        "eval.tasks=2",
+        "eval.test_tasks=2",
+        "eval.query=2",
+    )
     train(config(*words), tmp_path)
     noted = json.loads((tmp_path / "config.json").read_text())
     assert noted["data"].startswith("glyphs, ")

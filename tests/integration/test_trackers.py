@@ -151,8 +151,15 @@ def test_without_wandb_the_run_goes_on(kind, typed, tmp_path, server):
         "a refused connection": "http://127.0.0.1:9",
         "no such host": "http://wandb.invalid",
     }[kind]
-    done = typed(*QUICK, "tracker=wandb", "hydra.run.dir=out", WANDB_MODE="online", WANDB_API_KEY="0" * 40, WANDB_BASE_URL=where,
-               WANDB_INIT_TIMEOUT="3")  # fmt: skip
+    done = typed(
+        *QUICK,
+        "tracker=wandb",
+        "hydra.run.dir=out",
+        WANDB_MODE="online",
+        WANDB_API_KEY="0" * 40,
+        WANDB_BASE_URL=where,
+        WANDB_INIT_TIMEOUT="3",
+    )
     assert done.returncode == 0, done.stderr
     assert "W&B cannot be reached" in done.stdout and "Traceback" not in done.stderr + done.stdout
     assert [row["step"] for row in rows_of(tmp_path / "out")] == ["1", "2", "3"]
@@ -161,14 +168,21 @@ def test_without_wandb_the_run_goes_on(kind, typed, tmp_path, server):
     assert len(files) == 1, "the offline run was not written"
     history, summary, _, _ = read(files[0])
     assert [row["train/loss"] for row in history if "train/loss" in row] == [
-        float(row["train_loss"]) for row in rows_of(tmp_path / "out")]  # fmt: skip
+        float(row["train_loss"]) for row in rows_of(tmp_path / "out")
+    ]
     assert "test_accuracy" in summary
 
 
 def test_two_trackers_at_once_and_the_best_checkpoint_as_an_artifact(typed, tmp_path):
     pytest.importorskip("tensorboard")
-    done = typed(*QUICK, "tracker=[wandb,tensorboard]", "tracker.wandb.artifact=true", "tracker.wandb.entity=team",
-                 "hydra.run.dir=out", **OFFLINE)  # fmt: skip
+    done = typed(
+        *QUICK,
+        "tracker=[wandb,tensorboard]",
+        "tracker.wandb.artifact=true",
+        "tracker.wandb.entity=team",
+        "hydra.run.dir=out",
+        **OFFLINE,
+    )
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "out").rglob("*.wandb")
     assert read(file)[2].entity == "team"

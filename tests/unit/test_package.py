@@ -22,8 +22,13 @@ def clash(tmp_path):
 
 
 def test_a_public_name_of_a_mixed_package_is_refused(clash):
-    done = subprocess.run([sys.executable, "-c", "import metalearn; metalearn.load"], cwd=clash, capture_output=True,
-                          env={"PYTHONPATH": str(clash)}, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", "import metalearn; metalearn.load"],
+        cwd=clash,
+        capture_output=True,
+        env={"PYTHONPATH": str(clash)},
+        text=True,
+    )
     assert "ImportError" in (last := done.stderr.splitlines()[-1]) and "parallel-metalearn (nn_models/)" in last
 
 
@@ -32,8 +37,13 @@ def test_files_of_parallel_metalearn_are_named_in_one_line(clash, theirs):
     """Whichever of the two distributions was installed last, and so has the __init__.py."""
     if theirs:
         (clash / "metalearn" / "__init__.py").write_text("")
-    done = subprocess.run([sys.executable, "-m", "metalearn.run", "algo=maml"], cwd=clash, capture_output=True,
-                          env={"PYTHONPATH": str(clash)}, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "metalearn.run", "algo=maml"],
+        cwd=clash,
+        capture_output=True,
+        env={"PYTHONPATH": str(clash)},
+        text=True,
+    )
     assert done.returncode != 0 and done.stderr.count("\n") == 1
     assert "parallel-metalearn (nn_models/)" in done.stderr and "pip uninstall" in done.stderr
 

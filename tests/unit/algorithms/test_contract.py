@@ -15,9 +15,11 @@ from metalearn.training.outer_optimizer import OuterOptimizer
 from tests.helpers.configs import ALGORITHMS, QUICK, ROOT, small
 from tests.helpers.tasks import algorithm, batch_for, batch_of, params_of
 
-RESULT = ("algo data split way shot query inner_steps_train inner_steps_test norm_mode steps seed device params "
-          "val_accuracy test_accuracy test_ci95 test_tasks adaptation_curve train_seconds "
-          "torch_version git_commit").split()  # fmt: skip
+RESULT = (
+    "algo data split way shot query inner_steps_train inner_steps_test norm_mode steps seed device params "
+    "val_accuracy test_accuracy test_ci95 test_tasks adaptation_curve train_seconds "
+    "torch_version git_commit"
+).split()
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -37,8 +39,11 @@ def test_adaptation_lowers_the_support_loss(name):
     algo, batch = algorithm(name, inner_optimizer={"name": "SGD", "lr": 0.05}), batch_of()
     params = params_of(algo)
     losses = [
-        algo.objective.loss(algo.predict(nth(algo.adapt(params, batch.support_x, batch.support_y), n), batch.support_x),
-                       batch.support_y).mean() for n in (0, 10)]  # fmt: skip
+        algo.objective.loss(
+            algo.predict(nth(algo.adapt(params, batch.support_x, batch.support_y), n), batch.support_x), batch.support_y
+        ).mean()
+        for n in (0, 10)
+    ]
     assert losses[1] < losses[0]
 
 

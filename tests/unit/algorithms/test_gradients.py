@@ -98,8 +98,9 @@ def test_both_engines_give_the_same_meta_gradient(name, optimizer):
 
 
 @pytest.mark.parametrize("name", ["maml", "fomaml", "anil", "reptile", "pretrain"])
-@pytest.mark.parametrize("optimizer", [
-    {"name": "SGD", "lr": 0.1}, {"name": "Adam", "lr": 0.01, "betas": [0.0, 0.999], "eps": 1e-12}])  # fmt: skip
+@pytest.mark.parametrize(
+    "optimizer", [{"name": "SGD", "lr": 0.1}, {"name": "Adam", "lr": 0.01, "betas": [0.0, 0.999], "eps": 1e-12}]
+)
 def test_both_engines_adapt_alike(name, optimizer):
     # eps is tiny, for `higher` keeps it where older releases of torch.optim.Adam had it
     batch = batch_of(tasks=1)

@@ -156,8 +156,19 @@ def test_batch_norm_over_a_single_value(typed, tmp_path):
     for name in "abcdefgh":
         for number in range(6):
             picture(tmp_path / "images" / name / f"{number}.png")
-    done = typed("data=folder", "data.root=images", "data.size=16", "data.split=[0.4,0.3,0.3]", "way=2", "algo=reptile",
-                 "algo.inner_batch=1", "algo.train_shot=2", "eval.query=2", "engine.kernel=vmap", "steps=1")  # fmt: skip
+    done = typed(
+        "data=folder",
+        "data.root=images",
+        "data.size=16",
+        "data.split=[0.4,0.3,0.3]",
+        "way=2",
+        "algo=reptile",
+        "algo.inner_batch=1",
+        "algo.train_shot=2",
+        "eval.query=2",
+        "engine.kernel=vmap",
+        "steps=1",
+    )
     refused(done, "batch norm: one value in each of 64 channels has no variance")
 
 

@@ -64,8 +64,17 @@ def test_a_trusted_checkpoint_may_name_a_class_outside_metalearn(stopped, attack
     assert type(metalearn.load(path, trust=True).algorithm).__name__ == "Mine" and marker.exists()
 
 
-FUNCTIONS = ["subprocess.getoutput", "os.system", "builtins.eval", "pickle.loads", "metalearn.config.instantiate.locate",
-             "metalearn.runtime.files.write_atomically", "torch.load", "torch.nn.init.eval", "torchvision.models.get_weight"]  # fmt: skip
+FUNCTIONS = [
+    "subprocess.getoutput",
+    "os.system",
+    "builtins.eval",
+    "pickle.loads",
+    "metalearn.config.instantiate.locate",
+    "metalearn.runtime.files.write_atomically",
+    "torch.load",
+    "torch.nn.init.eval",
+    "torchvision.models.get_weight",
+]
 
 
 @pytest.mark.parametrize("target", FUNCTIONS)

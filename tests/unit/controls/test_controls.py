@@ -132,8 +132,10 @@ def test_where_a_control_stops(cycle, losses, expected):
     assert stop.control == ("steps" if expected is None else list(cycle)[-1]) and stop.reason
 
 
-@pytest.mark.parametrize(("predicate", "step"), [
-    ("loss >= 4", 1), ("tests.unit.controls.test_controls.high", 1), ("grad_norm == 2", 2), ("step > 2", 3)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("predicate", "step"),
+    [("loss >= 4", 1), ("tests.unit.controls.test_controls.high", 1), ("grad_norm == 2", 2), ("step > 2", 3)],
+)
 def test_an_error_ends_the_run(predicate, step):
     model = Script([5, 4, 3], limit=3)
     with pytest.raises(Failed, match="it is wrong"):
@@ -236,30 +238,43 @@ def test_information_is_shown(capsys):
     assert said == ["step 1: grad_norm 1.0", "step 2: grad_norm 2.0", "WARNING: step 2: it is low"]
 
 
-@pytest.mark.parametrize(("name", "settings", "message"), [
-    ("Patiense", {"n": 1}, "unknown control; choose from Step"),
-    ("Patience", {"n": 0}, "must be at least 1"), ("Patience", {"n": "x"}, "must be a whole number"),
-    ("Patience", 5, "expects a group of settings"), ("Patience", {}, "a value is needed"),
-    ("GL", {"alpha": -1}, "must be above 0"), ("PQ", {"alpha": 1, "k": 1}, "must be at least 2"),
-    ("TimeLimit", {"hours": 0}, "must be above 0"), ("Save", {"file": "../x.pt"}, "must be a file name"),
-    ("Save", {"file": "best.pt"}, "is written automatically"), ("Callback", {"f": "nowhere.at_all"}, "cannot be imported"),
-    ("Callback", {"f": "math.pi"}, "is not a class or a function"), ("Warn", {"predicate": "loss is high"}, "must be a comparison"),
-    ("WarmUp", {"n": 1, "control": {}}, "must be one control"), ("WarmUp", {"n": 1, "control": {"Pat": {}}}, "unknown control"),
-    ("mine", {"_target_": "builtins.dict"}, "cannot be built|does not make"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("Patiense", {"n": 1}, "unknown control; choose from Step"),
+        ("Patience", {"n": 0}, "must be at least 1"),
+        ("Patience", {"n": "x"}, "must be a whole number"),
+        ("Patience", 5, "expects a group of settings"),
+        ("Patience", {}, "a value is needed"),
+        ("GL", {"alpha": -1}, "must be above 0"),
+        ("PQ", {"alpha": 1, "k": 1}, "must be at least 2"),
+        ("TimeLimit", {"hours": 0}, "must be above 0"),
+        ("Save", {"file": "../x.pt"}, "must be a file name"),
+        ("Save", {"file": "best.pt"}, "is written automatically"),
+        ("Callback", {"f": "nowhere.at_all"}, "cannot be imported"),
+        ("Callback", {"f": "math.pi"}, "is not a class or a function"),
+        ("Warn", {"predicate": "loss is high"}, "must be a comparison"),
+        ("WarmUp", {"n": 1, "control": {}}, "must be one control"),
+        ("WarmUp", {"n": 1, "control": {"Pat": {}}}, "unknown control"),
+        ("mine", {"_target_": "builtins.dict"}, "cannot be built|does not make"),
+    ],
+)
 def test_a_wrong_control_is_one_line(name, settings, message):
     with pytest.raises(UserError, match=message) as error:
         make(name, settings)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("cycle", "message"), [
-    ({"Step": {"n": 1}, "Patience": {"n": 1}}, "add Evaluate before it"),
-    ({"Step": {"n": 1}, "Patience": {"n": 1}, "Evaluate": {}}, "add Evaluate before it"),
-    ({"Step": {"n": 1}, "WarmUp": {"n": 1, "control": {"GL": {"alpha": 1.0}}}}, "add Evaluate before it"),
-    ({"Step": {"n": 1}, "Info": {"f": "nothing"}}, "unknown value nothing; choose from"),
-    ({"Step": {"n": 1}, "Warn": {"predicate": "nothing > 1"}}, "unknown value nothing; choose from"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("cycle", "message"),
+    [
+        ({"Step": {"n": 1}, "Patience": {"n": 1}}, "add Evaluate before it"),
+        ({"Step": {"n": 1}, "Patience": {"n": 1}, "Evaluate": {}}, "add Evaluate before it"),
+        ({"Step": {"n": 1}, "WarmUp": {"n": 1, "control": {"GL": {"alpha": 1.0}}}}, "add Evaluate before it"),
+        ({"Step": {"n": 1}, "Info": {"f": "nothing"}}, "unknown value nothing; choose from"),
+        ({"Step": {"n": 1}, "Warn": {"predicate": "nothing > 1"}}, "unknown value nothing; choose from"),
+    ],
+)
 def test_a_cycle_that_cannot_work_is_refused(cycle, message):
     with pytest.raises(UserError, match=message):
         iteration(Script([]), cycle)

@@ -40,10 +40,13 @@ def normalized(dataset, mean, deviation):
     return replace(dataset, source=source, mean=(mean,), deviation=(deviation,))
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"shape": (3, 84, 84)}, r"inputs of shape \(3, 84, 84\), and this learner takes \(1, 28, 28\)"),
-    ({"regression": True}, "is regression, and this learner was trained for classification"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shape": (3, 84, 84)}, r"inputs of shape \(3, 84, 84\), and this learner takes \(1, 28, 28\)"),
+        ({"regression": True}, "is regression, and this learner was trained for classification"),
+    ],
+)
 def test_data_that_do_not_fit_are_one_line(change, message, small_glyphs):
     with pytest.raises(UserError, match=message):
         source_for(SPEC, replace(small_glyphs, **change), "test", 0, "cpu")

@@ -128,10 +128,16 @@ def damage(kind, root):
         path.write_bytes(b"")
 
 
-@pytest.mark.parametrize(("kind", "message"), [
-    ("truncated", "damaged zip"), ("a drawing less", "has 19 drawings"), ("no image", "not a readable image"),
-    ("other size", "50x50, not 105x105"), ("empty", "damaged zip"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("truncated", "damaged zip"),
+        ("a drawing less", "has 19 drawings"),
+        ("no image", "not a readable image"),
+        ("other size", "50x50, not 105x105"),
+        ("empty", "damaged zip"),
+    ],
+)
 def test_damaged_files_are_named_in_one_line(tiny, kind, message):
     damage(kind, tiny)
     with pytest.raises(UserError, match=message) as error:
@@ -265,8 +271,9 @@ def test_the_random_split_is_pinned(real, monkeypatch):
     assert splits.digest(real(split_seed=1).classes) != RANDOM_SPLIT
 
 
-@pytest.mark.parametrize(("split", "counts"), [
-    ("random", (1100, 100, 423)), ("vinyals", (1028, 172, 423)), ("lake", (851, 113, 659))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("split", "counts"), [("random", (1100, 100, 423)), ("vinyals", (1028, 172, 423)), ("lake", (851, 113, 659))]
+)
 def test_splits_are_disjoint(real, monkeypatch, split, counts):
     monkeypatch.delenv("XDG_CACHE_HOME")
     parts = [set(names) for names in real(split=split).classes.values()]

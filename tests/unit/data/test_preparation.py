@@ -50,8 +50,13 @@ def test_crops_and_flips_are_of_training_alone_and_of_each_image(tmp_path):
     for x, y in zip(before.query_x.flatten(0, 1)[:, 0], after.query_x.flatten(0, 1)[:, 0], strict=True):
         padded = torch.nn.functional.pad(x, [3] * 4)
         flipped = torch.nn.functional.pad(x.flip(-1), [3] * 4)
-        found = [(f, r, c) for f, p in enumerate((padded, flipped)) for r in range(7) for c in range(7)
-                 if torch.equal(p[r : r + 16, c : c + 16], y)]  # fmt: skip
+        found = [
+            (f, r, c)
+            for f, p in enumerate((padded, flipped))
+            for r in range(7)
+            for c in range(7)
+            if torch.equal(p[r : r + 16, c : c + 16], y)
+        ]
         assert len(found) == 1
         seen.add(found[0])
     assert len({f for f, *_ in seen}) == 2 and len({r for _, r, _ in seen}) == 7 == len({c for *_, c in seen})
@@ -79,8 +84,21 @@ def test_a_learner_sees_pictures_as_in_training(typed, tmp_path):
     root = tmp_path / "mine é [a]=b"
     for part, names in CLASSES.items():
         images(root / part, dict.fromkeys(names, 8), colour=True)
-    done = typed("data=folder", f"data.root={root}", "data.size=16", "data.crop=2", "data.flip=true", "way=2", "query=3",
-                 "model.filters=4", "steps=2", "eval.every=2", "eval.tasks=4", "eval.test_tasks=4", "hydra.run.dir=run")  # fmt: skip
+    done = typed(
+        "data=folder",
+        f"data.root={root}",
+        "data.size=16",
+        "data.crop=2",
+        "data.flip=true",
+        "way=2",
+        "query=3",
+        "model.filters=4",
+        "steps=2",
+        "eval.every=2",
+        "eval.tasks=4",
+        "eval.test_tasks=4",
+        "hydra.run.dir=run",
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("folder:mine é [a]=b") >= 2
     learner = metalearn.load(tmp_path / "run")

@@ -45,14 +45,17 @@ def test_a_split_in_a_csv_file(tmp_path):
     assert x.shape == (2, 15, 1, 16, 16)
 
 
-@pytest.mark.parametrize(("header", "row", "message"), [
-    ("image,class,split", ("cat/9.png", "cat", "train"), r"line 44: no such image: cat/9\.png"),
-    ("image,class,split", ("cat/1.png", "cat", "dev"), "line 44: split dev: must be train, val or test"),
-    ("image,class,split", ("cat/1.png", "cat", "test"), "line 44: class cat is in train and in test"),
-    ("image,class,split", ("../../out.png", "cat", "train"), "line 44: no such image"),
-    ("image,class,split", ("", "cat", "train"), "line 44: an empty column"),
-    ("file,kind,part", ("cat/1.png", "cat", "train"), "the first line must be image,class,split"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        ("image,class,split", ("cat/9.png", "cat", "train"), r"line 44: no such image: cat/9\.png"),
+        ("image,class,split", ("cat/1.png", "cat", "dev"), "line 44: split dev: must be train, val or test"),
+        ("image,class,split", ("cat/1.png", "cat", "test"), "line 44: class cat is in train and in test"),
+        ("image,class,split", ("../../out.png", "cat", "train"), "line 44: no such image"),
+        ("image,class,split", ("", "cat", "train"), "line 44: an empty column"),
+        ("file,kind,part", ("cat/1.png", "cat", "train"), "the first line must be image,class,split"),
+    ],
+)
 def test_a_wrong_csv_file_is_one_line(tmp_path, header, row, message):
     images(tmp_path / "mine", {c: 6 for names in CLASSES.values() for c in names})
     (tmp_path.parent / "out.png").write_bytes((tmp_path / "mine" / "cat" / "0.png").read_bytes())

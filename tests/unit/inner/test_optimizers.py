@@ -71,8 +71,13 @@ def test_a_class_of_the_users_own_steps_and_is_differentiated_through(engine, re
 
 
 def test_it_is_chosen_on_the_command_line_and_recorded(typed, tmp_path):
-    done = typed(*QUICK, "algo=maml", f"+algo.inner_optimizer._target_={HERE}.Heavy", "+algo.inner_optimizer.momentum=0.5",
-                 "hydra.run.dir=out")  # fmt: skip
+    done = typed(
+        *QUICK,
+        "algo=maml",
+        f"+algo.inner_optimizer._target_={HERE}.Heavy",
+        "+algo.inner_optimizer.momentum=0.5",
+        "hydra.run.dir=out",
+    )
     assert done.returncode == 0, done.stderr
     settings = json.loads((tmp_path / "out" / "config.json").read_text())["config"]["algo"]["inner_optimizer"]
     assert settings["_target_"] == f"{HERE}.Heavy" and settings["momentum"] == 0.5

@@ -73,16 +73,27 @@ def test_batch_norm_and_relu_and_their_derivatives(height, shared):
     x = random(2, 3, height, 16, 2).permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3).requires_grad_()
     weight = random(*([3] if shared else [2, 3])).requires_grad_()
     bias = (weight.detach().roll(1, -1) + 0.1).requires_grad_()
-    theirs = torch.stack([F.relu(F.batch_norm(x[..., t], None, None, *(v if shared else v[t] for v in (weight, bias)),
-                                              training=True)) for t in range(2)], -1)  # fmt: skip
+    theirs = torch.stack(
+        [
+            F.relu(F.batch_norm(x[..., t], None, None, *(v if shared else v[t] for v in (weight, bias)), training=True))
+            for t in range(2)
+        ],
+        -1,
+    )
     torch.testing.assert_close(norm_relu(x, weight, bias, 1e-5), theirs)
     if height == 5:
         assert torch.autograd.gradcheck(lambda *v: norm_relu(*v, 1e-5), (x, weight, bias))
         assert torch.autograd.gradgradcheck(lambda *v: norm_relu(*v, 1e-5), (x, weight, bias), fast_mode=True)
-    ours, reference = (torch.autograd.grad(y.square().sum(), (x, weight, bias), create_graph=True)
-                       for y in (norm_relu(x, weight, bias, 1e-5), theirs))  # fmt: skip
-    again = [torch.autograd.grad(sum(g.square().sum() for g in grads), (x, weight, bias), allow_unused=True,
-                                 materialize_grads=True) for grads in (ours, reference)]  # fmt: skip
+    ours, reference = (
+        torch.autograd.grad(y.square().sum(), (x, weight, bias), create_graph=True)
+        for y in (norm_relu(x, weight, bias, 1e-5), theirs)
+    )
+    again = [
+        torch.autograd.grad(
+            sum(g.square().sum() for g in grads), (x, weight, bias), allow_unused=True, materialize_grads=True
+        )
+        for grads in (ours, reference)
+    ]
     for a, b in zip((*ours, *again[0]), (*reference, *again[1]), strict=True):
         torch.testing.assert_close(a, b)
 

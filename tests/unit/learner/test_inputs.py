@@ -62,27 +62,33 @@ def test_regression_takes_whole_numbers_as_they_are(runs):
     assert fitted.predict(x) == learner.adapt(x.astype(float), np.sin(x)).predict(x.astype(float))
 
 
-@pytest.mark.parametrize(("targets", "message"), [
-    (np.zeros((4, 2)), "targets of width 2; this learner predicts width 1"),
-    (["a", "b", "c", "d"], "targets must be numbers"),
-    ([0.0, 1.0, float("nan"), 2.0], "targets that are not finite"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (np.zeros((4, 2)), "targets of width 2; this learner predicts width 1"),
+        (["a", "b", "c", "d"], "targets must be numbers"),
+        ([0.0, 1.0, float("nan"), 2.0], "targets that are not finite"),
+    ],
+)
 def test_targets_that_do_not_fit(targets, message, runs):
     with pytest.raises(UserError, match=message):
         metalearn.load(runs / "1").adapt(np.arange(4.0), targets)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda x: x * float("nan"), "images with values that are not finite"),
-    (lambda x: x * float("inf"), "images with values that are not finite"),
-    (lambda x: x * 255, "divide by 255"),
-    (lambda x: x - 0.5, "real ones must be 0 to 1"),
-    (lambda x: (x * 1000).long(), "must be 0 to 255"),
-    (lambda x: x.to(torch.complex64), "complex"),
-    (lambda x: 3, "int: not images"),
-    (lambda x: [None] * 5, "NoneType: not an image"),
-    (lambda x: ["nowhere.png"] * 5, "nowhere.png: no such image"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x * float("nan"), "images with values that are not finite"),
+        (lambda x: x * float("inf"), "images with values that are not finite"),
+        (lambda x: x * 255, "divide by 255"),
+        (lambda x: x - 0.5, "real ones must be 0 to 1"),
+        (lambda x: (x * 1000).long(), "must be 0 to 255"),
+        (lambda x: x.to(torch.complex64), "complex"),
+        (lambda x: 3, "int: not images"),
+        (lambda x: [None] * 5, "NoneType: not an image"),
+        (lambda x: ["nowhere.png"] * 5, "nowhere.png: no such image"),
+    ],
+)
 def test_images_that_are_none(change, message, learner, images):
     with pytest.raises(UserError, match=message):
         learner.adapt(change(images), range(5))

@@ -104,15 +104,18 @@ def test_the_checkpoint_alone_is_enough(trained, task, tmp_path):
     np.testing.assert_array_equal(a, metalearn.load(trained).adapt(x, names).predict_proba(query))
 
 
-@pytest.mark.parametrize(("images", "labels", "message"), [
-    (torch.zeros(6, 1, 28, 28), list("abcdef"), "6 classes, but this learner was trained for 5 ways"),
-    (torch.zeros(3, 1, 28, 28), list("ab"), "3 images but 2 labels"),
-    (torch.zeros(2, 1, 20, 20), list("ab"), r"images of shape \(1, 20, 20\); this learner takes \(1, 28, 28\)"),
-    ([], [], "no images"),
-    (torch.zeros(0, 1, 28, 28), [], "0 images"),
-    ([torch.zeros(1, 28, 28), torch.zeros(1, 20, 20)], list("ab"), "images of different shapes"),
-    (torch.zeros(2, 1, 28, 28), [["a"], ["b"]], "labels must be one value an image"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (torch.zeros(6, 1, 28, 28), list("abcdef"), "6 classes, but this learner was trained for 5 ways"),
+        (torch.zeros(3, 1, 28, 28), list("ab"), "3 images but 2 labels"),
+        (torch.zeros(2, 1, 20, 20), list("ab"), r"images of shape \(1, 20, 20\); this learner takes \(1, 28, 28\)"),
+        ([], [], "no images"),
+        (torch.zeros(0, 1, 28, 28), [], "0 images"),
+        ([torch.zeros(1, 28, 28), torch.zeros(1, 20, 20)], list("ab"), "images of different shapes"),
+        (torch.zeros(2, 1, 28, 28), [["a"], ["b"]], "labels must be one value an image"),
+    ],
+)
 def test_impossible_requests_are_one_line(learner, images, labels, message):
     with pytest.raises(UserError, match=message):
         learner.adapt(images, labels)
@@ -143,8 +146,14 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path):
     torch.save({"format": 1, "x": Evil()}, tmp_path / "x.pt")
     with pytest.raises(UserError):
         checkpoint.read(tmp_path / "x.pt")
-    torch.save({"format": 1, "params": {}, "spec": {"seed": 0, "model": {"_target_": "os.getcwd"}, "shape": [1], "outputs": 1}},
-               tmp_path / "y.pt")  # fmt: skip
+    torch.save(
+        {
+            "format": 1,
+            "params": {},
+            "spec": {"seed": 0, "model": {"_target_": "os.getcwd"}, "shape": [1], "outputs": 1},
+        },
+        tmp_path / "y.pt",
+    )
     with pytest.raises(UserError):
         metalearn.load(tmp_path / "y.pt")
     assert not (tmp_path / "escaped").exists()

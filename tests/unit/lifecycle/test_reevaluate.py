@@ -14,8 +14,16 @@ from metalearn.recording import checkpoint
 from tests.helpers.configs import config
 from tests.helpers.processes import refused
 
-WORDS = ("data=glyphs", "data.classes=[20,8,12]", "model.filters=4", "steps=4", "eval.every=2", "eval.tasks=5",
-         "eval.test_tasks=7", "eval.query=3")  # fmt: skip
+WORDS = (
+    "data=glyphs",
+    "data.classes=[20,8,12]",
+    "model.filters=4",
+    "steps=4",
+    "eval.every=2",
+    "eval.tasks=5",
+    "eval.test_tasks=7",
+    "eval.query=3",
+)
 
 
 @pytest.fixture(scope="module")
@@ -127,29 +135,32 @@ def test_an_unfinished_run_is_evaluated_with_a_warning(run, capsys):
     assert "not complete" in capsys.readouterr().out and record(folder)["checkpoint"] == "last.pt"
 
 
-@pytest.mark.parametrize(("name", "words", "message"), [
-    ("maml", ["way=8"], "way=8: this maml learner has a learned head for way=5"),
-    ("maml", ["way=20"], "way=20: this maml learner has a learned head"),
-    ("anil", ["way=20"], "way=20: the test split has only 12 classes"),
-    ("anil", ["way=1"], "way=1: classification needs at least 2"),
-    ("maml", ["norm=per_step"], "norm=per_step: this learner has no running statistics"),
-    ("maml", ["norm=batch"], "norm=batch: must be transductive or support or per_step"),
-    ("maml", ["inner_steps=-1"], "inner_steps=-1: must be at least 0"),
-    ("maml", ["tasks=abc"], "tasks=abc: must be a whole number"),
-    ("maml", ["tasks=1"], "tasks=1: must be at least 2"),
-    ("maml", ["shot=50"], "lower shot= or query="),
-    ("maml", ["split=train"], "split=train: must be test or validation or all"),
-    ("maml", ["eval.test_tasks=5"], "eval.test_tasks: no such setting (here it is tasks)"),
-    ("maml", ["tsaks=5"], "did you mean tasks?"),
-    ("maml", ["way=5,6"], "way=5,6: one value at a time"),
-    ("maml", ["data.clases=[1]"], "data.clases: the run's data set has no such setting; it has"),
-    ("maml", ["data=nothing"], "data=nothing: no such choice; there are auto"),
-    ("maml", ["data=folder"], "data.root: a value is needed"),
-    ("maml", ["data=sinusoid"], "sinusoid is regression, and this learner was trained for classification"),
-    ("sinusoid", ["data=glyphs"], "glyphs is classification, and this learner was trained for regression"),
-    ("maml", ["--verbose"], "--verbose: no such option"),
-    ("maml", ["more"], "one run at a time"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("maml", ["way=8"], "way=8: this maml learner has a learned head for way=5"),
+        ("maml", ["way=20"], "way=20: this maml learner has a learned head"),
+        ("anil", ["way=20"], "way=20: the test split has only 12 classes"),
+        ("anil", ["way=1"], "way=1: classification needs at least 2"),
+        ("maml", ["norm=per_step"], "norm=per_step: this learner has no running statistics"),
+        ("maml", ["norm=batch"], "norm=batch: must be transductive or support or per_step"),
+        ("maml", ["inner_steps=-1"], "inner_steps=-1: must be at least 0"),
+        ("maml", ["tasks=abc"], "tasks=abc: must be a whole number"),
+        ("maml", ["tasks=1"], "tasks=1: must be at least 2"),
+        ("maml", ["shot=50"], "lower shot= or query="),
+        ("maml", ["split=train"], "split=train: must be test or validation or all"),
+        ("maml", ["eval.test_tasks=5"], "eval.test_tasks: no such setting (here it is tasks)"),
+        ("maml", ["tsaks=5"], "did you mean tasks?"),
+        ("maml", ["way=5,6"], "way=5,6: one value at a time"),
+        ("maml", ["data.clases=[1]"], "data.clases: the run's data set has no such setting; it has"),
+        ("maml", ["data=nothing"], "data=nothing: no such choice; there are auto"),
+        ("maml", ["data=folder"], "data.root: a value is needed"),
+        ("maml", ["data=sinusoid"], "sinusoid is regression, and this learner was trained for classification"),
+        ("sinusoid", ["data=glyphs"], "glyphs is classification, and this learner was trained for regression"),
+        ("maml", ["--verbose"], "--verbose: no such option"),
+        ("maml", ["more"], "one run at a time"),
+    ],
+)
 def test_mistakes_are_one_line(name, words, message, runs, capsys):
     assert evaluate.main([str(runs / name), *words]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
@@ -179,10 +190,16 @@ def test_a_config_of_a_stranger_runs_nothing(run, tmp_path, capsys):
     assert "os.system" in capsys.readouterr().err and not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize(("words", "seen"), [
-    (["data.classes=[10,8,22]"], 2), (["split=all"], 20), (["data.split_seed=1"], 0), ([], 0),
-    (["data=glyphs", "data.classes=[1,1,30]", "data.rotate_test=false"], 18),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "seen"),
+    [
+        (["data.classes=[10,8,22]"], 2),
+        (["split=all"], 20),
+        (["data.split_seed=1"], 0),
+        ([], 0),
+        (["data=glyphs", "data.classes=[1,1,30]", "data.rotate_test=false"], 18),
+    ],
+)
 def test_classes_that_were_trained_on_are_noticed(words, seen, run, capsys):
     folder = run("maml")
     assert evaluate.main([str(folder), *words]) == 0

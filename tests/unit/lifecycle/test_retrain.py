@@ -17,8 +17,16 @@ from tests.helpers.resuming import Countdown
 
 
 def test_retraining_learns_from_training_and_validation_classes_for_the_best_number_of_steps(tmp_path, small_glyphs):
-    words = ("data=glyphs", "data.classes=[20,8,8]", "model.filters=4", "steps=9", "eval.every=3", "control.retrain=true",
-             "algo=pretrain", "algo.meta_batch=16")  # fmt: skip
+    words = (
+        "data=glyphs",
+        "data.classes=[20,8,8]",
+        "model.filters=4",
+        "steps=9",
+        "eval.every=3",
+        "control.retrain=true",
+        "algo=pretrain",
+        "algo.meta_batch=16",
+    )
     train(config(*words), tmp_path / "again")
     result = json.loads((tmp_path / "again" / "result.json").read_text())
     learner = metalearn.load(tmp_path / "again")
@@ -61,8 +69,9 @@ def test_a_nan_in_the_retraining_leaves_the_first_result_to_be_had(tmp_path, mon
         with pytest.raises(UserError, match=r"in the retraining; .*control.retrain=false allow_changes=true"):
             train(config(*SINUSOID, "control.retrain=true"), tmp_path / "run")
     with pytest.raises(UserError, match="steps: 20 -> 30: in its retraining a run can no longer be changed"):
-        train(config(*SINUSOID, "control.retrain=true", "steps=30", "resume=auto", "allow_changes=true"),
-                       tmp_path / "run")  # fmt: skip
+        train(
+            config(*SINUSOID, "control.retrain=true", "steps=30", "resume=auto", "allow_changes=true"), tmp_path / "run"
+        )
     with monkeypatch.context() as patch:  # a signal at its test loses nothing
         patch.setattr(Signals, "check", Countdown(1, Stopped(signal.SIGTERM)))
         with pytest.raises(Unfinished):

@@ -16,8 +16,15 @@ from tests.helpers.resuming import Countdown, resumed_at, same
 from tests.helpers.tasks import batch_of, params_of
 from tests.unit.models.test_torch_layers import HERE, gradient, made
 
-MODEL = (f"model._target_={HERE}.Plain", "~model.filters", "~model.downsampling", "~model.pooling", "+model.layer=running",
-         "+model.drop=0.5", "+model.wide=2")  # fmt: skip
+MODEL = (
+    f"model._target_={HERE}.Plain",
+    "~model.filters",
+    "~model.downsampling",
+    "~model.pooling",
+    "+model.layer=running",
+    "+model.drop=0.5",
+    "+model.wide=2",
+)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

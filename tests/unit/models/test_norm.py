@@ -81,8 +81,12 @@ def test_per_step_statistics_are_those_of_the_step():
         other = params.map(torch.clone)
         other.statistics[3][step, 0] += 0.5
         assert ((outputs(algo, other, batch, steps=2) - base).abs().max() > 1e-9).item() is matters
-    torch.testing.assert_close(outputs(algo, params, batch, steps=0), outputs(algo, params._replace(
-        statistics=[torch.cat([v[:1], v[1:] + 1]) for v in params.statistics]), batch, steps=0))  # fmt: skip
+    torch.testing.assert_close(
+        outputs(algo, params, batch, steps=0),
+        outputs(
+            algo, params._replace(statistics=[torch.cat([v[:1], v[1:] + 1]) for v in params.statistics]), batch, steps=0
+        ),
+    )
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -27,9 +27,12 @@ class Plain(MetaModel):
     def __init__(self, *, shape: tuple[int, ...], outputs: int, layer: str, drop: float = 0.0, wide: int = 4):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(shape[0], wide, 3, 2, 1, bias=False), LAYERS[layer](wide), nn.ReLU(),
-            nn.Dropout(drop) if drop else nn.Identity(), nn.Conv2d(wide, wide, 3, 2, 1),
-        )  # fmt: skip
+            nn.Conv2d(shape[0], wide, 3, 2, 1, bias=False),
+            LAYERS[layer](wide),
+            nn.ReLU(),
+            nn.Dropout(drop) if drop else nn.Identity(),
+            nn.Conv2d(wide, wide, 3, 2, 1),
+        )
         self.head = nn.Linear(wide, outputs)
 
     def features(self, x, norm):
@@ -172,8 +175,18 @@ def test_batch_norm_without_parameters():
 
 
 def test_batch_norm_of_torch_is_recorded(typed, tmp_path):
-    done = typed(*QUICK[:2], *QUICK[3:], f"model._target_={HERE}.Plain", "~model.filters", "~model.downsampling",
-                 "~model.pooling", "+model.layer=running", "+model.drop=0.5", "norm=support", "hydra.run.dir=out")  # fmt: skip
+    done = typed(
+        *QUICK[:2],
+        *QUICK[3:],
+        f"model._target_={HERE}.Plain",
+        "~model.filters",
+        "~model.downsampling",
+        "~model.pooling",
+        "+model.layer=running",
+        "+model.drop=0.5",
+        "norm=support",
+        "hydra.run.dir=out",
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out" / "result.json").read_text())["norm_mode"] == "support"
 

@@ -64,8 +64,10 @@ HUGE = {
 
 @pytest.mark.parametrize("kind", HUGE)
 def test_a_file_that_asks_for_more_than_it_holds(kind, tmp_path, little_memory):
-    torch.save({"format": checkpoint.FORMAT, "params": {}, "spec": {}, "step": 0, "x": HUGE[kind](), "digest": ""},
-               tmp_path / "x.pt")  # fmt: skip
+    torch.save(
+        {"format": checkpoint.FORMAT, "params": {}, "spec": {}, "step": 0, "x": HUGE[kind](), "digest": ""},
+        tmp_path / "x.pt",
+    )
     with pytest.raises(UserError, match=r"x\.pt: damaged, or not a checkpoint of metalearn$"):
         metalearn.load(tmp_path / "x.pt")
 
@@ -130,8 +132,19 @@ def test_a_spec_that_does_not_fit(kind, stopped, little_memory):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("where", ["trainer.optimizer", "trainer.best", "trainer.tables", "trainer.random", "trainer",
-                                   "controls", "first", "environment"])  # fmt: skip
+@pytest.mark.parametrize(
+    "where",
+    [
+        "trainer.optimizer",
+        "trainer.best",
+        "trainer.tables",
+        "trainer.random",
+        "trainer",
+        "controls",
+        "first",
+        "environment",
+    ],
+)
 def test_a_state_that_lacks_a_part_is_one_line(where, stopped):
     path = stopped / "checkpoints" / "last.pt"
     content = checkpoint.read(path)

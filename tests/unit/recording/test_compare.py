@@ -176,8 +176,12 @@ def test_a_sweep_says_which_run_and_how_long(tmp_path, capfd):
         sweep.end(str(number), [f"way={number}"], math.nan if number == 3 else 0.9)
     sweep.close()
     lines = capfd.readouterr().out.splitlines()
-    assert lines == ["run 1 of 4: way=0", "run 2 of 4: way=1", "run 3 of 4: way=2 (about 3 min left for the sweep)",
-                     "run 4 of 4: way=3 (about 2 min left for the sweep)"]  # fmt: skip
+    assert lines == [
+        "run 1 of 4: way=0",
+        "run 2 of 4: way=1",
+        "run 3 of 4: way=2 (about 3 min left for the sweep)",
+        "run 4 of 4: way=3 (about 2 min left for the sweep)",
+    ]
     assert json.loads((tmp_path / "failed.json").read_text()) == [{"run": "3", "words": ["way=3"], "why": "no score"}]
 
 

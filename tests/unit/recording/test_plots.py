@@ -21,8 +21,17 @@ RESULT = {"algo": "maml", "data": "glyphs", "way": 20, "shot": 5, "seed": 7, "no
           "inner_steps_train": 1, "inner_steps_test": 3, "val_accuracy": 0.5, "val_ci95": 0.1, "test_accuracy": 0.5,
           "test_ci95": 0.1, "test_tasks": 9, "adaptation_curve": [0.2, 0.4, 0.5, 0.5],
           "adaptation_ci95": [0.01, 0.02, 0.03, 0.04]}  # fmt: skip
-ROWS = [{"step": s, "train_loss": 1.0 / s, "train_accuracy": 0.4, "val_loss": 2.0 / s, "val_accuracy": 0.45, "val_ci95": 0.02}
-        for s in (10, 20)]  # fmt: skip
+ROWS = [
+    {
+        "step": s,
+        "train_loss": 1.0 / s,
+        "train_accuracy": 0.4,
+        "val_loss": 2.0 / s,
+        "val_accuracy": 0.45,
+        "val_ci95": 0.02,
+    }
+    for s in (10, 20)
+]
 
 
 def words_of(path):
@@ -33,8 +42,12 @@ def words_of(path):
 def test_the_curves_say_what_they_are_of(tmp_path):
     words = words_of(plots.curves(ROWS, RESULT, tmp_path / "curves.svg"))
     assert "maml on glyphs, 20-way 5-shot, seed 7, support batch norm, 40 meta-steps" in words
-    assert {"training tasks, after 1 inner step", "validation tasks, after 3 inner steps", "inner steps in training: 1",
-            "mean over test tasks, with 95% interval"} <= set(words)  # fmt: skip
+    assert {
+        "training tasks, after 1 inner step",
+        "validation tasks, after 3 inner steps",
+        "inner steps in training: 1",
+        "mean over test tasks, with 95% interval",
+    } <= set(words)
 
 
 def test_the_curves_share_one_axis_of_scores_that_shows_all(tmp_path, monkeypatch):
@@ -71,8 +84,19 @@ def test_no_legend_lies_over_the_title(count, tmp_path, monkeypatch):
     seen = []
     module = sys.modules["metalearn.recording.plots.layers"]
     monkeypatch.setattr(module, "saved", lambda figure, path: seen.append(figure) or path)
-    rows = [{"step": s, "layer": f"convs.{i}", "kind": kind, "mean_weight": 0.1, "inner_change": 0.1, "relative_change": 0.2}
-            for s in (1, 2) for i in range(count) for kind in ("weights", "rate")]  # fmt: skip
+    rows = [
+        {
+            "step": s,
+            "layer": f"convs.{i}",
+            "kind": kind,
+            "mean_weight": 0.1,
+            "inner_change": 0.1,
+            "relative_change": 0.2,
+        }
+        for s in (1, 2)
+        for i in range(count)
+        for kind in ("weights", "rate")
+    ]
     result = RESULT | {"algo": "metasgd", "data": "omniglot", "norm_mode": "transductive"}
     for draw in (plots.layers, plots.rates):
         draw(rows, result, tmp_path / "x.png")
@@ -91,8 +115,18 @@ def test_the_curves_of_a_run_without_a_test(tmp_path):
 def test_thirty_layers_are_told_apart_and_all_are_named(tmp_path):
     looks = [tuple(style.look(i).items()) for i in range(28)]
     assert len(set(looks)) == 28 and all(a[0] != b[0] for a, b in pairwise(looks))  # neighbours
-    rows = [{"step": s, "layer": f"layer{i}.bn", "kind": "norm" if i % 2 else "weights", "mean_weight": 0.1,
-             "inner_change": 0.1, "relative_change": 0.2} for s in (1, 2) for i in range(30)]  # fmt: skip
+    rows = [
+        {
+            "step": s,
+            "layer": f"layer{i}.bn",
+            "kind": "norm" if i % 2 else "weights",
+            "mean_weight": 0.1,
+            "inner_change": 0.1,
+            "relative_change": 0.2,
+        }
+        for s in (1, 2)
+        for i in range(30)
+    ]
     words = words_of(plots.layers(rows, RESULT, tmp_path / "layers.svg"))
     assert {f"layer{i}.bn" for i in range(30)} <= set(words)
     assert "mean of batch norm's gamma and beta" in words and "RMS of the change / RMS of the weights" in words
@@ -120,8 +154,17 @@ def test_all_twenty_classes_are_shown_as_the_files_show_them(tmp_path, monkeypat
 
 
 def test_the_most_confused_classes_are_real_ones(tmp_path, pictures):
-    words = ("data=glyphs", "data.classes=[8,6,6]", "model.filters=2", "steps=1", "way=3", "eval.tasks=4",
-             "eval.test_tasks=9", "eval.query=2", "pictures=svg")  # fmt: skip
+    words = (
+        "data=glyphs",
+        "data.classes=[8,6,6]",
+        "model.filters=2",
+        "steps=1",
+        "way=3",
+        "eval.tasks=4",
+        "eval.test_tasks=9",
+        "eval.query=2",
+        "pictures=svg",
+    )
     train(config(*words), tmp_path / "run")
     pairs = json.loads((tmp_path / "run" / "result.json").read_text())["confused"]
     assert 0 < len(pairs) <= 20
@@ -142,10 +185,22 @@ def test_pictures_are_drawn_again_also_of_a_stopped_run(tmp_path, stopped, capfd
     assert plot.main([str(stopped)]) == 0 and (stopped / "curves.png").stat().st_size > 5000
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda f: None, "not a run's folder"), (lambda f: f.mkdir(), "not a run's folder"),
-    (lambda f: (f.mkdir(), (f / "metrics.csv").write_text("step\n"), (f / "layers.csv").write_text("step\n"),
-                (f / "result.json").write_text("{x")), "is damaged")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda f: None, "not a run's folder"),
+        (lambda f: f.mkdir(), "not a run's folder"),
+        (
+            lambda f: (
+                f.mkdir(),
+                (f / "metrics.csv").write_text("step\n"),
+                (f / "layers.csv").write_text("step\n"),
+                (f / "result.json").write_text("{x"),
+            ),
+            "is damaged",
+        ),
+    ],
+)
 def test_a_wrong_folder_is_one_line(tmp_path, make, message, capfd):
     make(tmp_path / "run")
     assert plot.main([str(tmp_path / "run")]) == 2

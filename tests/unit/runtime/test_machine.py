@@ -19,8 +19,10 @@ from tests.helpers.configs import QUICK, ROOT
 from tests.helpers.tasks import algorithm, batch_of, close, params_of
 
 
-@pytest.mark.parametrize("optimizer", [
-    {"name": "SGD", "lr": 0.1, "momentum": 0.9}, {"name": "Adam", "lr": 0.05, "betas": [0.5, 0.9], "eps": 1e-2}])  # fmt: skip
+@pytest.mark.parametrize(
+    "optimizer",
+    [{"name": "SGD", "lr": 0.1, "momentum": 0.9}, {"name": "Adam", "lr": 0.05, "betas": [0.5, 0.9], "eps": 1e-2}],
+)
 @pytest.mark.parametrize("steps", [1, 7])
 @pytest.mark.parametrize("adapt_norm, filters", [(True, 4), (False, 4), (True, 27)])
 def test_recomputing_gives_the_gradient_of_keeping(optimizer, steps, adapt_norm, filters):
@@ -160,8 +162,15 @@ def test_help_takes_less_than_two_seconds(run):
 def test_the_first_meta_step_of_cached_omniglot_takes_less_than_ten_seconds(run, omniglot_root, tmp_path):
     from metalearn.data import omniglot
 
-    omniglot.load(root=omniglot_root, split="random", split_seed=0, rotate_train=True, rotate_test=True,
-                  within_alphabet=False, download=False)  # fmt: skip
+    omniglot.load(
+        root=omniglot_root,
+        split="random",
+        split_seed=0,
+        rotate_train=True,
+        rotate_test=True,
+        within_alphabet=False,
+        download=False,
+    )
     words = ("data=omniglot", "steps=1", "log_every=1", "eval.tasks=2", "eval.test_tasks=2", "hydra.run.dir=out")
     begun = time.time()
     done = run(

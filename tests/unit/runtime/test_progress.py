@@ -97,7 +97,12 @@ def test_a_log_file_has_the_expected_time_and_a_line_a_minute(clock, capfd):
     )
     assert lines[1] == "step 3/60000  1 min elapsed, about 13 d 21 h left".replace("1 min", "60 s")
     assert [line.split("  ")[0] for line in lines[1:]] == [
-        "step 3/60000", "step 6/60000", "step 9/60000", "validation 50/200", "validation 150/200"]  # fmt: skip
+        "step 3/60000",
+        "step 6/60000",
+        "step 9/60000",
+        "validation 50/200",
+        "validation 150/200",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -115,8 +120,20 @@ def test_validation_and_test_move_the_bar(tmp_path, monkeypatch):
         "_update",
         lambda self, task, done, *a: (seen.append((task, done)), update(self, task, done, *a)),
     )
-    train(config("data=glyphs", "data.classes=[8,6,6]", "model.filters=2", "steps=2", "eval.tasks=4", "way=3",
-                          "eval.test_tasks=4", "engine.chunk=2", "eval.query=2"), tmp_path / "run")  # fmt: skip
+    train(
+        config(
+            "data=glyphs",
+            "data.classes=[8,6,6]",
+            "model.filters=2",
+            "steps=2",
+            "eval.tasks=4",
+            "way=3",
+            "eval.test_tasks=4",
+            "engine.chunk=2",
+            "eval.query=2",
+        ),
+        tmp_path / "run",
+    )
     tasks = {task for task, _ in seen}
     assert len(tasks) == 4  # training, validation, test, nearest neighbour
     assert sum(done == 2 for _, done in seen) >= 3  # in the middle of training, validation and test

@@ -13,8 +13,16 @@ from metalearn.training.evaluate import evaluate
 from tests.helpers.configs import config
 from tests.helpers.tasks import algorithm
 
-WORDS = ("data=glyphs", "data.classes=[20,8,8]", "model.filters=4", "steps=4", "eval.every=2", "eval.tasks=5",
-         "eval.test_tasks=7", "eval.query=3")  # fmt: skip
+WORDS = (
+    "data=glyphs",
+    "data.classes=[20,8,8]",
+    "model.filters=4",
+    "steps=4",
+    "eval.every=2",
+    "eval.tasks=5",
+    "eval.test_tasks=7",
+    "eval.query=3",
+)
 
 
 @pytest.fixture

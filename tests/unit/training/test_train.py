@@ -45,8 +45,13 @@ def test_same_seed_same_bits(tmp_path, name):
     ours, theirs = (MetaParameters.of(weights(tmp_path / x)).tensors() for x in "ab")
     assert len(ours) == len(theirs) and all(map(torch.equal, ours, theirs))
     timing = {"tasks_per_second", "train_seconds"}
-    rows = [[{k: v for k, v in row.items() if k not in timing} for row in csv.DictReader(open(tmp_path / x / "metrics.csv"))]
-            for x in "ab"]  # fmt: skip
+    rows = [
+        [
+            {k: v for k, v in row.items() if k not in timing}
+            for row in csv.DictReader(open(tmp_path / x / "metrics.csv"))
+        ]
+        for x in "ab"
+    ]
     assert rows[0] == rows[1]
     _, other = run(tmp_path / "c", *words, "seed=1")
     assert other["adaptation_curve"] != first["adaptation_curve"]
@@ -86,9 +91,14 @@ def test_the_test_score_is_that_of_the_best_checkpoint_on_test_classes(tmp_path)
     assert (score.mean, score.ci95) == (pytest.approx(result["test_accuracy"]), pytest.approx(result["test_ci95"]))
 
 
-@pytest.mark.parametrize(("name", "norm"), [
-    pytest.param(name, norm, marks=[] if i % len(MODES) == j else pytest.mark.slow)  # each in one mode by default
-    for i, name in enumerate(ALGORITHMS) for j, norm in enumerate(MODES)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [
+        pytest.param(name, norm, marks=[] if i % len(MODES) == j else pytest.mark.slow)  # each in one mode by default
+        for i, name in enumerate(ALGORITHMS)
+        for j, norm in enumerate(MODES)
+    ],
+)
 def test_every_algorithm_learns_in_every_norm_mode(name, norm, small_glyphs):
     """After some meta-steps, held-out tasks are solved better than before."""
     settings = {"meta_batch": 64 if name == "pretrain" else 6, "chunk": 6}
@@ -106,9 +116,14 @@ def test_every_algorithm_learns_in_every_norm_mode(name, norm, small_glyphs):
     assert after.mean > before.mean + before.ci95
 
 
-@pytest.mark.parametrize(("schedule", "expected"), [
-    ("constant", [1, 1, 1, 1]), ("linear", [1, 0.75, 0.5, 0.25]),
-    ("cosine", [(1 + math.cos(math.pi * s / 4)) / 2 for s in range(4)])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [1, 1, 1, 1]),
+        ("linear", [1, 0.75, 0.5, 0.25]),
+        ("cosine", [(1 + math.cos(math.pi * s / 4)) / 2 for s in range(4)]),
+    ],
+)
 def test_schedules(schedule, expected):
     algo = algorithm("maml")
     params = algo.init()
