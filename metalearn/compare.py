@@ -42,6 +42,8 @@ class Comparison(Callback):
         """Count the runs."""
         from metalearn.recording.comparison.sweep import Sweep
 
+        if config.get("search"):  # has a report of its own
+            return
         self._sweep = Sweep(list(config.hydra.overrides.task), Path(config.hydra.sweep.dir))
 
     def on_job_start(self, config: Any, **kwargs: Any) -> None:
@@ -61,8 +63,9 @@ class Comparison(Callback):
         from metalearn.recording.comparison.runs import read_runs
 
         folder = Path(config.hydra.sweep.dir)
-        if self._sweep is not None:
-            self._sweep.close()
+        if self._sweep is None:
+            return
+        self._sweep.close()
         try:
             runs = read_runs([folder])
         except UserError:

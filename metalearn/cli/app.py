@@ -20,6 +20,7 @@ from metalearn.errors import Unfinished, UserError
 from metalearn.recording.comparison.sweep import reasons
 from metalearn.runtime.console import drop
 
+_accepted: list[bool] = []  # set when a run or a search has begun: errors after that are defects
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # failures of the machine, not of the user: exit status 1
 
 
@@ -42,6 +43,11 @@ def start(task: Callable[[Any], float]) -> int:
     return _under_hydra(task)
 
 
+def accept() -> None:
+    """Note that the configuration is accepted. What fails from here on is shown with its traceback."""
+    _accepted.append(True)
+
+
 def _under_hydra(task: Callable[[Any], float]) -> int:
     import hydra
     from hydra.errors import HydraException
@@ -50,13 +56,15 @@ def _under_hydra(task: Callable[[Any], float]) -> int:
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors and does not print its own tracebacks
     OmegaConf.register_new_resolver("metalearn.choices", lambda: choices.overview(sys.argv[1:]), replace=True)
-    started: list[bool] = []
+    _accepted.clear()
     failed: list[int] = []  # exit statuses
 
     def job(config: Any) -> float:
-        started.append(True)
+        accept()
         with trust.observed():
             try:
+                if config.get("search"):
+                    raise UserError("search=: searches over many runs, so that it needs -m (--multirun)")
                 return task(config)
             except (UserError, OmegaConfBaseException, OSError) as error:
                 # The other runs of a sweep continue. If this error reached Hydra, it would print a second line
@@ -79,7 +87,7 @@ def _under_hydra(task: Callable[[Any], float]) -> int:
     except BrokenPipeError:
         return _unread()
     except (HydraException, OmegaConfBaseException, OSError, ValueError, KeyError, UserError) as error:
-        if started:  # the configuration was accepted: this is a defect, whose traceback is needed
+        if _accepted:  # the configuration was accepted: this is a defect, whose traceback is needed
             raise
         failed.append(2)
         say(one_line(error))

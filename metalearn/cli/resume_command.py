@@ -23,13 +23,10 @@ def resume_command(folder: Path) -> str:
     return f"{_program()}{_config_dir()} resume={shell_quoted(folder)}{trusted}"
 
 
-def sweep_command() -> str:
-    """Return the command line that resumes the present sweep."""
-    from hydra.core.hydra_config import HydraConfig
-
+def sweep_command(folder: Path) -> str:
+    """Return the command line that resumes the sweep in a folder."""
     words = [word for word in sys.argv[1:] if not sets(word, "resume", "hydra.sweep.dir")]
-    place = shell_quoted(Path(HydraConfig.get().sweep.dir))
-    return f"{_program()} {shlex.join(words)} hydra.sweep.dir={place} resume=auto"
+    return f"{_program()} {shlex.join(words)} hydra.sweep.dir={shell_quoted(folder)} resume=auto"
 
 
 def _config_dir() -> str:

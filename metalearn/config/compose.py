@@ -32,6 +32,11 @@ def choices(group: str) -> list[str]:
     return sorted(file.as_posix() for file in files if not file.name.startswith("_"))
 
 
+def is_group(name: str) -> bool:
+    """True if a name is a group of conf/, such as `model` or `search/space`."""
+    return bool(name) and (CONF / name).is_dir()
+
+
 def package(text: str, group: str) -> str:
     """Find the prefix of the settings in a file: `algo.`, or what its line `# @package` says.
 

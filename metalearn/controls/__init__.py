@@ -73,6 +73,6 @@ def _inner(control: Any, where: str) -> Control:
     return make(str(name), settings, where)
 
 
-def make_all(cycle: Mapping[str, Any]) -> dict[str, Control]:
-    """Build the controls of a cycle, by name and in order."""
-    return {str(name): make(str(name), settings) for name, settings in cycle.items()}
+def make_all(cycle: Mapping[str, Any], place: str = "control.cycle") -> dict[str, Control]:
+    """Build the controls of a cycle, by name and in order; arguments as for `make`."""
+    return {str(name): make(str(name), settings, place) for name, settings in cycle.items()}

@@ -7,8 +7,13 @@ from typing import Any, Protocol
 class Iterated(Protocol):
     """Protocol of an iterative model, such as meta-training."""
 
-    step: int  # iterations so far
-    limit: int  # maximum number of iterations
+    @property
+    def step(self) -> int:
+        """Iterations so far."""
+
+    @property
+    def limit(self) -> int:
+        """Maximum number of iterations."""
 
     @property
     def invalid(self) -> str | None:

@@ -35,6 +35,10 @@ class Failed(Exception):
     """Error raised by a control: the run ends without a result and can be resumed."""
 
 
+class Paused(Exception):
+    """Request of a control to leave the loop and to keep the state, from which it may be resumed."""
+
+
 class Plan(NamedTuple):
     """The facts that controls are checked against before any work."""
 

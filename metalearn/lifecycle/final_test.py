@@ -138,6 +138,8 @@ def pictures(session: Session, phase: Phase, first: TrainingResult, last: Traini
              result: Mapping[str, Any]) -> dict[str, Path]:  # fmt: skip
     """Draw what was learned, and return the files by name; arguments as for `test`."""
     setup = session.setup
+    if setup.settings.pictures == "none":
+        return {}
     rows, layers = first.tables["metrics"], first.tables["layers"]
     draw: dict[str, Callable[[Path], Path]] = {
         "curves": lambda path: plots.curves(rows, result, path),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.config import trust
+from metalearn.controls.loop import Control
 from metalearn.lifecycle import manifest
 from metalearn.lifecycle.run import FinishedRun, run
 from metalearn.lifecycle.run_folder import Invocation
@@ -35,12 +36,13 @@ def train(config: Mapping[str, Any], folder: str | Path | None = None) -> Finish
     return launch(config, Path(place or new_name()), invocation)
 
 
-def launch(config: Mapping[str, Any], folder: Path, invocation: Invocation,
-           group: ProcessGroup | None = None) -> FinishedRun:  # fmt: skip
+def launch(config: Mapping[str, Any], folder: Path, invocation: Invocation, group: ProcessGroup | None = None,
+           controls: Mapping[str, Control] | None = None) -> FinishedRun:  # fmt: skip
     """Prepare a run and run it; arguments as for metalearn.lifecycle.run.run.
 
     Args:
         group: the processes that share each meta-batch; None for one process.
+        controls: to be added after the control that measures, as a study does.
     """
     limit: AbstractContextManager[None] = nullcontext()
     if config.get("resume") not in (None, "auto") and not invocation.overrides:
@@ -50,7 +52,7 @@ def launch(config: Mapping[str, Any], folder: Path, invocation: Invocation,
             invocation = invocation._replace(overrides=None)
             limit = trust.limit(trusted=config["trust"] is True)
     with limit:
-        return run(prepare(config, group), folder, invocation)
+        return run(prepare(config, group, controls), folder, invocation)
 
 
 def new_name() -> str:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from metalearn.controls.loop import Failed
+from metalearn.controls.loop import Failed, Paused
 from metalearn.errors import Unfinished
 from metalearn.lifecycle.initial_weights import Initial
 from metalearn.lifecycle.setup import Setup
@@ -35,7 +35,7 @@ class Session:
 
 @contextmanager
 def stoppable(folder: Path, save: Callable[[], int]) -> Iterator[None]:
-    """Save the run and raise Unfinished when a signal, a control or the disk ends it early.
+    """Save the run and raise Unfinished when a signal, a control or the disk ends it early, or Paused for a study.
 
     Args:
         save: writes the checkpoint to resume from and returns its meta-step.
@@ -43,6 +43,9 @@ def stoppable(folder: Path, save: Callable[[], int]) -> Iterator[None]:
     try:
         yield
         return
+    except Paused:
+        save()
+        raise
     except Stopped as stopped:
         reason, status = f"stopped by {stopped}", stopped.status
     except Failed as failed:

@@ -67,6 +67,7 @@ class Setup:
         initial: the weights to start from, `init=`; None to start from the model's own.
         validation: tasks of the validation classes.
         test: tasks of the test classes; None with `test=false`.
+        added_controls: controls of a study, applied after the control that measures.
     """
 
     config: Mapping[str, Any]
@@ -83,6 +84,7 @@ class Setup:
     initial: Initial | None
     validation: TaskSource
     test: TaskSource | None
+    added_controls: Mapping[str, Control]
 
     @property
     def objective(self) -> Objective:
@@ -98,15 +100,21 @@ class Setup:
     def controls(self, retraining: bool) -> dict[str, Control]:
         """Make the controls; a retraining has no validation classes and keeps the controls that need none."""
         made = controls.make_all(self.control.cycle)
+        if self.added_controls:
+            last = max((i for i, control in enumerate(made.values()) if control.measures), default=len(made) - 1)
+            items = list(made.items())
+            made = dict([*items[: last + 1], *self.added_controls.items(), *items[last + 1 :]])
         return {name: control for name, control in made.items() if control.retrains or not retraining}
 
 
-def prepare(config: Mapping[str, Any], group: ProcessGroup | None = None) -> Setup:
+def prepare(config: Mapping[str, Any], group: ProcessGroup | None = None,
+            added_controls: Mapping[str, Control] | None = None) -> Setup:  # fmt: skip
     """Build and check the parts of a run. Nothing is written.
 
     Args:
         config: as metalearn.compose returns it.
         group: the processes that share each meta-batch; None for one process.
+        added_controls: controls of a study, applied after the control that measures.
 
     Raises:
         UserError: a setting is wrong, or settings do not fit each other, the data or the machine.
@@ -148,6 +156,7 @@ def prepare(config: Mapping[str, Any], group: ProcessGroup | None = None) -> Set
         initial=initial,
         validation=validation,
         test=test,
+        added_controls=added_controls or {},
     )
     for retraining in {False, control.retrain}:
         check_cycle(setup.controls(retraining), value_names(setup.objective.name, phase.algorithm.unit))

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -49,8 +50,30 @@ class _Output:
             drop(self._stream)
 
 
-@cache
+_logs: list["Console"] = []  # consoles of log files, the innermost last
+
+
 def console() -> "Console":
+    """Return the console that lines, tables and bars go to: standard output, or the log file of `logged`."""
+    return _logs[-1] if _logs else terminal()
+
+
+@contextlib.contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Append all lines, tables and warnings to a file while the context is open."""
+    from rich.console import Console
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        _logs.append(Console(file=file, highlight=False, soft_wrap=True, force_terminal=False, width=200))
+        try:
+            yield
+        finally:
+            _logs.pop()
+
+
+@cache
+def terminal() -> "Console":
     """Return the console of standard output, with colour if it is a terminal."""
     from rich.console import Console
 
@@ -91,7 +114,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         grid.add_row(*map(escape, row))
     # Wider than the terminal if needed: a folded path cannot be copied
     with contextlib.suppress(OSError):
-        type(console())(highlight=False, width=max(console().width, 200)).print(grid)
+        to = console()
+        wide = type(to)(highlight=False, width=max(to.width, 200)) if to is terminal() else to
+        wide.print(grid)
 
 
 def values_in_words(row: Mapping[str, float]) -> str:

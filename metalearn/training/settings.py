@@ -41,7 +41,7 @@ class RunSettings:
     norm: NormMode
     device: str
     log_every: int
-    pictures: Literal["png", "pdf", "svg"]
+    pictures: Literal["png", "pdf", "svg", "none"]
     test: bool  # False does not touch the test classes
     profile: bool
     init: str | None

@@ -1,0 +1,47 @@
+"""Sweeper of Hydra that hands a search to metalearn.search. Hydra 1.3 accepts sweepers in hydra_plugins alone.
+
+Hydra imports this file at every start, so that it imports nothing heavy.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.sweeper import Sweeper
+
+NAME = "metalearn_search"
+
+ConfigStore.instance().store(group="hydra/sweeper", name=NAME, node={"_target_": f"{__name__}.SearchSweeper"})
+
+
+class SearchSweeper(Sweeper):
+    """Search over the sweeps of the command line."""
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+        """Keep what Hydra knows."""
+        self._context, self._config = hydra_context, config
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the search to its report.
+
+        Args:
+            arguments: the settings on the command line.
+        """
+        from metalearn.cli import app
+        from metalearn.cli.resume_command import sweep_command
+        from metalearn.config.compose import plain
+        from metalearn.search.command import search
+
+        def compose(words: Any) -> dict[str, Any]:
+            config = self._context.config_loader.load_sweep_config(self._config, list(words))
+            return plain(_without_hydra(config))
+
+        folder = Path(self._config.hydra.sweep.dir)
+        search(arguments, plain(_without_hydra(self._config)), folder, compose, sweep_command(folder), app.accept)
+
+
+def _without_hydra(config: Any) -> Any:
+    """Return the settings of a run alone."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])

@@ -1,0 +1,1 @@
+"""Search over hyperparameters: samplers, studies, early stopping, competing models, reports."""

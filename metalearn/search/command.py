@@ -1,0 +1,175 @@
+"""A search from the command line: `python -m metalearn.run -m search=tpe ...`."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metalearn.config import trust
+from metalearn.config.instantiate import call
+from metalearn.controls import make_all
+from metalearn.errors import Unfinished, UserError
+from metalearn.lifecycle import lock
+from metalearn.lifecycle.setup import Setup, prepare
+from metalearn.runtime.console import say, warn
+from metalearn.runtime.signals import Signals, Stopped
+from metalearn.search import study_loop
+from metalearn.search.competition import Competition, plan
+from metalearn.search.confirm import confirm
+from metalearn.search.grid import size
+from metalearn.search.progress import StudyProgress
+from metalearn.search.report import report
+from metalearn.search.samplers import SeededSampler
+from metalearn.search.settings import Goal, SearchSettings, goals
+from metalearn.search.space import Space, parse, split
+from metalearn.search.storage import JOURNAL, open_record, pruner_of
+from metalearn.search.study import Study, quiet_optuna
+from metalearn.search.trial import SILENT, Compose, Trials
+
+_OWN = ("search", "resume", "trust")  # settings of the search, not of its trials
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search that is accepted, before any trial.
+
+    Args:
+        fixed: words of the command line that all trials share.
+        setup: the parts of a run with the default settings.
+    """
+
+    settings: SearchSettings
+    space: Space
+    fixed: Sequence[str]
+    setup: Setup
+    goals: Sequence[Goal]
+    competition: Competition | None
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What a resumed study must share with the one that was begun, by the words of a message."""
+        settings = self.settings
+        return {
+            "space": self.space.describe(),
+            "sampler": settings.sampler,
+            "options of the sampler": dict(settings.options),
+            "objectives": [goal.name for goal in self.goals],
+            "number of trials": settings.trials,
+            "seed": settings.seed,
+            "seeds": settings.seeds,
+            "prune": settings.prune,
+            "compete": settings.compete,
+            "control": dict(settings.control),
+            "settings": sorted(self.fixed),
+        }
+
+
+def search(words: Sequence[str], config: Mapping[str, Any], folder: Path, compose: Compose, command: str,
+           begin: Callable[[], None] = lambda: None) -> None:  # fmt: skip
+    """Run a search to its report.
+
+    Args:
+        words: of the command line, without options.
+        config: the composed configuration, with the group `search`.
+        folder: of the study.
+        compose: returns the configuration of some words.
+        command: the command line that resumes this search.
+        begin: called when the search is accepted.
+
+    Raises:
+        UserError: the search cannot be done as asked.
+        SystemExit: a signal or the machine stopped it, or no trial succeeded.
+    """
+    with quiet_optuna(), trust.observed():
+        asked = accept(words, config, compose)
+        resumed = (folder / JOURNAL).exists()
+        if resumed and config.get("resume") != "auto":
+            raise UserError(f"{folder}: already contains a study: add resume=auto, or choose another folder")
+        begin()
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock.hold(folder), Signals() as signals:
+            try:
+                _search(asked, folder, compose, resumed, signals)
+            except (Stopped, Unfinished) as stopped:
+                status = stopped.status
+                reason = f"stopped by {stopped}" if isinstance(stopped, Stopped) else stopped.reason
+                say(f"{folder}: {reason}; finished trials are kept. To resume: {command}")
+                sys.exit(status)
+
+
+def accept(words: Sequence[str], config: Mapping[str, Any], compose: Compose) -> Plan:
+    """Check a search before anything is written.
+
+    Raises:
+        UserError: a setting is wrong, or the sampler, the space and the rest do not go together.
+    """
+    settings: SearchSettings = call(SearchSettings, config["search"], "search")
+    fixed, searched = split(words)
+    if own := [word for word in searched if _names(word, _OWN)]:
+        raise UserError(f"{own[0]}: one search at a time")
+    fixed = [word for word in fixed if not _names(word, _OWN)]
+    typed = {word.partition("=")[0].lstrip("+") for word in (*searched, *fixed)}
+    space = parse(
+        [*(f"{key}={value}" for key, value in settings.space.items() if key.lstrip("+") not in typed), *searched]
+    )
+    SeededSampler(settings.sampler, space, settings.seed, settings.options, max(1, len(settings.objectives)))
+    make_all(settings.control, "search.control")
+    compose([*fixed, *_examples(space), *SILENT])  # an unknown key is refused
+    setup = prepare(compose([*fixed, *SILENT]))
+    found = goals(settings, f"val_{setup.objective.name}")
+    if settings.sampler == "grid" and (most := size(space)) < settings.trials:
+        settings = call(SearchSettings, {**config["search"], "trials": most}, "search")
+    competition = None
+    if settings.compete != "none":
+        competition = plan(
+            settings.compete,
+            trials=settings.trials,
+            iterations=setup.settings.steps,
+            every=setup.evaluation.every,
+            factor=settings.factor,
+            first=settings.first_rung,
+            maximize=found[0].maximize,
+        )
+    return Plan(settings, space, fixed, setup, found, competition)
+
+
+def _examples(space: Space) -> Iterable[str]:
+    """Return one word for each hyperparameter."""
+    for parameter in space.hyperparameters:
+        distribution: Any = parameter.distribution
+        value = distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
+        yield parameter.override(value)
+
+
+def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals: Signals) -> None:
+    settings = asked.settings
+    sampler = SeededSampler(settings.sampler, asked.space, settings.seed, settings.options, len(asked.goals))
+    pruner = pruner_of(settings, asked.setup.settings.steps, asked.setup.evaluation.every)
+    record = open_record(folder, asked.spec, sampler, pruner, [goal.direction for goal in asked.goals])
+    study = Study(record=record, space=asked.space, goals=asked.goals, trials=settings.trials,
+                  competition=asked.competition)  # fmt: skip
+    study.recover()
+    trials = Trials(folder, compose, asked.fixed, asked.goals, settings.seeds)
+    names = ", ".join(parameter.name for parameter in asked.space.hyperparameters)
+    what = "resuming the search" if resumed else "searching"
+    say(f"{folder}: {what} by {settings.sampler}, {settings.trials} trials over {names}")
+    try:
+        with StudyProgress(study) as progress:
+            stop = study_loop.run(study, trials, criteria=settings.control, failures=settings.failures,
+                                  check=signals.check, after=progress.update)  # fmt: skip
+        say(f"the search ended: {stop.reason}")
+    finally:
+        if any(study.finished()):
+            report(study, folder, asked.fixed)
+    if not any(trial.values for trial in study.latest().values()):
+        warn(f"{folder}: no trial has a score")
+        sys.exit(1)
+    if settings.confirm and len(asked.goals) == 1:
+        confirm(study, trials, asked.fixed, folder, settings, asked.setup, signals.check)
+
+
+def _names(word: str, names: Sequence[str]) -> bool:
+    """True if a word sets one of these settings, or a part of one."""
+    key = word.partition("=")[0].lstrip("+~")
+    return any(key == name or key.startswith((f"{name}.", f"{name}/")) for name in names)

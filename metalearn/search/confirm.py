@@ -1,0 +1,170 @@
+"""Confirmation of a search: its best configurations against the default settings, with fresh seeds and new tasks.
+
+A search picks the best of many noisy scores, so that its winner's score is too good. Therefore the best configurations
+and the defaults are trained again with seeds that the search has not used, and compared on validation tasks that it has
+not seen. The verdict is fixed by these. Only then are the winner and the defaults tested, once each, on the same tasks.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+from metalearn.algorithms.objective import Objective
+from metalearn.learner.learner import Learner
+from metalearn.lifecycle.setup import Setup
+from metalearn.recording.intervals import interval, paired
+from metalearn.runtime.console import say, table
+from metalearn.runtime.files import write_atomically
+from metalearn.search.records import number
+from metalearn.search.settings import SearchSettings
+from metalearn.search.study import Study, best
+from metalearn.search.trial import Trials
+
+FOLDER = "confirm"  # in the study's folder: a run for each configuration and seed
+FILE = "confirmed.json"
+DEFAULTS = "defaults"
+_NEW = 1_000_003  # added to the seed of a search for seeds and validation tasks that it has not seen
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A configuration trained again with fresh seeds.
+
+    Args:
+        name: `trial 7`, or DEFAULTS.
+        learners: the best of its runs, one a seed.
+        scores: of each validation task, means over the seeds.
+        means: over the tasks, one a seed.
+    """
+
+    name: str
+    overrides: Sequence[str]
+    learners: Sequence[Learner]
+    scores: Sequence[float]
+    means: Sequence[float]
+
+    @property
+    def mean(self) -> float:
+        """Mean over tasks and seeds."""
+        return fmean(self.scores)
+
+
+def confirm(study: Study, trials: Trials, fixed: Sequence[str], folder: Path, settings: SearchSettings, setup: Setup,
+            check: Callable[[], None]) -> dict[str, Any]:  # fmt: skip
+    """Confirm a search, print the comparison and write confirmed.json.
+
+    Args:
+        study: with its trials.
+        trials: trains configurations.
+        fixed: words of the command line that all trials share: the default settings.
+        folder: of the study.
+        settings: of the search.
+        setup: the parts of a run with the default settings.
+        check: called before each training; raises Stopped after a signal.
+    """
+    if (folder / FILE).exists():
+        found: dict[str, Any] = json.loads((folder / FILE).read_text())
+        _show(found, setup.objective)
+        return found
+    chosen = {f"trial {number(trial)}": study.space.overrides(trial.params) for trial in best(study, settings.confirm)}
+    say(f"confirming the best {len(chosen)} of the search against the default settings: {settings.confirm_seeds} fresh "
+        f"seeds each, {settings.confirm_tasks} new validation tasks")  # fmt: skip
+    confirmed = []
+    for name, overrides in {DEFAULTS: [], **chosen}.items():
+        learners = _train(name, [*fixed, *overrides], trials, folder, settings, setup, check)
+        each = [_scores(one, setup, "validation", settings.seed + _NEW, settings.confirm_tasks) for one in learners]
+        confirmed.append(Confirmed(name, overrides, learners, _over_seeds(each), [fmean(scores) for scores in each]))
+    result = _compared(confirmed, setup, settings)
+    write_atomically(folder / FILE, (json.dumps(result, indent=1) + "\n").encode())
+    _show(result, setup.objective)
+    return result
+
+
+def _train(name: str, words: Sequence[str], trials: Trials, folder: Path, settings: SearchSettings, setup: Setup,
+           check: Callable[[], None]) -> list[Learner]:  # fmt: skip
+    learners = []
+    for index in range(settings.confirm_seeds):
+        check()
+        place = folder / FOLDER / name.replace(" ", "_") / f"seed{index}"
+        seed = setup.settings.seed + _NEW + index
+        result = trials.train([*words, f"seed={seed}"], place)
+        score = setup.objective.spell_short(result[f"val_{setup.objective.name}"])
+        say(f"{name}, seed {seed}: validation {setup.objective.name} {score}")
+        learners.append(trials.load(words, place))
+    return learners
+
+
+def _scores(learner: Learner, setup: Setup, split: Literal["validation", "test"], seed: int, tasks: int) -> list[float]:
+    """Measure a learner on the tasks of a seed."""
+    score = learner.evaluate(setup.dataset, tasks=tasks, split=split, seed=seed, query=setup.evaluation.query)
+    return [float(value) for value in score.scores]
+
+
+def _over_seeds(scores: Sequence[Sequence[float]]) -> list[float]:
+    return [fmean(task) for task in zip(*scores, strict=True)]
+
+
+def _compared(confirmed: Sequence[Confirmed], setup: Setup, settings: SearchSettings) -> dict[str, Any]:
+    """Compare, decide, and then test."""
+    defaults, *others = confirmed
+    sign = 1 if setup.objective.better(1.0, 0.0) else -1
+    winner = max(others, key=lambda entry: sign * entry.mean)
+    mean, ci95 = paired(winner.scores, defaults.scores)
+    better = sign * mean - ci95 > 0
+    return {
+        "objective": setup.objective.name,
+        "seeds": [setup.settings.seed + _NEW + index for index in range(settings.confirm_seeds)],
+        "validation_tasks": settings.confirm_tasks,
+        "configurations": [
+            {"name": entry.name, "overrides": list(entry.overrides)}
+            | _entry(entry.scores, entry.means, setup.objective)
+            | dict(zip(("difference", "difference_ci95"), paired(entry.scores, defaults.scores), strict=True))
+            for entry in confirmed
+        ],
+        "winner": winner.name,
+        "better_than_defaults": better,
+        "test": _test(defaults, winner, setup),
+    }
+
+
+def _test(defaults: Confirmed, winner: Confirmed, setup: Setup) -> dict[str, Any]:
+    """Test the winner and the defaults, once each, on the same tasks."""
+    tasks = setup.evaluation.test_tasks
+    tested = {
+        entry.name: [_scores(one, setup, "test", setup.settings.seed, tasks) for one in entry.learners]
+        for entry in (defaults, winner)
+    }
+    means = {name: _over_seeds(each) for name, each in tested.items()}
+    difference, ci95 = paired(means[winner.name], means[defaults.name])
+    found = {name: _entry(means[name], [fmean(s) for s in tested[name]], setup.objective) for name in means}
+    return {"tasks": tasks, "difference": difference, "difference_ci95": ci95, **found}
+
+
+def _entry(scores: Sequence[float], means: Sequence[float], objective: Objective) -> dict[str, Any]:
+    spread = stdev(means) if len(means) > 1 else 0.0
+    return {"mean": fmean(scores), "ci95": interval(scores, bounded=objective.bounded), "sd_over_seeds": spread}
+
+
+def _show(result: Mapping[str, Any], objective: Objective) -> None:
+    """Print the comparison and the verdict."""
+    rows = []
+    for entry in result["configurations"]:
+        own = entry["name"] == DEFAULTS
+        difference = "" if own else objective.spell_difference(entry["difference"], entry["difference_ci95"])
+        rows.append([entry["name"], objective.spell(entry["mean"], entry["ci95"]),
+                     objective.spell_short(entry["sd_over_seeds"]), difference,
+                     " ".join(entry["overrides"])])  # fmt: skip
+    seeds = len(result["seeds"])
+    table(f"confirmed on {result['validation_tasks']} new validation tasks, {seeds} fresh seeds",
+          ["", f"validation {objective.name}", "sd over seeds", "difference", "settings"], rows)  # fmt: skip
+    winner = result["winner"]
+    verdict = "is better than the default settings" if result["better_than_defaults"] else (
+        "is within noise of the default settings: keep the defaults")  # fmt: skip
+    say(f"verdict: {winner} {verdict}")
+    test = result["test"]
+    say(f"test, {test['tasks']} tasks: {winner} {objective.spell(test[winner]['mean'], test[winner]['ci95'])}, "
+        f"{DEFAULTS} {objective.spell(test[DEFAULTS]['mean'], test[DEFAULTS]['ci95'])}, difference "
+        f"{objective.spell_difference(test['difference'], test['difference_ci95'])}")  # fmt: skip

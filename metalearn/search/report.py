@@ -1,0 +1,138 @@
+"""The report of a study: a table of all trials, the best of them, pictures, and the winner as an experiment."""
+
+import csv
+import io
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from optuna.trial import FrozenTrial, TrialState
+
+from metalearn.config.compose import is_group
+from metalearn.config.quoting import shell_quoted
+from metalearn.runtime.console import say, table, warn
+from metalearn.runtime.files import write_atomically
+from metalearn.search import pictures
+from metalearn.search.records import BRACKET, MESSAGE, RUNG, SECONDS, WORKER, number
+from metalearn.search.study import Study, best
+
+SHOWN = 10  # rows of the table of the best trials
+EXPERIMENT = "found"  # name of the winner as a choice of experiment=
+
+
+def report(study: Study, folder: Path, fixed: Sequence[str]) -> None:
+    """Print the best trials; write trials.csv, the pictures, and the winner as `experiment/found.yaml`.
+
+    Args:
+        study: with at least one finished trial.
+        folder: of the study.
+        fixed: words of the command line that all trials share.
+    """
+    ranked = _ranked(study)
+    names = [parameter.name for parameter in study.space.hyperparameters]
+    columns = ["trial", *(goal.name for goal in study.goals), *names, "state"]
+    rows = [[str(number(t)), *_scores(study, t), *(_spelled(t.params.get(name)) for name in names), _state(study, t)]
+            for t in ranked[:SHOWN]]  # fmt: skip
+    several = len(study.goals) > 1
+    table("trials on the Pareto front first" if several else "the best trials", columns, rows)
+    try:
+        write_atomically(folder / "trials.csv", _csv(study, names).encode())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna calls its pictures experimental
+            made = pictures.draw(study, folder)
+        winner = ranked[0] if ranked and ranked[0].state == TrialState.COMPLETE else None
+        if winner is not None:
+            place = folder / "experiment" / f"{EXPERIMENT}.yaml"
+            place.parent.mkdir(exist_ok=True)
+            write_atomically(place, _experiment(study, winner, fixed).encode())
+            say(f"the best trial is {place}: python -m metalearn.run --config-dir {shell_quoted(folder)} "
+                f"experiment={EXPERIMENT}")  # fmt: skip
+        say(f"written: {folder / 'trials.csv'}, {', '.join(path.name for path in made)}")
+    except OSError as error:
+        warn(f"{folder}: the report is not complete ({error.strerror or error})")
+
+
+def _ranked(study: Study) -> list[FrozenTrial]:
+    """Return the trials, the best first; with several objectives, those on the Pareto front first."""
+    if len(study.goals) == 1:
+        first = best(study, study.trials)
+    else:
+        first = sorted(study.record.best_trials, key=lambda trial: trial.number)
+        done = {trial.number for trial in first}
+        first += [t for t in study.latest().values() if t.state == TrialState.COMPLETE and t.number not in done]
+    done = {trial.number for trial in first}
+    return [*first, *(trial for trial in study.latest().values() if trial.number not in done)]
+
+
+def _scores(study: Study, trial: FrozenTrial) -> list[str]:
+    if trial.state == TrialState.COMPLETE:
+        return [f"{value:.4f}" for value in trial.values]
+    last = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
+    return ["" if last is None else f"{last:.4f}", *[""] * (len(study.goals) - 1)]
+
+
+def _state(study: Study, trial: FrozenTrial) -> str:
+    if trial.state == TrialState.FAIL:
+        return "failed"
+    if trial.state == TrialState.PRUNED:
+        return f"{'paused' if study.competition else 'pruned'} at step {trial.last_step}"
+    return {TrialState.COMPLETE: "complete", TrialState.RUNNING: "running"}.get(trial.state, "waiting")
+
+
+def _spelled(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _csv(study: Study, names: Sequence[str]) -> str:
+    """Return all trials in full precision, one a line."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    goals = [goal.name for goal in study.goals]
+    writer.writerow(["trial", "state", *goals, *names, "last_step", "last_score", "seconds", "worker", "bracket",
+                     "rung", "scores", "message"])  # fmt: skip
+    for trial in study.latest().values():
+        values = trial.values or [""] * len(goals)
+        facts = trial.user_attrs
+        last = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
+        writer.writerow([number(trial), _state(study, trial).partition(" at")[0], *values,
+                         *(trial.params.get(name, "") for name in names), trial.last_step, last,
+                         round(float(facts.get(SECONDS, 0.0)), 2), facts.get(WORKER, ""), facts.get(BRACKET, ""),
+                         facts.get(RUNG, ""), json.dumps(trial.intermediate_values),
+                         facts.get(MESSAGE, "")])  # fmt: skip
+    return text.getvalue()
+
+
+def _experiment(study: Study, winner: FrozenTrial, fixed: Sequence[str]) -> str:
+    """Return the winner as a file of conf/experiment."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    groups: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    for word in (*fixed, *study.space.overrides(winner.params)):
+        override = OverridesParser.create().parse_override(word)
+        name, value = override.key_or_group, override.value()
+        if is_group(name) and isinstance(value, str):
+            groups[name] = value
+        elif not override.is_delete():
+            values[name] = value
+    node: Mapping[str, Any] = _nested(values)
+    scores = ", ".join(f"{goal.name} {value:.4f}" for goal, value in zip(study.goals, winner.values, strict=True))
+    lines = ["# @package _global_", f"# The best trial of a search, number {number(winner)}: {scores}"]
+    if groups:
+        lines += ["defaults:", *(f"  - override /{group}: {name}" for group, name in groups.items())]
+    return "\n".join(lines) + "\n" + (OmegaConf.to_yaml(OmegaConf.create(dict(node))) if node else "")
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted names as nested mappings."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        place = found
+        *parents, last = name.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return found

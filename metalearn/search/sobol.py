@@ -1,0 +1,47 @@
+"""Quasi-random search: points of a scrambled Sobol sequence (Sobol 1967; Owen 1998), by scipy.
+
+Optuna's own sampler draws choices at random and keeps a counter in the study. Here each trial takes the point of its
+number, and a choice is a dimension like any other.
+"""
+
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from scipy.stats.qmc import Sobol
+
+from metalearn.search.space import Space
+from metalearn.search.unit_interval import from_unit
+
+
+class SobolSampler(BaseSampler):
+    """Draw trial n from point n of one scrambled sequence.
+
+    Args:
+        space: the search space, one dimension for each hyperparameter.
+        seed: of the scrambling, the same for all trials of a study.
+    """
+
+    def __init__(self, space: Space, seed: int):
+        self._names = [parameter.name for parameter in space.hyperparameters]
+        self._seed = seed
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return no joint space: a point needs no history."""
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return nothing, see `infer_relative_search_space`."""
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Return the coordinate of a hyperparameter in the point of this trial."""
+        sequence = Sobol(len(self._names), scramble=True, rng=self._seed)
+        point = sequence.fast_forward(trial.number).random(1)[0]
+        return from_unit(float(point[self._names.index(param_name)]), param_distribution)

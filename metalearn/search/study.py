@@ -1,0 +1,232 @@
+"""A study: ask for configurations, train them, and keep every result."""
+
+import contextlib
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from metalearn.controls.loop import Control, Paused
+from metalearn.errors import Unfinished, UserError
+from metalearn.runtime.signals import Stopped
+from metalearn.search.competition import BUSY, Competition
+from metalearn.search.records import (
+    BRACKET,
+    MESSAGE,
+    NUMBER,
+    ORIGIN,
+    RUNG,
+    SECONDS,
+    WITHDRAWN,
+    WORKER,
+    counted,
+    latest,
+    origin,
+)
+from metalearn.search.report_control import Report
+from metalearn.search.settings import Goal
+from metalearn.search.space import Space
+
+OWN = "search"  # name of the study's control in the loop of a trial
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration to train.
+
+    Args:
+        number: of the trial; a promoted or retried trial keeps its number.
+        values: hyperparameters by name.
+        overrides: the same as words of the command line.
+        controls: to be added to the controls of its training, after the one that measures.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    overrides: Sequence[str]
+    controls: Mapping[str, Control]
+
+
+Evaluate = Callable[[Candidate], Sequence[float]]
+
+
+@dataclass(kw_only=True)
+class Study:
+    """A study of trials, kept by Optuna.
+
+    Args:
+        record: Optuna's study with its storage, sampler and pruner.
+        space: what is searched.
+        goals: the objectives.
+        trials: configurations in total, over all workers and sessions.
+        competition: brackets of competing models; None: every trial trains to its end, or is pruned.
+        exclusive: a context that only one worker enters at a time.
+        worker: name of this process.
+    """
+
+    record: optuna.Study
+    space: Space
+    goals: Sequence[Goal]
+    trials: int
+    competition: Competition | None = None
+    exclusive: Callable[[], AbstractContextManager[None]] = nullcontext
+    worker: str = "0"
+
+    def records(self) -> list[FrozenTrial]:
+        """Return all records, read anew from the storage."""
+        return self.record.get_trials(deepcopy=False)
+
+    def latest(self) -> dict[int, FrozenTrial]:
+        """Return the last record of each trial by its origin."""
+        return latest(self.records())
+
+    def finished(self) -> list[FrozenTrial]:
+        """Return the finished records in the order in which they were begun."""
+        return [t for t in self.records() if t.state.is_finished() and WITHDRAWN not in t.user_attrs]
+
+    def failed(self) -> list[FrozenTrial]:
+        """Return the failed trials."""
+        return [trial for trial in self.latest().values() if trial.state == TrialState.FAIL]
+
+    def more(self) -> bool:
+        """True if a trial can be begun, resumed or promoted now, or other workers may still leave one."""
+        records = self.records()
+        if any(trial.state in BUSY for trial in records) or len(counted(records)) < self.trials:
+            return True
+        return bool(self.competition and self.competition.promotions(latest(records), complete=True))
+
+    def recover(self) -> None:
+        """Give back the trials of workers that were killed. Call it where no worker is alive."""
+        for trial in self.records():
+            if trial.state == TrialState.RUNNING:
+                self._release(trial._trial_id)
+
+    def run_next(self, evaluate: Evaluate) -> bool:
+        """Train one configuration and record what came of it; return False if there is none at the moment.
+
+        A configuration whose training fails is recorded with its message.
+
+        Raises:
+            Unfinished, Stopped: a signal or the machine ended the training, which is left waiting in the study.
+        """
+        trial = self._claim()
+        if trial is None:
+            return False
+        began = time.monotonic()
+        spent = float(trial.user_attrs.get(SECONDS, 0.0))
+
+        def end(state: TrialState, values: Sequence[float] | None = None, message: str | None = None) -> None:
+            trial.set_user_attr(SECONDS, spent + time.monotonic() - began)
+            if message:
+                trial.set_user_attr(MESSAGE, message)
+            self.record.tell(trial, values, state)
+
+        try:
+            values = evaluate(self.candidate(trial))
+            if not all(math.isfinite(value) for value in values):
+                raise UserError("its score is no finite number")
+            end(TrialState.COMPLETE, values)
+        except Paused:
+            end(TrialState.PRUNED)
+        except (Stopped, Unfinished, KeyboardInterrupt, OSError):
+            trial.set_user_attr(SECONDS, spent + time.monotonic() - began)
+            self._release(trial._trial_id)
+            raise
+        except UserError as error:
+            end(TrialState.FAIL, message=str(error))
+        except Exception as error:  # the user's own code, or a configuration that no check foresaw
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            text = " ".join(str(error).split())
+            end(TrialState.FAIL, message=f"{type(error).__name__}: {text} ({place.filename}:{place.lineno})")
+        return True
+
+    def candidate(self, trial: Trial) -> Candidate:
+        """Return the configuration of a trial, with the control that reports its scores."""
+        overrides = self.space.suggest(trial)
+        number = int(trial.user_attrs[NUMBER])
+        controls = {OWN: Report(lambda step, loss: self._report(trial, step, loss))} if len(self.goals) == 1 else {}
+        return Candidate(number, dict(trial.params), overrides, controls)
+
+    def _report(self, trial: Trial, step: int, loss: float) -> str | None:
+        """Record a validation score; return why the training is to pause, or None."""
+        frozen = self.record._storage.get_trial(trial._trial_id)
+        if math.isfinite(loss) and step not in frozen.intermediate_values:
+            trial.report(self.goals[0].score(loss), step)
+        if self.competition:
+            return f"rung {step}" if step >= self.competition.target(frozen) else None
+        return "pruned" if trial.should_prune() else None
+
+    def _claim(self) -> Trial | None:
+        """Take the next trial: one that waits, a promotion, or a new one."""
+        with self.exclusive():
+            records = self.records()
+            full = len(counted(records)) >= self.trials
+            if not any(trial.state == TrialState.WAITING for trial in records):
+                promoted = self.competition.promotions(latest(records), full) if self.competition else []
+                for number in promoted:
+                    self._promote(latest(records)[number])
+                if full and not promoted:
+                    return None
+            trial = self.record.ask()
+            trial.set_user_attr(WORKER, self.worker)
+            if NUMBER not in trial.user_attrs:
+                trial.set_user_attr(NUMBER, sum(first < trial.number for first in latest(self.records())))
+            if self.competition and BRACKET not in trial.user_attrs:
+                before = [n for n in counted(self.records()) if n < trial.number]
+                trial.set_user_attr(BRACKET, self.competition.place(len(before)))
+        if self._surplus(trial):
+            trial.set_user_attr(WITHDRAWN, True)
+            self.record.tell(trial, state=TrialState.FAIL)
+            return None
+        return trial
+
+    def _surplus(self, trial: Trial) -> bool:
+        """True if another worker took the last place while this one asked."""
+        number = int(trial.user_attrs.get(ORIGIN, trial.number))
+        return number not in counted(self.records())[: self.trials]
+
+    def _promote(self, trial: FrozenTrial) -> None:
+        """Add a record in which a paused trial waits to train to its next rung."""
+        attributes = {**trial.user_attrs, ORIGIN: origin(trial), RUNG: int(trial.user_attrs.get(RUNG, 0)) + 1}
+        attributes.pop(WORKER, None)
+        self.record.add_trial(
+            create_trial(
+                state=TrialState.WAITING,
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs=attributes,
+                system_attrs=trial.system_attrs,
+                intermediate_values=trial.intermediate_values,
+            )
+        )
+
+    def _release(self, trial_id: int) -> None:
+        """Leave a trial waiting in the study."""
+        self.record._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+
+def best(study: Study, count: int) -> list[FrozenTrial]:
+    """Return the best trials of a study with one objective, the best first.
+
+    Trials that trained to their end come before those that were paused or pruned.
+    """
+    sign = -1 if study.goals[0].maximize else 1
+    found = [t for t in study.latest().values() if t.state == TrialState.COMPLETE and t.value is not None]
+    return sorted(found, key=lambda t: (sign * (t.value or 0.0), origin(t)))[:count]
+
+
+@contextlib.contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna's own log lines out of the terminal."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

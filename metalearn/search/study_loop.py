@@ -1,0 +1,125 @@
+"""The loop over the trials of a study, under the controls that also end a training.
+
+The study is the iterated model of metalearn.controls.loop: an iteration is a finished trial, its loss the trial's. The
+loop keeps no state. It first walks through the trials that are finished already, in their order, so that a resumed
+study stops where the same study left alone would.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from metalearn import controls
+from metalearn.controls.actions import Evaluate, Step
+from metalearn.controls.loop import ControlLoop, Stop
+from metalearn.search import study as studies
+from metalearn.search.records import SECONDS
+from metalearn.search.study import Study
+
+POLL = 0.5  # seconds between two looks at the trials of other workers
+
+
+class StudyModel:
+    """A study as an iterated model.
+
+    Args:
+        study: the study.
+        evaluate: trains a configuration and returns its scores.
+        check: called before each trial; raises Stopped after a signal.
+        after: called after each trial.
+    """
+
+    invalid = None
+    names = ("trials", "best")
+
+    def __init__(self, study: Study, evaluate: studies.Evaluate, check: Callable[[], None], after: Callable[[], None]):
+        self._study, self._evaluate, self._check, self._after = study, evaluate, check, after
+        self._seen: list[Any] = []  # finished records, in the order of this walk
+        self._numbers: set[int] = set()
+
+    @property
+    def step(self) -> int:
+        """Number of trials so far; each rung of a competing trial counts."""
+        return len(self._seen)
+
+    @property
+    def limit(self) -> int:
+        """One more than `step` as long as there is something to do."""
+        return self.step + (bool(self._unseen()) or self._study.more())
+
+    @property
+    def seconds(self) -> float:
+        """Time of all trials in seconds."""
+        return sum(float(record.user_attrs.get(SECONDS, 0.0)) for record in self._seen)
+
+    @property
+    def values(self) -> Mapping[str, float]:
+        """Number of trials and best score."""
+        best = studies.best(self._study, 1)
+        return {"trials": float(self.step)} | ({"best": float(best[0].value or 0.0)} if best else {})
+
+    def train(self, until: int) -> None:
+        """Finish one trial, or take one that is finished already."""
+        while not self._unseen():
+            self._check()
+            if self._study.run_next(self._evaluate):
+                self._after()
+            elif not self._unseen():
+                if not self._study.more():
+                    return
+                time.sleep(POLL)  # other workers may leave a trial behind
+        record = self._unseen()[0]
+        self._seen.append(record)
+        self._numbers.add(record.number)
+
+    def measure(self) -> float:
+        """Return the loss of the last trial; infinite for a failed one."""
+        last = self._seen[-1] if self._seen else None
+        value = last.value if last is not None and len(self._study.goals) == 1 else None
+        return math.inf if value is None else self._study.goals[0].loss(value)
+
+    def training_losses(self, after: int) -> list[float]:
+        """Return no losses: a study has none besides its trials'."""
+        return []
+
+    def save(self, file: str) -> None:
+        """Do nothing: every trial is kept by its storage."""
+
+    def learner(self) -> Any:
+        """Return the study."""
+        return self._study
+
+    def _unseen(self) -> list[Any]:
+        return [record for record in self._study.finished() if record.number not in self._numbers]
+
+
+def run(study: Study, evaluate: studies.Evaluate, *, criteria: Mapping[str, Any] | None = None, failures: int = 5,
+        check: Callable[[], None] = lambda: None, after: Callable[[], None] = lambda: None) -> Stop:  # fmt: skip
+    """Run the trials of a study until none is left or a control ends it.
+
+    Args:
+        study: the study.
+        evaluate: trains a configuration and returns its scores; raises Paused where its control does.
+        criteria: controls by name with their settings, such as `{"Threshold": {"value": 0.02}}`.
+        failures: failed trials after which the study ends.
+        check: called before each trial; raises Stopped after a signal.
+        after: called after each trial of this process.
+    """
+    model = StudyModel(study, evaluate, check, after)
+    own = controls.make_all(criteria or {}, "search.control")
+    cycle = {"trial": Step(n=1), "score": Evaluate(), "failures": _Failures(study, failures), **own}
+    stop = ControlLoop(model, cycle).run()
+    return Stop("trials", f"all {study.trials} trials are done") if stop.control == "steps" else stop
+
+
+class _Failures(controls.Control):
+    """End a study of which too many trials have failed."""
+
+    def __init__(self, study: Study, limit: int):
+        self._study, self._limit = study, limit
+
+    def apply(self, run: ControlLoop) -> str | None:
+        """Count the failed trials."""
+        failed = len(self._study.failed())
+        return f"{failed} trials have failed (search.failures={self._limit})" if failed > self._limit else None

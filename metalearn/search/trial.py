@@ -1,0 +1,86 @@
+"""A trial: one training of this package, in the process of the study."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from metalearn.controls.loop import Control
+from metalearn.errors import UserError
+from metalearn.learner.learner import Learner, load
+from metalearn.lifecycle.launch import launch
+from metalearn.lifecycle.run_folder import Invocation
+from metalearn.recording import checkpoint
+from metalearn.runtime.console import logged
+from metalearn.search.settings import Goal
+from metalearn.search.study import Candidate
+
+Compose = Callable[[Sequence[str]], dict[str, Any]]
+
+SILENT = ("test=false", "pictures=none")  # a trial never looks at test classes, and draws nothing
+
+
+class Trials:
+    """Train configurations in folders below that of the study.
+
+    Args:
+        folder: of the study.
+        compose: returns the configuration of some words of the command line.
+        fixed: words of the command line that all trials share.
+        goals: the objectives, entries of result.json.
+        seeds: runs of each configuration.
+    """
+
+    def __init__(self, folder: Path, compose: Compose, fixed: Sequence[str], goals: Sequence[Goal], seeds: int):
+        self._folder, self._compose, self._fixed, self._goals, self._seeds = folder, compose, fixed, goals, seeds
+
+    def __call__(self, candidate: Candidate) -> list[float]:
+        """Train a configuration and return its scores, means over the seeds."""
+        words = [*self._fixed, *candidate.overrides]
+        results = []
+        for index in range(self._seeds):
+            place = self._folder / str(candidate.number)
+            own: list[str] = []
+            if self._seeds > 1:
+                place, own = place / f"seed{index}", [f"seed={self._compose(words)['seed'] + index}"]
+            results.append(self.train([*words, *own], place, candidate.controls))
+        for goal in self._goals:
+            if goal.name not in results[0]:
+                raise UserError(f"search.objectives: {goal.name}: result.json has no such entry")
+        return [fmean(float(result[goal.name]) for result in results) for goal in self._goals]
+
+    def train(self, words: Sequence[str], folder: Path, controls: Mapping[str, Control] | None = None,
+              show: bool = False) -> dict[str, Any]:  # fmt: skip
+        """Train in a folder, or resume the training there; return the content of result.json.
+
+        Args:
+            words: of the command line.
+            folder: of the run.
+            controls: to be added to its controls.
+            show: print its lines; else they go to a file in `logs` beside the runs.
+        """
+        words = [*words, *SILENT]
+        config = self._compose(words) | {"resume": "auto"}
+        log = self._folder / "logs" / f"{folder.relative_to(self._folder).as_posix().replace('/', '_')}.txt"
+        with nullcontext() if show else logged(log):
+            invocation = Invocation(overrides=list(words), group=self._folder.name)
+            return launch(config, folder, invocation, controls=controls or {}).result
+
+    def load(self, words: Sequence[str], folder: Path) -> Learner:
+        """Load the best learner of a run that `train` left in a folder.
+
+        Classes that the command line names are trusted, others that a changed checkpoint might name are not.
+        """
+        named = set(_targets(self._compose(words)))
+        spec = checkpoint.read(checkpoint.find(folder))["spec"]
+        return load(folder, trust=set(_targets(spec)) <= named)
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Yield the dotted paths of the classes in a configuration."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            if name == "_target_":
+                yield str(value)
+            yield from _targets(value)
