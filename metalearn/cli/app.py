@@ -12,8 +12,7 @@ from metalearn.cli.hydra_args import options_first
 from metalearn.cli.job import remove_empty_folder
 from metalearn.cli.messages import say, sentence
 from metalearn.cli.overrides import resumed_words, resumes_folder, trusted
-from metalearn.config import trust
-from metalearn.config.compose import CONF
+from metalearn.config import groups, trust
 from metalearn.config.messages import one_line
 from metalearn.config.quoting import quoted_words
 from metalearn.errors import Unfinished, UserError
@@ -32,7 +31,7 @@ def start(task: Callable[[Any], float]) -> int:
     """
     if {"--help", "-h"} & set(sys.argv):
         try:
-            if chosen := choices.asked(sys.argv[1:]):
+            if chosen := groups.asked(sys.argv[1:]):
                 print("\n\n".join(choices.explain(*choice) for choice in chosen), flush=True)
                 return 0
         except UserError as error:
@@ -80,10 +79,10 @@ def _under_hydra(task: Callable[[Any], float]) -> int:
     given = sys.argv[1:]
     try:
         typed = quoted_words(options_first(given))
-        choices.check_selected(typed)
+        groups.check_selected(typed)
         sys.argv[1:] = resumed_words(typed)
         with trust.limit(typed, trusted(typed)) if resumes_folder(typed) else nullcontext():
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+            hydra.main(version_base="1.3", config_path=str(groups.CONF), config_name="config")(job)()
     except BrokenPipeError:
         return _unread()
     except (HydraException, OmegaConfBaseException, OSError, ValueError, KeyError, UserError) as error:

@@ -13,9 +13,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from metalearn.cli.docstrings import arguments, controls
-from metalearn.config import compose
-from metalearn.config.compose import CONF
-from metalearn.errors import UserError
+from metalearn.config.groups import CONF, SELECTED, choices, groups, own_folders, package
 
 TARGETS = {  # of groups without a `_target_`
     "outer": "metalearn.training.outer_optimizer.OuterOptimizer",
@@ -32,26 +30,6 @@ class Setting(NamedTuple):
     text: str
 
 
-def groups() -> list[str]:
-    """The groups that have choices."""
-    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
-
-
-SELECTED = ("budget", "task", "data_algo")  # groups that others select by name; see conf/config.yaml
-
-
-def check_selected(words: list[str]) -> None:
-    """Check choices of the groups that are optional, for which Hydra ignores an unknown name.
-
-    Raises:
-        UserError: a group has no such choice.
-    """
-    for word in words:
-        group, equal, value = word.partition("=")
-        if equal and group in SELECTED and value != "null":
-            asked([word, *(option for option in words if "=" not in option or option.startswith("--config-dir"))])
-
-
 def overview(words: list[str]) -> str:
     """List the choices of every group, without the groups that others select by name (see conf/config.yaml).
 
@@ -60,40 +38,11 @@ def overview(words: list[str]) -> str:
     """
     lines = []
     for group in groups():
-        own = (file for folder in _own_folders(words) for file in (folder / group).glob("*.yaml"))
-        names = {*compose.choices(group), *(file.stem for file in own)}
+        own = (file for folder in own_folders(words) for file in (folder / group).glob("*.yaml"))
+        names = {*choices(group), *(file.stem for file in own)}
         if group not in SELECTED:
             lines.append(f"{group}: {', '.join(sorted(names))}")
     return "\n".join(lines)
-
-
-def _own_folders(words: list[str]) -> list[Path]:
-    """The folders that the user gives with --config-dir."""
-    pairs = zip(words, [*words[1:], ""], strict=True)
-    return [Path(word.partition("=")[2] or following) for word, following in pairs if word.startswith("--config-dir")]
-
-
-def asked(words: list[str]) -> list[tuple[str, Path]]:
-    """The choices that the words of the command line name, as their groups and files.
-
-    A folder given by --config-dir is looked through first.
-
-    Raises:
-        UserError: a group has no such choice.
-    """
-    found = []
-    folders = [*_own_folders(words), CONF]
-    for word in words:
-        group, equal, value = word.partition("=")
-        if not equal or group not in groups():
-            continue
-        for choice in value.strip("[]'\"").split(","):
-            file = next((path for folder in folders if (path := folder / group / f"{choice}.yaml").is_file()), None)
-            if file is None:
-                known = ", ".join(compose.choices(group))
-                raise UserError(f"{group}={choice}: no such choice; there are {known}")
-            found.append((group, file))
-    return found
 
 
 def explain(group: str, file: Path) -> str:
@@ -108,7 +57,7 @@ def explain(group: str, file: Path) -> str:
         *textwrap.wrap(" ".join(comments), width, initial_indent="  ", subsequent_indent="  "),
     ]
     latest: dict[str, Setting] = {}  # a file replaces what those in its defaults say
-    for setting in (*settings(file, TARGETS.get(group), compose.package(text, group)), *_brought(group, file, choice)):
+    for setting in (*settings(file, TARGETS.get(group), package(text, group)), *_brought(group, file, choice)):
         earlier = latest.get(setting.name)
         latest[setting.name] = setting._replace(text=setting.text or earlier.text) if earlier else setting
     listed = list(latest.values())
@@ -129,7 +78,7 @@ def _brought(group: str, file: Path, choice: str) -> Iterator[Setting]:
     for pattern in patterns.get(group, []):
         for folder in dict.fromkeys([CONF, file.parent.parent]):  # the second one is the user's, or the same
             for other in sorted(folder.glob(f"{pattern}.yaml")):
-                yield from settings(other, None, compose.package(other.read_text(), other.parent.name))
+                yield from settings(other, None, package(other.read_text(), other.parent.name))
 
 
 def _entry(head: str, text: str, column: int, width: int) -> list[str]:
@@ -156,9 +105,9 @@ def settings(file: Path, target: str | None, prefix: str) -> Iterator[Setting]:
                 names = {str(key).removeprefix("override ").lstrip("/").partition("@")[0]: key for key in other}
                 yield from (Setting(name, str(other[key]), "") for name, key in names.items())
             elif other != "_self_":
-                base, _, package = str(other).partition("@")
+                base, _, place = str(other).partition("@")
                 other_file = next(f for folder in file.parents if (f := folder / f"{base}.yaml").is_file())
-                yield from settings(other_file, target, f"{prefix}{package}." if package else prefix)
+                yield from settings(other_file, target, f"{prefix}{place}." if place else prefix)
     yield from _entries(root, prefix, lines, target)
 
 

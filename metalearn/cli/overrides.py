@@ -5,7 +5,8 @@ from pathlib import Path
 
 from metalearn.cli.hydra_args import parsed
 from metalearn.config import trust
-from metalearn.config.compose import CONF, plain
+from metalearn.config.compose import plain
+from metalearn.config.groups import CONF
 from metalearn.config.quoting import hydra_quoted
 from metalearn.errors import UserError
 

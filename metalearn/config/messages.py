@@ -2,7 +2,7 @@
 
 import re
 
-from metalearn.config.compose import choices
+from metalearn.config.groups import choices
 from metalearn.config.names import for_choice, suggestion
 
 

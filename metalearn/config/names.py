@@ -3,7 +3,7 @@
 import difflib
 from typing import Any
 
-from metalearn.config.compose import CONF, package
+from metalearn.config.groups import CONF, package
 
 _OUTER, _INNER, _BATCH = "outer.optimizer.lr", "algo.inner_optimizer.lr", "algo.meta_batch, the tasks in a meta-step"
 _STEPS, _INNER_STEPS = "steps, the meta-steps", "algo.inner_steps and algo.inner_steps_test (meta-steps are steps)"

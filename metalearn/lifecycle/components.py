@@ -7,9 +7,7 @@ from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.objective import objective_for
 from metalearn.config.compose import choice
 from metalearn.config.instantiate import build
-from metalearn.config.messages import one_line
 from metalearn.data.base import Dataset
-from metalearn.errors import UserError
 from metalearn.models.base import MetaModel
 
 
@@ -23,7 +21,7 @@ def dataset(name: str, **settings: Any) -> Dataset:
     Raises:
         UserError: no such data set, a wrong setting, or data that cannot be read.
     """
-    return build(_values("data", name, settings)["data"], "data", Dataset)
+    return build(choice("data", name, settings)["data"], "data", Dataset)
 
 
 def model(name: str, *, shape: Sequence[int], outputs: int, **settings: Any) -> MetaModel:
@@ -38,7 +36,7 @@ def model(name: str, *, shape: Sequence[int], outputs: int, **settings: Any) -> 
     Raises:
         UserError: no such model, or a wrong setting.
     """
-    return build(_values("model", name, settings)["model"], "model", MetaModel, shape=tuple(shape), outputs=outputs)
+    return build(choice("model", name, settings)["model"], "model", MetaModel, shape=tuple(shape), outputs=outputs)
 
 
 def algorithm(
@@ -69,18 +67,7 @@ def algorithm(
     Raises:
         UserError: no such algorithm, a wrong setting, or a model that is not a MetaModel.
     """
-    values = _values("algo", name, settings)
+    values = choice("algo", name, settings)
     given = {"query": values["query"] if query is None else query, "norm": values["norm"] if norm is None else norm}
     given |= {"way": way, "shot": shot, "labels": labels, "objective": objective_for(regression)}
     return build(values["algo"], "algo", Algorithm, model=model, **given)
-
-
-def _values(group: str, name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with this choice and these settings in it."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        return choice(group, name, settings)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(one_line(error)) from error

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
-from metalearn.config.compose import is_group
+from metalearn.config.groups import is_group
 from metalearn.config.quoting import shell_quoted
 from metalearn.runtime.console import say, table, warn
 from metalearn.runtime.files import write_atomically

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.docs.pages import script
-from tests.helpers.configs import ROOT, config
+from tests.helpers.configs import ALGORITHMS, ROOT, config
 
 tables = script("docs/tables.py")
 STUDY = ROOT / "experiments" / "algorithms"
@@ -26,7 +26,7 @@ def test_a_table_is_replaced_and_the_text_around_it_kept():
     assert "old" not in new and tables.updated(new) == new
 
 
-@pytest.mark.parametrize("algo", FLOORS)
+@pytest.mark.parametrize("algo", ALGORITHMS)
 def test_the_runs_are_of_the_present_defaults(algo):
     result = json.loads((STUDY / f"omniglot_{algo}" / "result.json").read_text())
     node = config(f"algo={algo}", "data=omniglot", "eval.test_tasks=600")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from metalearn.config import compose
+from metalearn.config import compose, groups
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("data=glyphs", "data.classes=[20,8,8]", "model.filters=8", "steps=3", "eval.every=2", "eval.tasks=4",
@@ -23,8 +23,33 @@ WORDS = (*(w for w in QUICK if not w.startswith(("steps", "eval.every", "log_eve
          "log_every=8", "+control.cycle.keep={_target_: metalearn.controls.Save, file: 'step_{step}.pt'}")  # fmt: skip
 
 
-ALGORITHMS = compose.choices("algo")
+ALGORITHMS = groups.choices("algo")
 SMALL = {"reptile": {"train_shot": 4}}  # what an algorithm needs to be trained on small data, where it needs something
+
+
+NO_HIGHER = {"metasgd": "it learns the rates of its own optimizer"}  # why engine.inner_loop=higher is refused
+
+
+def node_of(name: str) -> dict:
+    """The file of an algorithm in conf/algo."""
+    import yaml
+
+    return yaml.safe_load((ROOT / "conf" / "algo" / f"{name}.yaml").read_text())
+
+
+def inner_steps(name: str, steps: int) -> int:
+    """This number of inner steps in training, or 0 for an algorithm whose file says 0."""
+    return steps if node_of(name)["inner_steps"] else 0
+
+
+def of_each_kind() -> list[str]:
+    """One algorithm of conf/algo for each way to compute a meta-gradient."""
+    import pydoc
+
+    kinds: dict = {}
+    for name in ALGORITHMS:
+        kinds.setdefault(pydoc.locate(node_of(name)["_target_"]).task_gradients, name)
+    return list(kinds.values())
 
 
 def small(name: str) -> list[str]:
@@ -33,7 +58,7 @@ def small(name: str) -> list[str]:
 
 
 def choices(group: str) -> str:
-    return ", ".join(compose.choices(group))
+    return ", ".join(groups.choices(group))
 
 
 def config(*overrides: str) -> dict:

@@ -100,11 +100,18 @@ def finished(folder, *words):
     return out
 
 
-def refused(done, message, status=2):
-    """Check that a command ended in one line that says this, with this exit status."""
+def refused(done, *messages, status=2, folder=None):
+    """Check that a command ended in one line that says all this, with this exit status.
+
+    Args:
+        folder: nothing was trained below it.
+    """
     assert done.returncode == status, done.stdout + done.stderr
     lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("metalearn: ") and message in lines[0], done.stderr
+    assert len(lines) == 1 and lines[0].startswith("metalearn: "), done.stderr
+    for message in messages:
+        assert message in lines[0], done.stderr
+    assert folder is None or not list(folder.rglob("metrics.csv"))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from metalearn.config.instantiate import build, call
 from metalearn.data.base import TaskBatch
 from metalearn.data.image_set import ImageSet
 from metalearn.models.base import MetaModel
-from tests.helpers.configs import ROOT, SMALL
+from tests.helpers.configs import SMALL, node_of
 
 ENGINE = {field.name for field in fields(EngineSettings)}
 EXACT = {"rtol": 1e-7, "atol": 1e-9}
@@ -32,9 +32,7 @@ def algorithm(
     **settings,
 ) -> Algorithm:
     """An algorithm with the settings of its YAML, on a small Conv4 whose head is not at zero."""
-    import yaml
-
-    node = yaml.safe_load((ROOT / "conf" / "algo" / f"{name}.yaml").read_text())
+    node = node_of(name)
     torch.manual_seed(seed)
     conv4 = {
         "_target_": "metalearn.models.conv4.Conv4",

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from metalearn.recording import checkpoint
-from tests.helpers.configs import SINUSOID, WORDS
+from tests.helpers.configs import SINUSOID, WORDS, of_each_kind
 from tests.helpers.processes import begin, finished, wait_for
 from tests.helpers.resuming import same
 
@@ -56,7 +56,7 @@ def test_a_process_killed_at_random_moments_ends_as_the_one_left_alone(whole, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algo", ["maml", "anil", "reptile", "pretrain"])
+@pytest.mark.parametrize("algo", of_each_kind())
 def test_a_process_killed_ten_times_on_real_omniglot(algo, tmp_path, omniglot_root):
     words = ("data=omniglot", f"data.root={omniglot_root}", f"algo={algo}", "steps=120", "eval.every=20", "eval.tasks=20",
              "eval.test_tasks=20", "log_every=5", "control.cycle.Save.seconds=1", "hydra.run.dir=run")  # fmt: skip

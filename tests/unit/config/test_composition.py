@@ -3,10 +3,12 @@
 import pytest
 import yaml
 
-from metalearn.config.compose import CONF, choices, compose
+from metalearn.config.compose import compose
+from metalearn.config.groups import CONF, choices
 from metalearn.config.instantiate import call
 from metalearn.errors import UserError
 from metalearn.recording.published import Published
+from tests.helpers.processes import refused
 
 SETS_OTHERS = {"experiment", "budget", "task"}  # groups whose purpose is to set others
 ROOTS = {"folder": ["data.root=images"]}  # words that a data set needs
@@ -35,6 +37,29 @@ def test_words_of_the_command_line_come_last():
     assert (node["steps"], node["query"], node["algo"]["inner_optimizer"]["lr"]) == (7, 3, 0.5)
     assert node["model"]["_target_"].endswith(".Conv4")
     assert compose("experiment=omniglot/reptile_5w1s", "algo=anil")["steps"] == 100000  # the experiment's, not anil's
+
+
+WRONG = (
+    "algo=mmal",
+    "stpes=3",
+    "budget=nope",
+    "algo=null",
+    "data=folder",
+    "way=[5",
+    "way=5,20",
+    "algo.inner_optimizer.eps=1",
+)
+
+
+@pytest.mark.parametrize("word", WRONG)
+def test_a_mistake_in_python_is_the_line_of_the_command_line(word, typed):
+    with pytest.raises(UserError) as error:
+        compose(word)
+    refused(typed(word), f"metalearn: {error.value}")
+
+
+def test_values_are_quoted_as_on_the_command_line():
+    assert compose("data=folder", "data.root=na\u00efve [1]")["data"]["root"] == "na\u00efve [1]"
 
 
 EXPERIMENTS = choices("experiment")

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from metalearn import controls
-from metalearn.config.compose import choices
+from metalearn.config.groups import choices
 from metalearn.controls import make, make_all
 from metalearn.controls.loop import ControlLoop, Failed
 from metalearn.errors import UserError

@@ -13,6 +13,7 @@ from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
 from metalearn.runtime.signals import Signals, Stopped
 from tests.helpers.configs import QUICK, SINUSOID, config
+from tests.helpers.processes import refused
 from tests.helpers.resuming import Countdown
 
 
@@ -47,9 +48,7 @@ def test_an_invalid_value_stops_names_its_step_and_keeps_the_last_good_checkpoin
 
 def test_a_nan_before_any_measurement_is_one_line(run):
     done = run(*QUICK, "steps=50", "eval.every=50", "outer.optimizer={name: SGD, lr: 1e38}")
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    (line,) = done.stderr.strip().splitlines()
-    assert "before any measurement" in line and "lower the learning rates" in line
+    refused(done, "before any measurement", "lower the learning rates")
 
 
 def test_an_infinite_measurement_stops_and_is_never_the_best(tmp_path, monkeypatch):

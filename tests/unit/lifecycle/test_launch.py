@@ -8,6 +8,7 @@ import pytest
 
 import metalearn
 from metalearn.errors import RunExists, Unfinished, UserError
+from metalearn.lifecycle import run
 from metalearn.lifecycle.setup import prepare
 from metalearn.runtime.signals import Signals, Stopped
 from tests.helpers.configs import SINUSOID, config
@@ -15,11 +16,11 @@ from tests.helpers.resuming import Countdown
 
 
 def test_a_run_from_python_gives_its_folder_result_and_score(tmp_path):
-    run = metalearn.train(metalearn.compose(*SINUSOID), tmp_path / "run")
-    assert run.folder == tmp_path / "run"
-    assert run.result == json.loads((run.folder / "result.json").read_text())
-    assert run.score == run.result["val_mse"]
-    assert metalearn.load(run.folder).spec["name"] == "maml"
+    done = metalearn.train(metalearn.compose(*SINUSOID), tmp_path / "run")
+    assert done.folder == tmp_path / "run"
+    assert done.result == json.loads((done.folder / "result.json").read_text())
+    assert done.score == done.result["val_mse"]
+    assert metalearn.load(done.folder).spec["name"] == "maml"
 
 
 def test_without_a_folder_each_run_has_one_of_its_own(tmp_path, monkeypatch):
@@ -39,6 +40,19 @@ def test_a_stopped_run_says_where_and_is_resumed_from_python(tmp_path, monkeypat
     assert 0 < error.step < 20
     resumed = metalearn.train(config(*SINUSOID) | {"resume": str(tmp_path / "run")})
     assert resumed.folder == tmp_path / "run" and resumed.result["steps_taken"] == 20
+
+
+def test_a_signal_after_the_last_step_is_answered_with_a_warning(tmp_path, monkeypatch, capfd):
+    write = run.write_result
+
+    def written(*a):
+        write(*a)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(run, "write_result", written)
+    done = metalearn.train(config(*SINUSOID, "steps=1"), tmp_path)
+    assert done.result["steps_taken"] == 1
+    assert "WARNING: the run was complete before the signal could stop it" in capfd.readouterr().out
 
 
 def test_a_folder_with_a_run_is_refused(tmp_path):

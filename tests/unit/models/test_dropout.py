@@ -11,9 +11,9 @@ from metalearn.models.dropout import Dropout
 from metalearn.models.masks import Masks
 from metalearn.models.norm import NormContext, using_context
 from metalearn.runtime.signals import Signals, Stopped
-from tests.helpers.configs import ALGORITHMS, GLYPHS, config
+from tests.helpers.configs import ALGORITHMS, GLYPHS, NO_HIGHER, config
 from tests.helpers.resuming import Countdown, resumed_at, same
-from tests.helpers.tasks import batch_of, params_of
+from tests.helpers.tasks import algorithm, batch_of, params_of
 from tests.unit.models.test_torch_layers import HERE, gradient, made
 
 MODEL = (
@@ -37,17 +37,17 @@ def test_the_masks_of_dropout_depend_on_seed_and_task_alone(name):
     assert not torch.equal(gradient(made("ours", name, drop=0.5, seed=1), batch), first)
     assert not torch.equal(gradient(algo, batch._replace(ids=batch.ids + 3)), first)
     torch.testing.assert_close(gradient(made("ours", name, drop=0.5, chunk=1), batch), first)
-    if name != "pretrain":
+    if algo.unit == "tasks":
         parts = [type(batch)(*(field[part] for field in batch)) for part in (slice(0, 1), slice(1, 3))]
         both = gradient(algo, parts[0]) / 3 + gradient(algo, parts[1]) * 2 / 3
         torch.testing.assert_close(both, first)
 
 
-@pytest.mark.parametrize("name", ["maml", "metasgd"])
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if not algorithm(name).cannot_recompute])
 def test_recomputation_and_other_engines_draw_the_same_masks(name):
     kept = gradient(made("ours", name, drop=0.5, inner_steps=12, recompute=False))
     torch.testing.assert_close(gradient(made("ours", name, drop=0.5, inner_steps=12)), kept)
-    if name == "maml":
+    if name not in NO_HIGHER:
         torch.testing.assert_close(gradient(made("ours", name, drop=0.5, inner_steps=12, inner_loop="higher")), kept)
 
 
@@ -75,7 +75,7 @@ def test_the_rate_and_the_shape_of_masks():
     assert Dropout(0.25)(x) is x  # outside of meta-training
 
 
-@pytest.mark.parametrize("name", ["maml", "anil", "reptile", "pretrain"])
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_dropout_is_off_at_evaluation(name):
     batch, found = batch_of(), []
     for drop in (0.0, 0.5):

@@ -5,7 +5,7 @@ import torch
 
 from metalearn.algorithms.base import nth
 from metalearn.models.norm import MOMENTUM, BatchNorm, NormContext
-from tests.helpers.configs import ALGORITHMS
+from tests.helpers.configs import ALGORITHMS, inner_steps
 from tests.helpers.tasks import algorithm, batch_for, batch_of, params_of
 
 
@@ -91,9 +91,8 @@ def test_per_step_statistics_are_those_of_the_step():
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_per_step_runs_the_same_inner_loop_at_evaluation_as_in_training(name):
-    steps = 0 if name == "pretrain" else 3  # it has no inner loop in training
-    algo, batch = algorithm(name, norm="per_step", inner_steps=steps), batch_for(name)
-    if name == "reptile":
+    algo, batch = algorithm(name, norm="per_step", inner_steps=inner_steps(name, 3)), batch_for(name)
+    if hasattr(algo, "inner_batch"):
         algo.inner_batch_test = algo.inner_batch
     params = params_of(algo)
     params = params.leaves()._replace(statistics=[v + 0.7 for v in params.statistics])  # unlike the batch's

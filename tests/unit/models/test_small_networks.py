@@ -5,17 +5,18 @@ import itertools
 import pytest
 import torch
 
+from tests.helpers.configs import ALGORITHMS, inner_steps
 from tests.helpers.tasks import algorithm, batch_for, params_of
 
 SIZES = list(itertools.product((1, 2), (1, 3), (1, 2), ("transductive", "support", "per_step")))
 
 
-@pytest.mark.parametrize("name", ["maml", "fomaml", "anil", "metasgd", "reptile"])
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_grouped_equals_vmap_at_the_smallest_sizes(name):
     for filters, channels, tasks, norm in SIZES:
         shape = (channels, 16, 16)
         both = [
-            algorithm(name, kernel=engine, filters=filters, shape=shape, norm=norm, inner_steps=2)
+            algorithm(name, kernel=engine, filters=filters, shape=shape, norm=norm, inner_steps=inner_steps(name, 2))
             for engine in ("grouped", "vmap")
         ]
         params = params_of(both[0])

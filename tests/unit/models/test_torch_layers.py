@@ -15,7 +15,7 @@ from metalearn.errors import UserError
 from metalearn.models.base import MetaModel
 from metalearn.models.norm import BatchNorm
 from metalearn.training.executor import Executor
-from tests.helpers.configs import QUICK
+from tests.helpers.configs import QUICK, of_each_kind
 from tests.helpers.tasks import ENGINE, algorithm, batch_of, params_of
 
 HERE = "tests.unit.models.test_torch_layers"
@@ -138,7 +138,8 @@ def gradient(algo, batch=None):
 
 
 @pytest.mark.parametrize("norm", ["transductive", "support", "per_step"])
-@pytest.mark.parametrize(("name", "layer"), [("maml", "running"), ("reptile", "batch"), ("pretrain", "running")])
+@pytest.mark.parametrize("layer", ["running", "batch"])
+@pytest.mark.parametrize("name", of_each_kind())
 def test_the_batch_norm_of_torch_obeys_norm(name, layer, norm):
     theirs, ours = (made(each, name, norm=norm) for each in (layer, "ours"))
     assert theirs.norm_mode == norm and theirs.init().shapes() == ours.init().shapes()

@@ -105,6 +105,17 @@ def test_a_log_file_has_the_expected_time_and_a_line_a_minute(clock, capfd):
     ]
 
 
+@pytest.mark.parametrize(("remaining", "announced"), [(9.0, False), (11.0, True)])
+def test_only_a_long_training_announces_its_time(remaining, announced, clock, capfd):
+    assert progress.ANNOUNCED_SECONDS == 10
+    bar = progress.Progress(clock)
+    with bar.training(120):
+        for step in range(1, 121):  # the estimate is made after 20 steps
+            clock.now += remaining / 100
+            bar.step(step)
+    assert ("expected time" in capfd.readouterr().out) is announced
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(45, "45 s"), (700, "12 min"), (12000, "3 h 20 min"), (1e6, "11 d 13 h")]
 )

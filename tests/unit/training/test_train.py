@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from metalearn.lifecycle.launch import train
 from metalearn.recording.intervals import student_t
 from metalearn.training.evaluate import evaluate
 from metalearn.training.outer_optimizer import OuterOptimizer
-from tests.helpers.configs import ALGORITHMS, config, small
+from tests.helpers.configs import ALGORITHMS, config, of_each_kind, small
 from tests.helpers.tasks import algorithm
 from tests.helpers.training import trainer_of
 
@@ -35,7 +34,7 @@ def weights(folder, name="last.pt"):
     return torch.load(folder / "checkpoints" / name, weights_only=True)["params"]
 
 
-@pytest.mark.parametrize("name", ["maml", "reptile", "pretrain"])
+@pytest.mark.parametrize("name", of_each_kind())
 def test_same_seed_same_bits(tmp_path, name):
     words = (*small(name), "steps=6", "eval.every=3")
     (a, first), (b, second) = run(tmp_path / "a", *words), run(tmp_path / "b", *words)
@@ -101,8 +100,7 @@ def test_the_test_score_is_that_of_the_best_checkpoint_on_test_classes(tmp_path)
 )
 def test_every_algorithm_learns_in_every_norm_mode(name, norm, small_glyphs):
     """After some meta-steps, held-out tasks are solved better than before."""
-    settings = {"meta_batch": 64 if name == "pretrain" else 6, "chunk": 6}
-    settings |= LEARNS.get(name, {})
+    settings = {"meta_batch": 64 if algorithm(name).unit == "examples" else 6, "chunk": 6, **LEARNS.get(name, {})}
     source = small_glyphs.source("train", 0, "cpu")
     algo = algorithm(name, norm=norm, filters=12, shape=(1, 28, 28), shot=1, query=4, labels=source.labels, **settings)
     params = algo.init()
@@ -114,30 +112,6 @@ def test_every_algorithm_learns_in_every_norm_mode(name, norm, small_glyphs):
         outer.step(algo.meta_gradient(outer.params, algo.sample(source, step, "cpu")))
     after = evaluate(algo, outer.params, small_glyphs.source("test", 0, "cpu"), **held)
     assert after.mean > before.mean + before.ci95
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        ("constant", [1, 1, 1, 1]),
-        ("linear", [1, 0.75, 0.5, 0.25]),
-        ("cosine", [(1 + math.cos(math.pi * s / 4)) / 2 for s in range(4)]),
-    ],
-)
-def test_schedules(schedule, expected):
-    algo = algorithm("maml")
-    params = algo.init()
-    outer = OuterOptimizer(
-        optimizer={"name": "SGD", "lr": 0.1}, schedule=schedule, warmup=0, clip=None, params=params, steps=4
-    )
-    from metalearn.algorithms.parameters import MetaGradient
-
-    nothing = MetaGradient({n: torch.zeros_like(v) for n, v in params.learned.items()}, {}, [])
-    seen = []
-    for _ in range(4):
-        seen.append(outer.lr / 0.1)
-        outer.step(nothing)
-    assert seen == pytest.approx(expected)
 
 
 def test_sinusoid_regression_is_learned(tmp_path):

@@ -1,0 +1,81 @@
+"""The groups of conf/ and their choices: the folders there and the files in them."""
+
+import re
+from pathlib import Path
+
+from metalearn.errors import UserError
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())  # wheel, clone
+SELECTED = ("budget", "task", "data_algo")  # groups that others select by name; see conf/config.yaml
+
+
+def groups() -> list[str]:
+    """List the groups that have choices."""
+    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
+
+
+def choices(group: str) -> list[str]:
+    """List the choices of a group by name, such as `omniglot/maml_5w1s` of `experiment`.
+
+    A file whose name begins with an underscore is a part of other files, and no choice.
+    """
+    files = [file.relative_to(CONF / group).with_suffix("") for file in (CONF / group).rglob("*.yaml")]
+    return sorted(file.as_posix() for file in files if not file.name.startswith("_"))
+
+
+def is_group(name: str) -> bool:
+    """True if a name is a group of conf/, such as `model` or `search/space`."""
+    return bool(name) and (CONF / name).is_dir()
+
+
+def package(text: str, group: str) -> str:
+    """Find the prefix of the settings in a file: `algo.`, or what its line `# @package` says.
+
+    Args:
+        text: the content of the file.
+        group: the folder of the file below conf/; `.` for conf/config.yaml.
+    """
+    header = re.search(r"^# @package (\S+)", text, re.MULTILINE)
+    name = header[1] if header else group
+    return "" if name in ("_global_", ".") else f"{name}."
+
+
+def own_folders(words: list[str]) -> list[Path]:
+    """List the folders that the user gives with --config-dir."""
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    return [Path(word.partition("=")[2] or following) for word, following in pairs if word.startswith("--config-dir")]
+
+
+def asked(words: list[str]) -> list[tuple[str, Path]]:
+    """List the choices that words of the command line name, as pairs of group and file.
+
+    A folder given by --config-dir is looked through first.
+
+    Raises:
+        UserError: a group has no such choice.
+    """
+    found = []
+    folders = [*own_folders(words), CONF]
+    for word in words:
+        group, equal, value = word.partition("=")
+        if not equal or group not in groups():
+            continue
+        for choice in value.strip("[]'\"").split(","):
+            file = next((path for folder in folders if (path := folder / group / f"{choice}.yaml").is_file()), None)
+            if file is None:
+                raise UserError(f"{group}={choice}: no such choice; there are {', '.join(choices(group))}")
+            found.append((group, file))
+    return found
+
+
+def check_selected(words: list[str]) -> None:
+    """Check the choices of optional groups. Hydra itself ignores an unknown name there.
+
+    Raises:
+        UserError: a group has no such choice.
+    """
+    for word in words:
+        group, equal, value = word.partition("=")
+        if equal and group in SELECTED and value != "null":
+            asked([word, *(option for option in words if "=" not in option or option.startswith("--config-dir"))])
