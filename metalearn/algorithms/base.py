@@ -1,18 +1,15 @@
 """The contract of an algorithm: `outer_loss = loss(adapt(theta, support), query)`."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from itertools import islice
-from typing import Any, ClassVar, Literal, TypeVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.objective import Objective
-from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters, layer_of
+from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters
 from metalearn.algorithms.passes import Passes
-from metalearn.config.checks import at_least
-from metalearn.config.engine import EngineSettings
+from metalearn.algorithms.settings import AlgorithmSettings
 from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.errors import UserError
 from metalearn.inner.optimizers import Optimizer
@@ -22,57 +19,25 @@ from metalearn.models.functional import Functional
 from metalearn.models.norm import NormMode
 from metalearn.models.torch_layers import pure
 
-Item = TypeVar("Item")
-
 
 @dataclass(kw_only=True, eq=False)
-class Algorithm:
+class Algorithm(AlgorithmSettings):
     """An algorithm: pure functions of its meta-parameters.
 
-    A subclass defines `adapt` and `task_gradients`; `init`, `sample` and `check` where they differ.
-
-    Args:
-        model: the architecture and the initial weights.
-        objective: the loss and the score, see metalearn.algorithms.objective.
-        way, shot, query: of the training tasks.
-        norm: how batch norm gets its statistics, see metalearn.models.norm.
-        labels: classes of the training source, for algorithms that classify over all of them; None in regression.
-        meta_batch: tasks (or single examples) in a meta-step.
-        inner_steps: inner-loop steps in meta-training.
-        inner_steps_test: inner-loop steps at evaluation.
-        inner_optimizer: {name: SGD or Adam, lr: ..., ...}; see metalearn.inner.unroll.make_inner_loop for others.
-        reduction: of the inner loss over a support set: `mean` over examples; `sum`; or `shot_mean`, the sum over
-            classes of the mean over a class's shots, N times `mean`: the hidden factor of the original MAML code.
-        seed: of the random masks of dropout.
-        engine: how gradients are computed, see metalearn.config.engine.
+    A subclass defines `adapt` and `task_gradients`; `init`, `sample` and `check` where they differ. Its settings are
+    those of metalearn.algorithms.settings, and its own.
     """
 
     unit: ClassVar[str] = "tasks"  # what meta_batch counts
     extra_kind: ClassVar[str] = "weights"  # of the layers in MetaParameters.extra, in layers.csv: `weights` or `rate`
 
-    model: MetaModel
-    objective: Objective
-    way: int
-    shot: int
-    query: int
-    norm: NormMode
-    labels: int | None
-    meta_batch: int
-    inner_steps: int
-    inner_steps_test: int
-    inner_optimizer: dict[str, Any] = field(default_factory=lambda: {"name": "SGD", "lr": 0.1})
-    reduction: Literal["mean", "sum", "shot_mean"] = "mean"
-    seed: int = 0
-    engine: EngineSettings = field(default_factory=EngineSettings)
-
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.model, MetaModel):
             raise UserError(
                 f"model={type(self.model).__name__}: must be a metalearn.models.base.MetaModel, with a head"
             )
         self.model = pure(self.model)
-        at_least(1, meta_batch=self.meta_batch)
-        at_least(0, inner_steps=self.inner_steps, inner_steps_test=self.inner_steps_test)
         self.require_outputs(self.way)
         if self.engine.recompute and (why := self.cannot_recompute):
             raise UserError(f"engine.recompute=true: {type(self).__name__} {why}; leave it out")
@@ -189,14 +154,7 @@ class Algorithm:
         self, adapted: Adapted, query_x: Tensor, training: bool, norm: NormMode | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Predict, and collect the batch statistics of the pass in training with `per_step`."""
-        context = self.passes.query(adapted.running_statistics, training, adapted.ids)
-        if (norm or self.norm) == "support":
-            shots = adapted.support_x.shape[1]
-            both = torch.cat([adapted.support_x, query_x], dim=1)
-            context = replace(context, reference=shots, running=None, collect=False)
-            outputs, statistics = self.net.outputs(adapted.weights, both, context)
-            return outputs[:, shots:], statistics
-        return self.net.outputs(adapted.weights, query_x, context)
+        return self.passes.over_query(self.net.outputs, adapted, query_x, training, norm)
 
     def metrics(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Query loss and score, summed over tasks."""
@@ -217,22 +175,6 @@ class Algorithm:
         return self.keeps_head_at_zero or all(name in HEAD for name in names)
 
     @property
-    def norm_mode(self) -> str:
-        """The source of batch norm's statistics; `none` for a model without batch norm."""
-        return self.norm if self.model.norm_channels() else "none"
-
-    @property
     def notice(self) -> str | None:
         """A warning about this choice of settings, in one line; None where there is nothing to warn of."""
         return None
-
-    def kinds_of_layers(self, params: MetaParameters) -> dict[str, str]:
-        """The kind of each layer: `norm` (gamma and beta), `rate` (learned inner rates) or `weights`."""
-        norms = self.model.norm_parameters()
-        kinds = {layer_of(name): "norm" if name in norms else "weights" for name in params.model}
-        return kinds | {layer_of(name): self.extra_kind for name in params.extra}
-
-
-def nth(items: Iterator[Item], n: int) -> Item:
-    """Item number n of an iterator."""
-    return next(islice(items, n, None))

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from metalearn.algorithms.base import Algorithm, nth
-from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters
+from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters, nth
 from metalearn.algorithms.support_loss import SupportLoss
 from metalearn.data.base import TaskBatch
 from metalearn.inner.gradients import gradients

@@ -1,7 +1,8 @@
 """The values that pass between an algorithm and the outer loop."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -104,6 +105,15 @@ class Adapted:
     ids: Tensor | None = None  # in meta-training: the tasks' numbers, int64 [T]
     running_statistics: list[Tensor] | None = None  # per_step, at evaluation: those that hold after this step
     batch_statistics: tuple[list[Tensor], ...] = ()  # per_step, in meta-training: of each support pass [T, 2, C]
+
+
+def nth(path: Iterator[Adapted], n: int) -> Adapted:
+    """Take n inner steps.
+
+    Args:
+        path: from Algorithm.adapt.
+    """
+    return next(islice(path, n, None))
 
 
 def layer_of(parameter: str) -> str:

@@ -1,13 +1,18 @@
 """The forward passes of an algorithm: their contexts, and the batch-norm statistics of each inner step."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from metalearn.algorithms.parameters import Adapted
 from metalearn.errors import UserError
+from metalearn.models.base import Weights
 from metalearn.models.masks import QUERY, Masks
 from metalearn.models.norm import MOMENTUM, NormContext, NormMode
+
+Forward = Callable[[Weights, Tensor, NormContext], tuple[Tensor, list[Tensor]]]  # outputs or features, statistics
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,36 @@ class Passes:
     def query(self, running: list[Tensor] | None, training: bool, ids: Tensor | None = None) -> NormContext:
         """A pass over query images, which are normalized together, or by running statistics."""
         return self._context(QUERY, running, training, ids)
+
+    def over_query(
+        self, forward: Forward, adapted: Adapted, x: Tensor, training: bool, norm: NormMode | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Run a model over query images.
+
+        Args:
+            forward: Functional.outputs or Functional.features.
+            adapted: the model.
+            x: query images [T, B, ...].
+            training: True in meta-training.
+            norm: another batch-norm mode than that of training.
+
+        Returns:
+            What `forward` returns for x; in training with `per_step`, with the batch statistics of the pass.
+        """
+        context = self.query(adapted.running_statistics, training, adapted.ids)
+        if (norm or self.norm) != "support":
+            return forward(adapted.weights, x, context)
+        shots = adapted.support_x.shape[1]
+        both = torch.cat([adapted.support_x, x], dim=1)
+        found, statistics = forward(
+            adapted.weights, both, replace(context, reference=shots, running=None, collect=False)
+        )
+        return found[:, shots:], statistics
+
+    @property
+    def mode(self) -> str:
+        """The source of batch norm's statistics; `none` for a model without batch norm."""
+        return self.norm if self.channels else "none"
 
     def _context(self, number: int, running: list[Tensor] | None, training: bool, ids: Tensor | None) -> NormContext:
         masks = Masks(self.seed, number, ids) if training and ids is not None else None

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metalearn.algorithms.base import Algorithm, nth
-from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters
+from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters, nth
 from metalearn.data.base import TaskBatch
 from metalearn.inner.gradients import gradients
 from metalearn.models.base import HEAD

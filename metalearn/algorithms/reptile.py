@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.base import Algorithm, nth
-from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters
+from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters, nth
 from metalearn.config.checks import at_least
 from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.errors import UserError

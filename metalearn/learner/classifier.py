@@ -10,7 +10,7 @@ from torch import Tensor
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import Adapted
 from metalearn.errors import UserError
-from metalearn.models.norm import NormContext, NormMode
+from metalearn.models.norm import NormMode
 
 
 class Classifier:
@@ -60,14 +60,7 @@ class Classifier:
         """The adapted body's features of each image: float32 [B, D]."""
         algorithm, adapted, x = self._algorithm, self._adapted, self._inputs(images)[None]
         with torch.inference_mode(False), torch.no_grad():
-            if self._norm == "per_step":
-                found, _ = algorithm.net.features(
-                    adapted.weights, x, algorithm.passes.query(adapted.running_statistics, False)
-                )
-            else:
-                shots = adapted.support_x.shape[1]
-                both = torch.cat([adapted.support_x, x], 1)
-                found = algorithm.net.features(adapted.weights, both, NormContext(reference=shots))[0][:, shots:]
+            found, _ = algorithm.passes.over_query(algorithm.net.features, adapted, x, False, self._norm)
         return found[0].cpu().numpy()
 
     @property

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.base import Algorithm, nth
-from metalearn.algorithms.parameters import MetaParameters
+from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.parameters import MetaParameters, nth
 from metalearn.config.trust import limit
 from metalearn.data.base import Dataset
 from metalearn.data.matching import source_for

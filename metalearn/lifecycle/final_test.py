@@ -46,7 +46,7 @@ def test(session: Session, phase: Phase, first: TrainingResult, last: TrainingRe
         "eval_query": setup.evaluation.query,
         "inner_steps_train": algorithm.inner_steps,
         "inner_steps_test": algorithm.inner_steps_test,
-        "norm_mode": algorithm.norm_mode,
+        "norm_mode": algorithm.passes.mode,
         "steps": settings.steps,
         "steps_taken": first.steps,
         "best_step": first.best.step,
@@ -88,7 +88,7 @@ def measured(algorithm: Algorithm, params: MetaParameters, source: TaskSource, *
         check: called between batches of tasks; what it raises ends the measurement.
         task: `way`, `shot` and `query`, the query images a class.
     """
-    both = algorithm.norm_mode not in ("none", "support")
+    both = algorithm.passes.mode not in ("none", "support")
     sizes: dict[str, Any] = dict(task)
     with precision_context(precision, device), progress.counting("test", tasks, check) as watch:
         score = evaluate(algorithm, params, source, tasks=tasks, curve=True, support=both, watch=watch, device=device,

@@ -145,7 +145,7 @@ def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple
         "shot": tasks.shot,
         "eval_query": tasks.query,
         "inner_steps_test": tasks.inner_steps,
-        "norm_mode": algorithm.norm_mode,
+        "norm_mode": algorithm.passes.mode,
         "new_head": own is not params,
         "seed": tasks.seed,
         "precision": tasks.precision,

@@ -128,10 +128,10 @@ def _manifest(setup: Setup, invocation: Invocation) -> RunManifest:
 def headline(setup: Setup) -> str:
     """Describe the run in one line."""
     settings, dataset, algorithm = setup.settings, setup.dataset, setup.phase.algorithm
-    task = setup.objective.task_words(settings.way, settings.shot)
+    task, norm = setup.objective.task_words(settings.way, settings.shot), summary.norm_words(algorithm.passes.mode)
     return (
         f"{type(algorithm).__name__} on {dataset.name} (split: {dataset.split}), {task}, {settings.steps} meta-steps "
-        f"of {algorithm.meta_batch} on {setup.device}, {summary.norm_words(algorithm.norm_mode)}, seed {settings.seed}"
+        f"of {algorithm.meta_batch} on {setup.device}, {norm}, seed {settings.seed}"
     )
 
 

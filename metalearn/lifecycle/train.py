@@ -112,7 +112,7 @@ def _restore(session: Session, trainer: Trainer, loop: ControlLoop, content: Che
         loop.restore(content["state"]["controls"])
     if scores_changed:
         warn("validation scores from here on do not compare with earlier ones: only new ones choose the best learner")
-        trainer.forget_scores()
+        trainer.selection.forget()
         loop.forget_losses()
 
 

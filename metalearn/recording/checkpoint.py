@@ -15,7 +15,7 @@ from torch import Tensor
 from metalearn.errors import UserError
 from metalearn.recording.bounds import check_archive, check_content
 
-FORMAT = 3
+FORMAT = 4
 LAST, BEFORE, BEST = "last.pt", "previous.pt", "best.pt"  # the file names in a run's folder `checkpoints/`
 # Exceptions that a damaged file raises while it is read
 _BROKEN = (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError, TypeError, IndexError,

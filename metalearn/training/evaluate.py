@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.base import Algorithm
-from metalearn.algorithms.parameters import Adapted, MetaParameters, layer_of
+from metalearn.algorithms.parameters import Adapted, MetaParameters
 from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.recording.intervals import interval
 from metalearn.training.chunks import Chunks
+from metalearn.training.layers import layer_distances
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def evaluate(
             if support:
                 support_outputs = algorithm.predict(adapted, batch.query_x, "support")
                 others.append(objective.score(support_outputs, batch.query_y))
-            for name, moved in _distances(adapted, params).items():
+            for name, moved in layer_distances(adapted, params).items():
                 squares.setdefault(name, []).append(moved)
             if curve and source.class_names:
                 classes = source.classes(torch.arange(start - size, start, device=device), way)  # [T, N]
@@ -141,31 +142,6 @@ def _most_confused(wrong: Tensor, met: Tensor, names: Sequence[str], most: int =
         {"class": names[pairs[i] // n], "taken_for": names[pairs[i] % n], "times": int(times[i]), "of": int(of[i])}
         for i in order
     ]
-
-
-def layer_statistics(params: MetaParameters) -> dict[str, tuple[float, float]]:
-    """The mean over all learned weights of each layer, and the root of their mean square."""
-    values: dict[str, list[Tensor]] = {}
-    for name, value in params.learned.items():
-        values.setdefault(layer_of(name), []).append(value.detach().flatten())
-    joined = {layer: torch.cat(parts) for layer, parts in values.items()}
-    return {layer: (w.mean().item(), w.square().mean().sqrt().item()) for layer, w in joined.items()}
-
-
-def _distances(adapted: Adapted, params: MetaParameters) -> dict[str, Tensor]:
-    """Mean squared distance of each layer's weights from the start of the inner loop, for each task: [T]."""
-    sums: dict[str, Tensor] = {}
-    counts: dict[str, int] = {}
-    for name, weights in adapted.weights.items():
-        layer, start = layer_of(name), params.model[name]
-        if weights.shape[-start.ndim :] != start.shape:  # a head for another number of classes
-            continue
-        tasks = len(adapted.support_x)
-        moved = (weights - start).square()
-        moved = moved.flatten(1).sum(1) if moved.ndim > start.ndim else moved.sum().expand(tasks)
-        sums[layer] = sums[layer] + moved if layer in sums else moved
-        counts[layer] = counts.get(layer, 0) + start.numel()
-    return {layer: total / counts[layer] for layer, total in sums.items()}
 
 
 def tasks_digest(source: TaskSource, *, way: int, shot: int, query: int, device: str, count: int = 8) -> str:

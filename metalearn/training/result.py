@@ -29,13 +29,19 @@ class ResultState(TypedDict):
     tables: dict[str, list[dict[str, Any]]]
 
 
+class SelectionState(TypedDict):
+    """The state of a Selection."""
+
+    best: BestState | None
+    measured: int
+    loss: float
+
+
 class TrainerState(TypedDict):
     """The state of a Trainer, without the meta-parameters and the meta-step."""
 
     optimizer: dict[str, Any]
-    best: BestState | None
-    measured: int
-    loss: float
+    selection: SelectionState
     since: dict[str, Tensor]  # metrics since the last row, each [steps]
     tables: dict[str, list[dict[str, Any]]]
     row_seconds: float

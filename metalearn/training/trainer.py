@@ -1,6 +1,5 @@
 """Meta-training: the outer loop, validation, and the choice of the best learner."""
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +12,16 @@ from metalearn.algorithms.parameters import MetaGradient, MetaParameters
 from metalearn.controls.loop import Stop
 from metalearn.data.base import TaskSource
 from metalearn.errors import UserError
-from metalearn.recording.checkpoint import BEST, LAST
+from metalearn.recording.checkpoint import LAST
 from metalearn.recording.record import Record
-from metalearn.runtime.console import evaluated, warn
+from metalearn.runtime.console import evaluated
 from metalearn.runtime.progress import Progress
 from metalearn.runtime.random_state import random_state, set_random_state
 from metalearn.training.checkpoints import Checkpoints
-from metalearn.training.evaluate import Score, layer_statistics
+from metalearn.training.evaluate import Score
 from metalearn.training.outer_optimizer import OuterOptimizer
-from metalearn.training.result import Best, Checkpoint, RunState, TrainerState, TrainingResult, detached, unmeasured
+from metalearn.training.result import Checkpoint, RunState, TrainerState, TrainingResult, detached, unmeasured
+from metalearn.training.selection import Selection
 from metalearn.training.step_metrics import StepMetrics
 
 
@@ -61,10 +61,10 @@ class Trainer:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        self.objective = self.algorithm.objective
         self.step, self.trained_seconds = 0, 0.0
-        self.best: Best | None = None
-        self.measured, self._loss = -1, math.nan  # the meta-step of the last measurement, and its loss
+        self.selection = Selection(
+            algorithm=self.algorithm, validate=self.validate, record=self.record, checkpoints=self.checkpoints
+        )
         self._metrics = StepMetrics()
         self._lr = self.outer.lr  # of the last meta-step
         self._earlier_seconds, self._session_start = 0.0, time.monotonic()
@@ -94,26 +94,13 @@ class Trainer:
 
     def measure(self) -> float:
         """Validate, keep the best learner, and return the loss that controls use: 1 - accuracy, or mse."""
-        assert self.validate is not None
-        if self.measured == self.step:  # a run resumed with other controls may ask again
-            return self._loss
-        score = self.validate(self.params)
-        loss = self.objective.as_loss(score.mean)
-        # Non-finite outputs count as score 0, but their loss must not pass for a number
-        self.measured, self._loss = self.step, loss if math.isfinite(score.loss) else math.nan
-        if score.nonfinite:
-            warn(f"step {self.step}: {score.nonfinite} of {score.tasks} validation tasks have non-finite outputs")
-        values = {f"val_{self.objective.name}": score.mean, "val_ci95": score.ci95, "val_loss": score.loss}
-        self.record.log(self.step, values)
-        kinds = self.algorithm.kinds_of_layers(self.params)
-        self.record.log_layers(self.step, layer_statistics(self.params), score.changes, kinds.__getitem__)
-        better = self.best is None or self.objective.better(score.mean, self.best.score.mean)
-        if better and math.isfinite(self._loss) and not self.invalid:
-            self._keep(score)
-        if self.progress and "train_loss" in self.values:
-            shown = f"{self.objective.name} {self.objective.spell(score.mean, score.ci95)}"
-            evaluated(self.step, self.limit, self.values, shown)
-        return self._loss
+        if self.selection.measured != self.step:  # a run resumed with other controls may ask again
+            score = self.selection.measure(self.params, self.step, valid=not self.invalid)
+            if self.progress and "train_loss" in self.values:
+                objective = self.algorithm.objective
+                shown = f"{objective.name} {objective.spell(score.mean, score.ci95)}"
+                evaluated(self.step, self.limit, self.values, shown)
+        return self.selection.loss
 
     def save(self, file: str) -> None:
         """Write `last.pt`, or the present learner under another name.
@@ -137,12 +124,13 @@ class Trainer:
         if len(self._metrics):  # a control stopped the training between two rows
             self._record_row()
         if self.validate is None and not self.invalid:
-            self._keep(unmeasured())
-        elif self.measured != self.step and not self.invalid:
+            self.selection.keep(unmeasured(), self.params, self.step)
+        elif not self.invalid:
             self.measure()
         self.record.finish()
         self.save(LAST)
-        if self.best is None:
+        best = self.selection.best
+        if best is None:
             what = self.invalid or "no measurement gave a number"
             when = "before any measurement: nothing was learned" if self.validate else "in the retraining"
             how = "" if self.validate else ", or leave the retraining out: control.retrain=false allow_changes=true"
@@ -150,7 +138,7 @@ class Trainer:
                 f"{what}, {when}; lower the learning rates (outer.optimizer.lr=, algo.inner_optimizer.lr=) "
                 f"or set outer.clip={how}"
             )
-        return TrainingResult(self.best, self.step, stop, self.trained_seconds, self.record.state())
+        return TrainingResult(best, self.step, stop, self.trained_seconds, self.record.state())
 
     @property
     def params(self) -> MetaParameters:
@@ -193,9 +181,7 @@ class Trainer:
         """Return the state of this trainer, without meta-parameters and meta-step."""
         return {
             "optimizer": self.outer.state(),
-            "best": None if self.best is None else self.best.state(),
-            "measured": self.measured,
-            "loss": self._loss,
+            "selection": self.selection.state(),
             "since": self._metrics.stacked(),
             "tables": self.record.state(),
             "row_seconds": self._metrics.seconds,
@@ -210,25 +196,14 @@ class Trainer:
         state = checkpoint["state"]["trainer"]
         self.step = checkpoint["step"]
         self.outer.restore(MetaParameters.of(checkpoint["params"]), state["optimizer"], self.step)
-        self.best = None if state["best"] is None else Best.restored(state["best"], self.device)
-        self.measured, self._loss, self._lr = state["measured"], state["loss"], state["lr"]
+        self._lr = state["lr"]
         since = {name: value.to(self.device) for name, value in state["since"].items()}
         self._metrics.restore(since, state["row_seconds"])
         self.trained_seconds, self._earlier_seconds = state["trained_seconds"], state["seconds"]
         self._session_start = time.monotonic()
-        if self.best is not None:  # the file may be of a later meta-step, which this session has not taken yet
-            self.checkpoints.save(BEST, self.best.params, self.best.step)
+        self.selection.restore(state["selection"], self.device)
         set_random_state(state["random"], self.device)
         self.record.start(state["tables"])
-
-    def forget_scores(self) -> None:
-        """Forget the best learner: earlier scores are of other validation tasks."""
-        self.best, self.measured = None, -1
-
-    def _keep(self, score: Score) -> None:
-        """Keep the present learner as the best one."""
-        self.best = Best(score, self.step, detached(self.params))
-        self.checkpoints.save(BEST, self.best.params, self.best.step)
 
     def _record_row(self) -> None:
         """Record the means since the last row."""

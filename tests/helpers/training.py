@@ -1,5 +1,7 @@
 """A training of one weight."""
 
+from types import SimpleNamespace
+
 import torch
 
 from metalearn.algorithms.objective import objective_for
@@ -16,16 +18,14 @@ from metalearn.training.trainer import Trainer
 class OneWeight:
     """An algorithm whose meta-batch is the number of its step."""
 
-    meta_batch, unit = 1, "tasks"
+    meta_batch, unit, extra_kind = 1, "tasks", "weights"
+    model = SimpleNamespace(norm_parameters=set)
 
     def __init__(self, regression=False):
         self.objective = objective_for(regression)
 
     def sample(self, source, step, device):
         return step
-
-    def kinds_of_layers(self, params):
-        return {"w": "weights"}
 
 
 def trainer_of(folder, *, limit, log_every, step=lambda: None, scores=None, regression=False):

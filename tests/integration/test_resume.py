@@ -122,7 +122,7 @@ def test_a_complete_run_is_never_rewritten(stopped, change):
 def test_the_best_is_not_kept_over_a_change_of_the_validation(stopped, change, kept, capfd):
     path = stopped / "checkpoints" / "last.pt"
     content = checkpoint.read(path)
-    content["state"]["trainer"]["best"]["score"]["mean"] = 0.0  # no later measurement is better
+    content["state"]["trainer"]["selection"]["best"]["score"]["mean"] = 0.0  # no later measurement is better
     del content["format"]
     path.write_bytes(checkpoint.pack(content))
     train(config(*SINUSOID, change, f"resume={stopped}", "allow_changes=true"), stopped)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.base import Algorithm, nth
-from metalearn.algorithms.parameters import MetaParameters
+from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.parameters import MetaParameters, nth
 from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.recording.plots.style import PLAIN, RIGHT, SUPPORT, WRONG, pyplot, saved
 

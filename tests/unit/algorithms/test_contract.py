@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import metalearn
-from metalearn.algorithms.base import Algorithm, nth
+from metalearn.algorithms.base import Algorithm
+from metalearn.algorithms.parameters import nth
 from metalearn.config.instantiate import locate
 from metalearn.training.executor import Executor
 from metalearn.training.outer_optimizer import OuterOptimizer

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from metalearn.algorithms.base import nth
+from metalearn.algorithms.parameters import nth
 from metalearn.models.norm import NormContext
 from metalearn.training.chunks import Chunks
 from metalearn.training.executor import Executor

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from metalearn.algorithms.base import nth
+from metalearn.algorithms.parameters import nth
 from metalearn.kernels.conv import conv
 from metalearn.kernels.conv_stack import blocks
 from metalearn.kernels.layout import as_groups, expand, from_groups, stack

@@ -5,7 +5,7 @@ import signal
 import pytest
 import torch
 
-from metalearn.algorithms.base import nth
+from metalearn.algorithms.parameters import nth
 from metalearn.lifecycle.launch import train
 from metalearn.models.dropout import Dropout
 from metalearn.models.masks import Masks

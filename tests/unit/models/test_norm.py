@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metalearn.algorithms.base import nth
+from metalearn.algorithms.parameters import nth
 from metalearn.models.norm import MOMENTUM, BatchNorm, NormContext
 from tests.helpers.configs import ALGORITHMS, inner_steps
 from tests.helpers.tasks import algorithm, batch_for, batch_of, params_of

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from metalearn.algorithms.base import nth
+from metalearn.algorithms.parameters import nth
 from metalearn.config.engine import EngineSettings
 from metalearn.errors import UserError
 from metalearn.models.base import MetaModel
@@ -142,7 +142,7 @@ def gradient(algo, batch=None):
 @pytest.mark.parametrize("name", of_each_kind())
 def test_the_batch_norm_of_torch_obeys_norm(name, layer, norm):
     theirs, ours = (made(each, name, norm=norm) for each in (layer, "ours"))
-    assert theirs.norm_mode == norm and theirs.init().shapes() == ours.init().shapes()
+    assert theirs.passes.mode == norm and theirs.init().shapes() == ours.init().shapes()
     assert torch.equal(gradient(theirs), gradient(ours))
     batch, found = batch_of(), []
     for algo in (theirs, ours):
@@ -172,7 +172,7 @@ def test_batch_norm_used_twice_has_no_running_statistics_of_its_own():
 
 def test_batch_norm_without_parameters():
     torch.testing.assert_close(gradient(made("flat")).isfinite().all(), torch.tensor(True))
-    assert made("flat").norm_mode == "transductive"
+    assert made("flat").passes.mode == "transductive"
 
 
 def test_batch_norm_of_torch_is_recorded(typed, tmp_path):

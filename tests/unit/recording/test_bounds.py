@@ -138,7 +138,7 @@ def test_a_spec_that_does_not_fit(kind, stopped, little_memory):
     "where",
     [
         "trainer.optimizer",
-        "trainer.best",
+        "trainer.selection.best",
         "trainer.tables",
         "trainer.random",
         "trainer",

@@ -74,7 +74,7 @@ def test_the_best_is_kept_and_not_the_last(tmp_path, regression, best):
     scores = iter([0.5, 0.9, 0.7])  # after steps 2, 4 and 6
     trainer = trainer_of(tmp_path, limit=6, log_every=1, scores=scores, regression=regression)
     ControlLoop(trainer, make_all({"Step": {"n": 2}, "Evaluate": {}, "Save": {}})).run()
-    assert trainer.best.step == best and trainer.best.score.mean == (0.5 if regression else 0.9)
+    assert trainer.selection.best.step == best and trainer.selection.best.score.mean == (0.5 if regression else 0.9)
     assert weights(tmp_path, "best.pt")["model"]["w"] == -best and weights(tmp_path)["model"]["w"] == -6
 
 
@@ -134,7 +134,7 @@ def test_the_evaluation_interval_is_that_of_the_tasks(small_glyphs):
 
 
 def one_task(algo, params, source, i):
-    from metalearn.algorithms.base import nth
+    from metalearn.algorithms.parameters import nth
 
     batch = source.tasks(torch.tensor([i]), 3, 1, 4)
     adapted = nth(algo.adapt(params, batch.support_x, batch.support_y), algo.inner_steps_test)

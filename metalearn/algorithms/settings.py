@@ -1,0 +1,50 @@
+"""The settings that every algorithm has. Values are in conf/algo/."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from metalearn.algorithms.objective import Objective
+from metalearn.config.checks import at_least
+from metalearn.config.engine import EngineSettings
+from metalearn.models.base import MetaModel
+from metalearn.models.norm import NormMode
+
+
+@dataclass(kw_only=True, eq=False)
+class AlgorithmSettings:
+    """Settings of an algorithm, with their ranges.
+
+    Args:
+        model: the architecture and the initial weights.
+        objective: the loss and the score, see metalearn.algorithms.objective.
+        way, shot, query: of the training tasks.
+        norm: how batch norm gets its statistics, see metalearn.models.norm.
+        labels: classes of the training source, for algorithms that classify over all of them; None in regression.
+        meta_batch: tasks (or single examples) in a meta-step.
+        inner_steps: inner-loop steps in meta-training.
+        inner_steps_test: inner-loop steps at evaluation.
+        inner_optimizer: {name: SGD or Adam, lr: ..., ...}; see metalearn.inner.unroll.make_inner_loop for others.
+        reduction: of the inner loss over a support set: `mean` over examples; `sum`; or `shot_mean`, the sum over
+            classes of the mean over a class's shots, N times `mean`: the hidden factor of the original MAML code.
+        seed: of the random masks of dropout.
+        engine: how gradients are computed, see metalearn.config.engine.
+    """
+
+    model: MetaModel
+    objective: Objective
+    way: int
+    shot: int
+    query: int
+    norm: NormMode
+    labels: int | None
+    meta_batch: int
+    inner_steps: int
+    inner_steps_test: int
+    inner_optimizer: dict[str, Any] = field(default_factory=lambda: {"name": "SGD", "lr": 0.1})
+    reduction: Literal["mean", "sum", "shot_mean"] = "mean"
+    seed: int = 0
+    engine: EngineSettings = field(default_factory=EngineSettings)
+
+    def __post_init__(self) -> None:
+        at_least(1, meta_batch=self.meta_batch)
+        at_least(0, inner_steps=self.inner_steps, inner_steps_test=self.inner_steps_test)
