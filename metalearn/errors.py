@@ -19,11 +19,11 @@ def refuse_foreign_files(package: Path = Path(__file__).parent) -> None:
 
 
 class UserError(Exception):
-    """A mistake in what was asked for; exit status 2."""
+    """A mistake in the settings, the data or the files that the user named; exit status 2."""
 
 
 class NotFound(UserError):
-    """A data set that is neither here nor to be downloaded."""
+    """A data set that is not found and cannot be downloaded."""
 
 
 class RunExists(UserError):

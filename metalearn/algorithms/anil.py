@@ -15,7 +15,7 @@ class ANIL(MAML):
     """
 
     def is_adapted(self, name: str) -> bool:
-        """The head."""
+        """True for the head."""
         return name in HEAD
 
     @property

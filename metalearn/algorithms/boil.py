@@ -18,7 +18,7 @@ class BOIL(MAML):
     """
 
     def is_adapted(self, name: str) -> bool:
-        """The body; batch norm's gamma and beta only with `adapt_norm`."""
+        """True for the body; for batch norm's gamma and beta only with `adapt_norm`."""
         return name not in HEAD and super().is_adapted(name)
 
     def init(self) -> MetaParameters:

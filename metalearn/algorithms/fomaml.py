@@ -22,7 +22,7 @@ class FOMAML(MAML):
     second_order = False
 
     def differentiate(self, loss: Tensor, params: MetaParameters, adapted: Adapted) -> Weights:
-        """The gradient with respect to the adapted weights stands for that with respect to the meta-parameters."""
+        """Take the gradient at the adapted weights as that of the meta-parameters."""
         weights = adapted.weights
         found = dict(zip(weights, gradients(loss, list(weights.values())), strict=True))
         shared = {name: g.ndim == params.model[name].ndim for name, g in found.items()}

@@ -18,7 +18,7 @@ from metalearn.models.base import Weights
 
 @dataclass(kw_only=True, eq=False)
 class MAML(Algorithm):
-    """Learn initial weights from which a few gradient steps on a support set lead far.
+    """Learn initial weights that a few gradient steps on a support set adapt well to a new task.
 
     Finn, Abbeel & Levine, "Model-agnostic meta-learning for fast adaptation of deep networks", ICML 2017
     (arxiv.org/abs/1703.03400), algorithm 2. The meta-gradient goes through the inner loop, second derivatives included.
@@ -32,7 +32,7 @@ class MAML(Algorithm):
     adapt_norm: bool = True
 
     def is_adapted(self, name: str) -> bool:
-        """All parameters; batch norm's only with `adapt_norm`."""
+        """True; for batch norm's gamma and beta only with `adapt_norm`."""
         return self.adapt_norm or name not in self.model.norm_parameters()
 
     def adapt(
@@ -68,7 +68,7 @@ class MAML(Algorithm):
     def adapted(
         self, params: MetaParameters, support_x: Tensor, support_y: Tensor, ids: Tensor | None = None
     ) -> Adapted:
-        """The model after the inner loop of meta-training, with its graph, or a way to compute it again."""
+        """Run the inner loop of meta-training; its graph is kept, or computed again in the backward pass."""
         if not self.recomputes:
             return nth(self.adapt(params, support_x, support_y, training=True, ids=ids), self.inner_steps)
         shared, start = self.split_weights(params.model, len(support_x))
@@ -87,7 +87,7 @@ class MAML(Algorithm):
 
     @property
     def cannot_recompute(self) -> str:
-        """Nothing to gain, or an inner loop that leaves more behind than weights."""
+        """The reason why inner steps cannot be computed again in the backward pass; empty if they can."""
         reasons = {
             "is of first order, so that there is nothing to recompute": not self.second_order,
             "cannot recompute with engine.inner_loop=higher": self.engine.inner_loop == "higher",

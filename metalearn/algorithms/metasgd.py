@@ -12,10 +12,11 @@ from metalearn.inner.optimizers import Optimizer, PerWeightSGD
 
 @dataclass(kw_only=True, eq=False)
 class MetaSGD(MAML):
-    """MAML with a learned learning rate for every single weight: theta' = theta - alpha o gradient (its equation 2).
+    """MAML with a learned learning rate for every single weight: theta' = theta - alpha o gradient (equation 2).
 
     Li, Zhou, Chen & Li, "Meta-SGD: Learning to learn quickly for few-shot learning", 2017 (arxiv.org/abs/1707.09835).
-    All rates begin at `inner_optimizer.lr`. A rate may become negative, and then climbs.
+    All rates begin at `inner_optimizer.lr`. A rate may become negative; its
+    weight then follows the gradient upwards.
     """
 
     extra_kind = "rate"

@@ -101,7 +101,7 @@ class Objective:
         return torch.arange(y.shape[1], device=y.device).expand(len(y), -1)
 
     def shot_factor(self, way: int) -> int:
-        """The factor between `reduction=mean` and `reduction=shot_mean`: 1 without classes."""
+        """The ratio of the loss with `reduction=shot_mean` to that with `mean`. Without classes it is 1."""
         return 1
 
 
@@ -165,13 +165,13 @@ class Classification(Objective):
         return way <= outputs
 
     def balanced_order(self, y: Tensor) -> Tensor:
-        """Go round the classes: the first example of each, the second of each, ..., whatever the order in y."""
+        """Take the classes in turn: the first example of each, then the second of each, and so on."""
         same = y[:, :, None] == y[:, None, :]
         rank = same.tril().sum(2)  # which example of its class each is
         return (rank * (y.shape[1] + 1) + y).argsort(1)
 
     def shot_factor(self, way: int) -> int:
-        """The sum over classes of means over shots is N times the mean over examples."""
+        """The number of classes: a sum over classes of means over shots is N times the mean over examples."""
         return way
 
 

@@ -72,7 +72,7 @@ class MetaGradient(NamedTuple):
     Attributes:
         gradients: the direction for the outer optimizer, by name of the learned entry.
         metrics: query loss and score, left on their device.
-        statistics: new values of the running statistics; of a sum, the batch statistics.
+        statistics: new values of the running statistics; in a sum over tasks, the sums of batch statistics.
     """
 
     gradients: Weights

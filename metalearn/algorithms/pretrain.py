@@ -55,7 +55,7 @@ class Pretrain(Algorithm):
         return self.labels is not None
 
     def is_adapted(self, name: str) -> bool:
-        """The head, or everything."""
+        """True for the head; with `finetune=all` for everything."""
         return self.finetune == "all" or name in HEAD
 
     def adapt(
@@ -83,7 +83,7 @@ class Pretrain(Algorithm):
         """Accept every source: single examples can always be sampled."""
 
     def task_gradients(self, params: MetaParameters, batch: TaskBatch) -> MetaGradient:
-        """An ordinary classification (or regression) gradient; 0 for the fresh head, which has no part in it."""
+        """The gradient of ordinary classification or regression. It is 0 for the fresh head, which is not used."""
         params = params.leaves()
         features, statistics = self.net.features(params.model, batch.query_x, self.passes.query(None, True, batch.ids))
         own = {"head.weight": "classifier.weight", "head.bias": "classifier.bias"} if params.extra else {}

@@ -40,7 +40,7 @@ class ProtoNet(Algorithm):
         return True
 
     def is_adapted(self, name: str) -> bool:
-        """The head, which prototypes replace."""
+        """True for the head, which prototypes replace."""
         return name in HEAD
 
     def require_outputs(self, way: int) -> None:
@@ -69,7 +69,7 @@ class ProtoNet(Algorithm):
             yield Adapted(weights, support_x, step, ids, running, (statistics,) * self.inner_steps)
 
     def task_gradients(self, params: MetaParameters, batch: TaskBatch) -> MetaGradient:
-        """Differentiate the query loss through the prototypes; 0 for the model's own head, which has no part in it."""
+        """Differentiate the query loss through the prototypes. The gradient of the model's own head is 0."""
         params = params.leaves()
         adapted = nth(self.adapt(params, batch.support_x, batch.support_y, training=True, ids=batch.ids), 1)
         outputs, statistics = self.query_outputs(adapted, batch.query_x, training=True)

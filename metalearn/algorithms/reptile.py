@@ -23,8 +23,9 @@ class Reptile(Algorithm):
     2: theta <- theta + epsilon mean(adapted - theta). The direction returned is theta - mean(adapted), so that plain
     SGD with learning rate epsilon is the paper's update, and any other outer optimizer can be used.
 
-    The inner loop takes small batches in turn from a larger support set, going round its classes, where the paper's
-    code shuffles; the inner optimizer starts afresh on every task, where the paper's code carries Adam's moments over.
+    There are two differences from the paper's code. Inner steps take small batches of a larger support set in turn,
+    balanced over its classes; the paper's code shuffles. The inner optimizer starts anew on every task; the paper's
+    code keeps Adam's moments from task to task.
 
     Args:
         train_shot: images a class in the support set of a training task (the test's shots stay as they are).
@@ -70,14 +71,14 @@ class Reptile(Algorithm):
             yield Adapted(fast, support_x, step, ids, running, tuple(batch_statistics))
 
     def check(self, source: TaskSource) -> None:
-        """Check the source as every algorithm does, and name the setting that is to blame."""
+        """Check the source; the message names `algo.train_shot`, which may ask for too many images."""
         try:
             super().check(source)
         except UserError as error:
             raise UserError(f"algo.train_shot={self.train_shot}: {error}, or lower algo.train_shot=") from error
 
     def task_gradients(self, params: MetaParameters, batch: TaskBatch) -> MetaGradient:
-        """theta - adapted, and the query loss beside it (measured, not learned from)."""
+        """Sum theta - adapted over tasks. The query loss is measured; nothing is learned from it."""
         path = self.adapt(params, batch.support_x, batch.support_y, training=True, ids=batch.ids)
         adapted = nth(path, self.inner_steps)
         with torch.no_grad():

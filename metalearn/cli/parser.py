@@ -1,4 +1,4 @@
-"""The parser of the commands beside the main one: a mistake is one line."""
+"""The command-line parser of metalearn.compare and metalearn.plot: a mistake is one line."""
 
 import argparse
 import sys
@@ -9,6 +9,6 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, with exit status 2."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what was wrong."""
+        """Print what was wrong, and exit."""
         print(f"metalearn: {message}; usage: {self.prog} --help", file=sys.stderr)
         sys.exit(2)

@@ -28,7 +28,7 @@ Blocks = Callable[[], Iterator[np.ndarray]]
 
 @dataclass(frozen=True)
 class Packed:
-    """Images with facts about them."""
+    """Packed images of a data set: their pixels, and facts such as class names and counts."""
 
     pixels: np.ndarray  # uint8 [M, ...]; a read-only np.memmap if it is large
     digest: str  # SHA-256 (hex) of the pixels

@@ -51,12 +51,12 @@ def load(
         rotate_train, rotate_test: rotate each class of each task by a random multiple of 90 degrees.
 
     Raises:
-        UserError: not found and not to be downloaded, or damaged.
+        UserError: the files are missing and cannot be downloaded, or they are damaged.
     """
     augment = Augment(crop, flip)
     folder = Path(root).expanduser()
     if not (folder / "cifar-100-python").is_dir():
-        if not download or trust.limited():  # a stranger's file does not choose where files are written
+        if not download or trust.limited():  # an untrusted file must not decide where files are written
             raise NotFound(f"CIFAR-100 is not under data.root={root}; {HOW}")
         fetch(folder)
     packed = _packed(folder)

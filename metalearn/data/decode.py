@@ -30,7 +30,7 @@ def decode_images(listing: Listing, size: int, colour: Colour, invert: bool) -> 
         invert: store negatives.
 
     Returns:
-        Pack with the facts of metalearn.data.moments.Tally, and `damaged`: the names of unreadable files.
+        The images, with the facts of metalearn.data.moments.Tally and `damaged`, the names of unreadable files.
 
     Raises:
         OSError: a file cannot be read.

@@ -12,5 +12,5 @@ def gradients(value: Tensor, weights: list[Tensor], create_graph: bool = False) 
 
 
 def leaves(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """The same values without history, ready to be differentiated by."""
+    """Detach tensors and require gradients for them."""
     return [t.detach().requires_grad_() for t in tensors]

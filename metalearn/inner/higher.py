@@ -1,10 +1,10 @@
 """The inner loop through the library `higher`: one task after the other, with optimizers of torch.optim.
 
-Grefenstette et al., "Generalized inner loop meta-learning", 2019. It gives the same numbers as UnrolledLoop, but for
-Adam in second order where inner gradients are near 0, as in the body below a head at zero. `higher` adds eps to the
-root of the second moment before its bias is corrected, metalearn's Adam and torch.optim.Adam after it: with beta2 =
-0.999, the eps of `higher` counts 31.6 times as much in the first step, and the derivative of a step by a gradient near
-0, lr / eps, is smaller by this factor.
+Grefenstette et al., "Generalized inner loop meta-learning", 2019. It gives the same numbers as UnrolledLoop, with one
+exception: Adam in second order, where inner gradients are near 0, such as in the body below a head at zero. `higher`
+adds eps to the root of the second moment before the bias correction; metalearn's Adam and torch.optim.Adam add it after
+the correction. With beta2 = 0.999, the eps of `higher` therefore counts 31.6 times as much in the first step. The
+derivative of a step with respect to a gradient near 0 is lr / eps, and smaller by this factor.
 """
 
 import warnings
@@ -37,7 +37,7 @@ class HigherLoop:
 
         names = list(start)
         weights = list(start.values()) if second_order else leaves(start.values())
-        like = leaves(weights)  # tells `higher` how many there are and of what shape
+        like = leaves(weights)  # from which `higher` takes number and shapes
         plain = self.optimizer(like, **self.settings)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -63,7 +63,7 @@ class HigherLoop:
         if not (isinstance(kind, str) and hasattr(torch.optim, kind)):
             raise UserError(f"{where}.name={kind}: not an optimizer of torch.optim")
         made = cls(getattr(torch.optim, kind), settings)
-        try:  # a step on a trial, for `higher` does not know every optimizer
+        try:  # try a step: `higher` does not know every optimizer
             next(islice(made.unroll(lambda w: w["w"].square().sum(), {"w": torch.ones(1, 2)}, False), 1, None))
         except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
             raise UserError(f"{where}: {' '.join(str(error).split())}") from error

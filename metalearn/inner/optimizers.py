@@ -15,7 +15,7 @@ from metalearn.errors import UserError
 class Optimizer(Protocol):
     """An optimizer as a differentiable function of weights and gradients.
 
-    A class of the user's own is chosen by `+algo.inner_optimizer._target_=mypackage.Mine`; the other settings of
+    `+algo.inner_optimizer._target_=mypackage.Mine` chooses a user-defined class. The other settings of
     `algo.inner_optimizer`, such as `lr`, are the keyword arguments of its constructor.
     """
 
@@ -77,7 +77,7 @@ class Adam:
         second = [b2 * v + (1 - b2) * g * g for v, g in zip(second, grads, strict=True)]
         rate, scale = self.lr / (1 - b1**step), (1 - b2**step) ** 0.5
         moved = [
-            # the root of an exact 0 has no finite derivative, and dead units do have gradient 0
+            # the root has no finite derivative at exactly 0, which is the gradient of a dead unit
             w - rate * m / (torch.where(v > 0, v, torch.ones_like(v)).sqrt() * (v > 0) / scale + self.eps)
             for w, m, v in zip(weights, first, second, strict=True)
         ]
@@ -97,7 +97,7 @@ class PerWeightSGD:
 
 
 class Checked:
-    """An optimizer of the user's own, whose every result is checked against the contract."""
+    """A user-defined optimizer, each of whose results is checked against the contract."""
 
     def __init__(self, optimizer: Optimizer, where: str):
         self.optimizer, self.where = optimizer, where
@@ -137,8 +137,8 @@ def make_optimizer(settings: Mapping[str, Any], where: str) -> Optimizer:
         return Checked(build(values, where, Optimizer), f"{where}._target_={target}")  # type: ignore[type-abstract]
     if (kind := settings.get("name")) not in NAMED:
         raise UserError(
-            f"{where}.name={kind}: it has SGD and Adam; for others engine.inner_loop=higher, or "
-            f"a class of yours: +{where}._target_=mypackage.Mine"
+            f"{where}.name={kind}: must be SGD or Adam; for others set engine.inner_loop=higher, or "
+            f"name a class of yours: +{where}._target_=mypackage.Mine"
         )
     made: Optimizer = call(NAMED[kind], values, where)
     return made

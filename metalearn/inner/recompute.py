@@ -27,23 +27,23 @@ def recomputed(
 ) -> Weights:
     """Take `steps` second-order steps as UnrolledLoop.unroll, in the memory of a few of them.
 
-    Kept are the weights at every sqrt(steps)-th step. The backward pass goes through the steps between two of them
-    once more, keeping the weights of each, and then through each step alone, keeping all that it computes: about two
+    The weights at every sqrt(steps)-th step are kept. The backward pass computes the steps between two of them again
+    and keeps the weights of each; then it computes each step again and keeps its whole graph. This costs about two
     further forward passes (Griewank & Walther, "Evaluating derivatives", 2008, chapter 12).
 
     Args:
         loss: of the step, the learned meta-parameters and the adapted weights [T, ...]; one value for each task. It
-            must not remember its calls.
+            must not keep state between calls.
         optimizer: the inner optimizer as a function of the learned meta-parameters.
         start: the weights [T, ...] before the first step.
         held: the meta-parameters. The gradient reaches those that `loss` and `optimizer` take from their argument.
-        steps: how many.
+        steps: number of inner steps.
 
     Raises:
         UserError: in the backward pass, where `loss` or `optimizer` uses a learned tensor that is not in its arguments,
             whose gradient would be lost.
     """
-    count, forms = len(start), {0: _flatten_state(None)[1]}  # the optimizer's state but for its tensors, by step
+    count, forms = len(start), {0: _flatten_state(None)[1]}  # by step: the optimizer's state without its tensors
 
     def run(first: int, last: int, size: int, graph: bool, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         rest, fast = tensors[: len(held)], tensors[len(held) :]

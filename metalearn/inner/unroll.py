@@ -62,8 +62,8 @@ def make_inner_loop(name: InnerLoopName, optimizer: dict[str, Any], where: str =
     """Make an inner loop with its optimizer.
 
     Args:
-        optimizer: {name: SGD or Adam, or with `higher` a class of torch.optim, lr: ..., ...}; or {_target_: a class of
-            the user's own that satisfies metalearn.inner.optimizers.Optimizer, and its settings}.
+        optimizer: {name: SGD or Adam, or with `higher` a class of torch.optim, lr: ..., ...}; or {_target_: a
+            user-defined class that satisfies metalearn.inner.optimizers.Optimizer, and its settings}.
         where: its name in the configuration, for messages.
 
     Raises:

@@ -1,7 +1,8 @@
 """Equal to torch.conv2d with each task's own weights; faster because one call serves all tasks, also backwards.
 
-Convolution is bilinear, and so are its two gradients, so that derivatives of any order consist of the same three maps.
-PyTorch's own second derivative of a grouped convolution goes through the groups one by one.
+<y, x * w> is linear in each of its three factors. Its derivative by one of them is a bilinear map of the other two, and
+derivatives of any order consist of these three maps: the convolution and its two gradients. PyTorch's own second
+derivative of a grouped convolution goes through the groups one by one.
 """
 
 from typing import Any
@@ -13,6 +14,8 @@ from torch.autograd import Function
 from metalearn.kernels.layout import as_groups, from_groups
 from metalearn.kernels.tuning import IMAGE_KERNEL_CHANNELS, IMAGE_KERNEL_SIZE
 
+_FACTORS = ("x", "w", "y")
+
 _convolution_backward = torch.ops.aten.convolution_backward
 
 
@@ -20,65 +23,43 @@ def conv(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """Convolution of x [B, I, H, W, T] with kernels of odd size k and padding k // 2, differentiable to any order.
 
     Args:
-        weight: [T, O, I, k, k], or [O, I, k, k] where the tasks share it. One weight expanded over the tasks (of stride
-            0, as before the first inner step) is computed with as one, its gradient being each task's own all the same.
+        weight: [T, O, I, k, k], or [O, I, k, k] where the tasks share it. A weight expanded over the tasks (stride 0,
+            as before the first inner step) is computed with as one weight; each task still has its own gradient.
 
     Returns:
         [B, O, H', W', T].
     """
-    y: Tensor = _Conv.apply(x, weight, stride)
+    y: Tensor = _Derivative.apply("y", x, weight, stride, None)
     return y
 
 
-class _Conv(Function):
-    """y = x * w."""
+class _Derivative(Function):
+    """The derivative of <y, x * w> by one of its factors `x`, `w` and `y`: a bilinear map of the other two.
+
+    The derivative by y is the convolution x * w itself.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.stride = stride
-        return convolve(x, weight, stride)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        (grad,), (x, weight) = grads, ctx.saved_tensors
-        gx = _ConvInput.apply(grad, weight, ctx.stride, x.shape) if ctx.needs_input_grad[0] else None
-        gw = _ConvWeight.apply(x, grad, ctx.stride, weight.shape) if ctx.needs_input_grad[1] else None
-        return gx, gw, None
-
-
-class _ConvInput(Function):
-    """The gradient of <y, x * w> with respect to x: bilinear in y and w."""
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, weight: Tensor, stride: int, shape: torch.Size) -> Tensor:
-        ctx.save_for_backward(y, weight)
-        ctx.stride = stride
-        return by_input(y, weight, stride, shape)
+    def forward(ctx: Any, by: str, first: Tensor, second: Tensor, stride: int, shape: torch.Size | None) -> Tensor:
+        ctx.save_for_backward(first, second)
+        ctx.by, ctx.stride = by, stride
+        if by == "y":
+            return convolve(first, second, stride)
+        assert shape is not None  # of the factor, which the others do not determine
+        return by_input(second, first, stride, shape) if by == "x" else by_weight(first, second, stride, shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        (grad,), (y, weight) = grads, ctx.saved_tensors
-        gy = _Conv.apply(grad, weight, ctx.stride) if ctx.needs_input_grad[0] else None
-        gw = _ConvWeight.apply(grad, y, ctx.stride, weight.shape) if ctx.needs_input_grad[1] else None
-        return gy, gw, None, None
+        others = [factor for factor in _FACTORS if factor != ctx.by]
+        factors = {**dict(zip(others, ctx.saved_tensors, strict=True)), ctx.by: grads[0]}
 
+        def derivative(by: str) -> Tensor:
+            first, second = (factors[factor] for factor in _FACTORS if factor != by)
+            result: Tensor = _Derivative.apply(by, first, second, ctx.stride, factors[by].shape)
+            return result
 
-class _ConvWeight(Function):
-    """The gradient of <y, x * w> with respect to w: bilinear in x and y."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, stride: int, shape: torch.Size) -> Tensor:
-        ctx.save_for_backward(x, y)
-        ctx.stride = stride
-        return by_weight(x, y, stride, shape)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        (grad,), (x, y) = grads, ctx.saved_tensors
-        gx = _ConvInput.apply(y, grad, ctx.stride, x.shape) if ctx.needs_input_grad[0] else None
-        gy = _Conv.apply(x, grad, ctx.stride) if ctx.needs_input_grad[1] else None
-        return gx, gy, None, None
+        asked = zip(others, ctx.needs_input_grad[1:3], strict=True)
+        return None, *(derivative(factor) if needed else None for factor, needed in asked), None, None
 
 
 def convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:

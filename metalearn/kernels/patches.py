@@ -1,4 +1,4 @@
-"""Equal to the first conv and norm_relu over images that need no gradient; faster as patches are small.
+"""Equal to the first conv and norm_relu over images that need no gradient; faster because patches are small.
 
 A convolution is a product with patches p of few values. Batch norm behind it only needs their mean and covariance C:
 over all patches, k.p has the mean k.mean(p) and the variance k'Ck. So the block is the ReLU of one product of
@@ -22,7 +22,7 @@ _relu_backward = torch.ops.aten.threshold_backward
 def applies(x: Tensor, kernel: Tensor) -> bool:
     """True if the patch kernel applies to images x: on the CPU with small patches, where it was measured to be faster.
 
-    It does not under autocast, which would round too much, nor where x needs a gradient, which patches do not give.
+    It does not apply under autocast, which would round too much, or where x needs a gradient, which it does not give.
     """
     small = PATCH_RATIO * kernel.shape[-3:].numel() <= kernel.shape[-4]
     return small and x.device.type == "cpu" and not x.requires_grad and not torch.is_autocast_enabled("cpu")
@@ -51,10 +51,10 @@ def as_matrix(p: Tensor, kernel: Tensor, gamma: Tensor, beta: Tensor, eps: float
     """Convolution and batch norm as one matrix of each task [T, O, K + 1], a function of their weights.
 
     Args:
-        p: of `patches`.
+        p: from `patches`.
         kernel: [T, O, C, k, k], or [O, C, k, k] where the tasks share it; gamma and beta: [T, O] or [O].
     """
-    # in single precision few digits would be left of the variance of an edge in a blur
+    # Single precision would leave few digits of a small variance, such as that of an edge filter on a blurred image
     rows, all_ = kernel.flatten(-3), p.flatten(2).double()
     covariance = (all_ @ all_.mT)[:, :-1, :-1] / all_.shape[2]
     variance = ((rows.double() @ covariance) * rows).sum(-1)  # [T, O]

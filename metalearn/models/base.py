@@ -23,7 +23,7 @@ class MetaModel(nn.Module):
         return outputs
 
     def features_batched(self, weights: Weights, x: Tensor, norm: NormContext, second_order: bool) -> Tensor:
-        """`features` of many tasks at once, by kernels that the model has for it: what `engine.kernel=grouped` runs.
+        """Compute `features` of many tasks at once, by the model's own kernels; `engine.kernel=grouped` uses it.
 
         Args:
             weights: by name, of the parameter's own shape, or [T, ...] where they differ between tasks.
@@ -38,7 +38,7 @@ class MetaModel(nn.Module):
 
     @property
     def has_kernels(self) -> bool:
-        """True if the class has batched kernels that match its `features`: a subclass with others loses them."""
+        """True if the class has batched kernels for its `features`: a subclass that overrides that alone has none."""
         line = type(self).__mro__
         first = {
             name: next(i for i, c in enumerate(line) if name in vars(c)) for name in ("features_batched", "features")

@@ -15,15 +15,15 @@ from metalearn.models.norm import EPS, BatchNorm, NormContext, normalize
 class Conv4(MetaModel):
     """Four blocks of 3x3 convolution, batch norm, ReLU and downsampling; then a linear head.
 
-    Vinyals et al., "Matching networks", NeurIPS 2016, 4.1; with strides and no pooling and a spatial mean
-    before the head, Finn et al., "Model-agnostic meta-learning", ICML 2017, 5.2.
+    Vinyals et al., "Matching networks", NeurIPS 2016, 4.1. Finn et al., "Model-agnostic meta-learning", ICML 2017, 5.2,
+    use strides without pooling, and a spatial mean before the head.
 
     Args:
         shape: of one image, (C, H, W).
         outputs: number of ways.
         filters: channels of each block (64 in the papers).
         downsampling: `stride` (stride 2, padding 1) or `max_pool` (2x2 after the ReLU).
-        pooling: `mean` over what is left of the image, or `flatten`.
+        pooling: `mean` over the positions of the last map, or `flatten`.
     """
 
     def __init__(

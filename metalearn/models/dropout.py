@@ -11,7 +11,7 @@ class Dropout(nn.Module):
 
     Args:
         p: probability that a value is set to 0; the others are divided by 1 - p.
-        by_channel: whether whole channels of x [B, C, ...] are kept or dropped.
+        by_channel: drop whole channels of x [B, C, ...].
     """
 
     def __init__(self, p: float, by_channel: bool = False):

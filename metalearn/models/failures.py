@@ -20,7 +20,7 @@ CAUSES = {
 
 
 def explained(error: RuntimeError, model: nn.Module, again: Callable[[], Any]) -> UserError | None:
-    """The error as one line that names the layer; None where batching over tasks is not its cause.
+    """Explain an error in one line that names the layer; None where batching over tasks is not its cause.
 
     Args:
         error: raised by a forward pass of the model.

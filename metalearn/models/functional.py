@@ -25,7 +25,7 @@ _twice: ContextVar[bool] = ContextVar("twice", default=False)
 def differentiated_twice(needed: bool) -> Iterator[None]:
     """Set whether the outputs of forward passes inside will be differentiated twice; without it, they are cheaper.
 
-    The inner loop knows. Differentiating twice through a pass that was made without it raises RuntimeError.
+    The inner loop sets it. Differentiating twice through a pass that was made without it raises RuntimeError.
     """
     token = _twice.set(needed)
     try:
@@ -62,15 +62,15 @@ class Functional:
         if kernel == "grouped" and not model.has_kernels:
             raise UserError("engine.kernel=grouped: this model has no kernels of its own; use vmap or auto")
         self.kernel = kernel
-        self.model = _without_weights(copy.deepcopy(model))  # none can be used by mistake
+        self.model = _without_weights(copy.deepcopy(model))  # so that they cannot be used by mistake
         self._dims = {name: p.ndim for name, p in model.named_parameters()}
         self._features = _Features(self.model)
 
     def is_grouped(self, device: str) -> bool:
         """True if the model's own kernels run on this device (`cpu`, `cuda`).
 
-        With `auto` on the CPU in single or double precision, where they were measured to be the faster ones in every
-        setting (experiments/speed), and where the model has some.
+        `auto` chooses them on the CPU in single or double precision, if the model has some. There they were faster in
+        every measured setting (experiments/speed).
         """
         if self.kernel == "auto":
             return self.model.has_kernels and device == "cpu" and not torch.is_autocast_enabled(device)

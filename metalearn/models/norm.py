@@ -1,11 +1,12 @@
-"""Batch norm whose statistics are named in every forward pass.
+"""Batch norm whose statistics are chosen in every forward pass.
 
-Three modes, the most confused setting of the field (Bronskill et al., "TaskNorm", ICML 2020, sections 2-3):
+There are three modes. They are the most confused setting of the field (Bronskill et al., "TaskNorm", ICML 2020,
+sections 2-3):
 
 - `transductive`: statistics of the very images that are classified, as in the original MAML and Reptile code. All
   query images of a task are normalized together, so a prediction depends on its neighbours.
-- `support`: statistics of the task's support set, computed with the adapted weights. A query image is classified
-  alone: the same answer in any company.
+- `support`: statistics of the task's support set, computed with the adapted weights. Each query image is classified
+  independently of the others.
 - `per_step`: support passes use their batch statistics, in meta-training and at evaluation, so that both run the same
   inner loop. Meta-training keeps a running average for every inner step. Query images are normalized by their batch
   statistics in meta-training, and by the running average of the step at evaluation, each image alone (after Antoniou
@@ -32,7 +33,7 @@ MOMENTUM = 0.1  # of the running averages, PyTorch's default
 
 @dataclass
 class NormContext:
-    """One forward pass as its layers see it, in their order: the context of batch norm and of dropout."""
+    """The context of one forward pass, for its batch norm and dropout layers in their order."""
 
     reference: int | None = None  # statistics come from the first `reference` rows; None: from all rows
     running: list[Tensor] | None = None  # [2, C] (mean, variance) for each layer, used instead of batch statistics

@@ -1,4 +1,4 @@
-"""Put metalearn's layers in the place of those of torch that keep a state or draw random numbers.
+"""Replace torch's layers that keep a state or draw random numbers by metalearn's.
 
 Many tasks run through a model at once, each with weights of its own, and steps may be computed again. A layer must
 therefore be a pure function of its weights and inputs. torch's batch norm keeps running statistics, and its dropout
@@ -42,7 +42,7 @@ def pure(model: Model) -> Model:
 
 
 def _counterpart(layer: nn.Module, name: str) -> nn.Module | None:
-    """The layer to use in its place; None: the layer itself."""
+    """The layer that replaces this one; None if it stays."""
     kind = type(layer)
     if kind in NORMS:
         assert isinstance(layer, _NormBase)

@@ -171,7 +171,10 @@ class Record:
         return found
 
     def flush(self) -> None:
-        """Write the last row too. A resumed run writes new files and may still add a measurement to this row."""
+        """Write the last row too, before a stopped run ends.
+
+        Resuming writes the files anew, so that a measurement can still be added to this row.
+        """
         self.metrics.write(len(self.rows))
         self.timing.write(len(self.rows))
 

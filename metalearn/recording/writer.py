@@ -9,7 +9,8 @@ from metalearn.runtime.console import warn
 class RetryingWriter:
     """Writes files, and repeats at the next occasion what failed.
 
-    A full disk does not stop the training. One warning tells that it is full, and another that everything is written.
+    A full disk does not stop the training. One warning reports it, and another that everything is
+    written at last.
     """
 
     def __init__(self) -> None:

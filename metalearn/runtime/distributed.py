@@ -36,7 +36,7 @@ def local_device(device: str, group: "ProcessGroup | None" = None) -> str:
 
     Args:
         device: `cpu`, `cuda` or `cuda:N`.
-        group: the processes of the run. Each process of a machine gets a device of its own.
+        group: the processes of the run. Each process of a machine gets its own device.
 
     Raises:
         UserError: there are fewer devices than processes, or one device was named for all of them.
@@ -47,7 +47,7 @@ def local_device(device: str, group: "ProcessGroup | None" = None) -> str:
 
     if group is not None:
         if device != "cuda":
-            raise UserError(f"device={device}: under torchrun each process needs a device of its own: device=cuda")
+            raise UserError(f"device={device}: under torchrun each process needs its own device: set device=cuda")
         devices, processes = torch.cuda.device_count(), int(os.environ["LOCAL_WORLD_SIZE"])
         if devices < processes:
             raise UserError(
@@ -64,7 +64,7 @@ class PeerLost(RuntimeError):
 
 @contextmanager
 def _collective() -> Iterator[None]:
-    """Turn the failure of a collective, which has no other cause here, into PeerLost."""
+    """Turn the failure of a collective into PeerLost; it has no other cause here."""
     try:
         yield
     except RuntimeError as error:

@@ -16,8 +16,8 @@ WARM_UP = 3  # calls before the capture: libraries allocate and choose their alg
 class CudaGraphed:
     """A meta-gradient on CUDA, for meta-batches of one shape.
 
-    Learned meta-parameters are read where they lie, since the outer optimizer changes them in place. Running statistics
-    and tasks, which are new tensors at every step, are copied to where the graph expects them.
+    The graph reads the learned meta-parameters in place, where the outer optimizer changes them. Running statistics and
+    tasks are new tensors at every step; they are copied into the tensors that the graph reads.
 
     Args:
         gradient: computes the meta-gradient of a meta-batch.

@@ -58,14 +58,15 @@ def evaluate(
         curve: score after every inner step as well.
         support: score with batch norm's support statistics as well, as a loaded learner predicts.
         watch: called before each batch of tasks with the number of tasks done; what it raises ends the evaluation.
-        chunks: how many tasks are adapted at once; by default a choice of its own.
+        chunks: chooses how many tasks are adapted at once; by default a new one.
     """
     algorithm.require_outputs(way)
     objective, chunks = algorithm.objective, chunks or Chunks(algorithm)
     params = params.map(lambda value: value.detach())
     pieces, losses, others, finite = [], [], [], []  # [T, steps scored], then [T] each
     squares: dict[str, list[Tensor]] = {}  # of each layer, by parameter: [T] squared distances from the start
-    wrong, met = [], []  # pairs of classes, as numbers a * classes + b: a query of a taken for b; a query of a beside b
+    # Pairs of classes as numbers a * classes + b: a query image of a was taken for b, or was in a task with b
+    wrong, met = [], []
     probe = source.tasks(torch.zeros(1, dtype=torch.int64, device=device), way, shot, query)
     start = 0
     while start < tasks:
@@ -147,7 +148,7 @@ def _most_confused(wrong: Tensor, met: Tensor, names: Sequence[str], most: int =
 def tasks_digest(source: TaskSource, *, way: int, shot: int, query: int, device: str, count: int = 8) -> str:
     """SHA-256 (hex) of the first tasks of a source: equal where two learners are tested on the same tasks.
 
-    It is of the inputs and labels themselves, rounded to 1/1000, so that whatever changes the tasks changes it: seed,
+    It is computed from inputs and labels, rounded to 1/1000. Everything that changes the tasks changes it: seed,
     images, split, rotation, way, shot, query.
     """
     digest = hashlib.sha256()

@@ -17,7 +17,7 @@ class OuterOptimizer:
 
     Args:
         optimizer: {name: a class of torch.optim, lr: ..., ...}.
-        schedule: of the learning rate: `constant`, or to 0 over the run, `linear` or `cosine`.
+        schedule: of the learning rate: `constant`, or a `linear` or `cosine` decay to 0 at the end of the run.
         warmup: meta-steps over which the learning rate first rises linearly.
         clip: largest norm of the whole meta-gradient, or null.
         params: the meta-parameters at the beginning; their learned entries are changed in place.
@@ -82,7 +82,7 @@ class OuterOptimizer:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def state(self) -> dict[str, Any]:
-        """Moments and counters: what `restore` needs in addition to the meta-parameters."""
+        """Return moments and counters, which `restore` needs besides the meta-parameters."""
         state: dict[str, Any] = self.optimizer.state_dict()["state"]
         return state
 
@@ -109,7 +109,7 @@ class OuterOptimizer:
 
 
 def _norm(tensors: Sequence[Tensor | None]) -> Tensor:
-    """The Euclidean norm over all of them."""
+    """The Euclidean norm of all tensors together."""
     with torch.no_grad():
         norm: Tensor = torch.stack(torch._foreach_norm([t for t in tensors if t is not None])).norm()
         return norm

@@ -29,17 +29,17 @@ from metalearn.training.step_metrics import StepMetrics
 class Trainer:
     """Take meta-steps, measure on validation classes, and keep the last and the best learner.
 
-    It is the model of metalearn.controls.loop. Controls call `train`, `measure` and `save`.
+    The control loop (metalearn.controls.loop) drives it: controls call `train`, `measure` and `save`.
 
     Args:
         source: tasks of the training classes.
         executor: computes the meta-gradient of a meta-batch at the given meta-parameters.
         validate: returns the score of meta-parameters on validation classes; None in a retraining, which learns them.
-        run_state: completes the state of this trainer to that of the run, for `last.pt`.
+        run_state: adds the rest of the run's state to that of this trainer, for `last.pt`.
         device: `cpu`, `cuda` or `cuda:N`.
         limit: the number of meta-steps, at most.
         log_every: meta-steps between rows of metrics.csv.
-        before_step: called with the number of each meta-step before it; an exception it raises leaves everything whole.
+        before_step: called before each meta-step with its number; an exception here leaves the state unchanged.
         after_step: called after each meta-step.
         make_learner: makes a learner for the user's controls from meta-parameters.
     """
@@ -192,7 +192,7 @@ class Trainer:
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Resume from a checkpoint, whose tensors are on the CPU. What follows is equal to the bit."""
+        """Resume from a checkpoint, whose tensors are on the CPU. The training then continues bit-identically."""
         state = checkpoint["state"]["trainer"]
         self.step = checkpoint["step"]
         self.outer.restore(MetaParameters.of(checkpoint["params"]), state["optimizer"], self.step)

@@ -92,7 +92,10 @@ def test_it_is_chosen_on_the_command_line_and_recorded(typed, tmp_path):
         ({"_target_": f"{HERE}.Heavy", "lr": 0.1}, r"algo\.inner_optimizer\.momentum: a value is needed"),
         ({"_target_": f"{HERE}.NoOptimizer"}, r"does not make a metalearn\.inner\.optimizers\.Optimizer"),
         ({"_target_": "nowhere.Mine"}, r"algo\.inner_optimizer\._target_=nowhere\.Mine: cannot be imported"),
-        ({"name": "RMSprop"}, r"it has SGD and Adam; for others engine\.inner_loop=higher, or a class of yours"),
+        (
+            {"name": "RMSprop"},
+            r"must be SGD or Adam; for others set engine\.inner_loop=higher, or name a class of yours",
+        ),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):
