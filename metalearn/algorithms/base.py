@@ -35,7 +35,8 @@ class Algorithm(AlgorithmSettings):
         super().__post_init__()
         if not isinstance(self.model, MetaModel):
             raise UserError(
-                f"model={type(self.model).__name__}: must be a metalearn.models.base.MetaModel, with a head"
+                f"model={type(self.model).__name__}: must be a metalearn.models.base.MetaModel; for any other module: "
+                "metalearn.models.backbone.Backbone(module, width=..., outputs=...)"
             )
         self.model = pure(self.model)
         self.require_outputs(self.way)
@@ -70,7 +71,7 @@ class Algorithm(AlgorithmSettings):
         raise NotImplementedError
 
     def task_gradients(self, params: MetaParameters, batch: TaskBatch) -> MetaGradient:
-        """The meta-gradient of some tasks, each entry summed over them."""
+        """The meta-gradient of some tasks, as a sum over them."""
         raise NotImplementedError
 
     def sample(self, source: TaskSource, step: int, device: str) -> TaskBatch:
@@ -121,6 +122,11 @@ class Algorithm(AlgorithmSettings):
         outputs = self.model.head.out_features
         if not self.objective.fits(way, outputs):
             raise UserError(f"way={way}: the model's head has {outputs} outputs")
+
+    @property
+    def notice(self) -> str | None:
+        """A warning about this choice of settings, in one line; None where there is nothing to warn of."""
+        return None
 
     # -- what all share --------------------------------------------------------------------------------------
 
@@ -173,8 +179,3 @@ class Algorithm(AlgorithmSettings):
         """True if a head for another way can be initialized anew: the inner loop adapts the head alone."""
         names = [name for name, _ in self.model.named_parameters() if self.is_adapted(name)]
         return self.keeps_head_at_zero or all(name in HEAD for name in names)
-
-    @property
-    def notice(self) -> str | None:
-        """A warning about this choice of settings, in one line; None where there is nothing to warn of."""
-        return None

@@ -1,10 +1,14 @@
 """The pages of docs/ are complete and true: links, commands, code, names, and the drawing of the imports."""
 
 import inspect
+import json
+import operator
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -16,6 +20,8 @@ from metalearn.config.quoting import quoted_words
 from tests.docs.pages import NAMES, blocks, commands, script, section
 from tests.docs.test_layout import NOT_AS_IN_TORCH, NOT_PLAIN
 from tests.helpers.configs import ROOT
+from tests.helpers.folders import picture
+from tests.helpers.training import trainer_of
 
 SMALL = ("data.classes=[8,6,6]", "model.filters=4", "steps=2", "eval.tasks=2", "eval.test_tasks=2", "pictures=svg")
 DOCS = ROOT / "docs"
@@ -93,10 +99,13 @@ def test_the_tutorial_works_as_printed(tmp_path, typed, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     for code in blocks(text, "python"):
-        exec(code.replace('dataset("glyphs")', 'dataset("glyphs", classes=[8, 6, 6])'), names)
+        code = code.replace('dataset("glyphs")', 'dataset("glyphs", classes=[8, 6, 6])')
+        code = code.replace('"steps=200"', ", ".join(map(repr, SMALL))).replace("tasks=100", "tasks=4")
+        exec(code, names)
     assert set(names["classifier"].classes) == {"ka", "kha", "ga", "gha", "nga"}
     assert names["images"].shape == (5, 1, 28, 28) and 0 <= names["images"].min() <= names["images"].max() <= 1
     assert len(names["classifier"].predict(names["queries"])) == 15 and names["step"] == 1
+    assert names["run"].folder == Path("runs/second") and 0 <= names["run"].score <= 1
     (words,) = commands(text, "metalearn.evaluate")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -133,6 +142,50 @@ def test_own_parts_work_as_printed(title, tmp_path, typed):
     done = typed(*words, *small, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_control_with_a_counter_survives_a_resume_as_printed():
+    names: dict = {}
+    exec("\n".join(blocks(section((DOCS / "extending.md").read_text(), "## A control"), "python")), names)
+    run = SimpleNamespace(model=SimpleNamespace(values={"grad_norm": 2.0}))
+    stopped, resumed = (names["Spikes"](n=3, limit=1.0) for _ in range(2))
+    assert stopped.apply(run) is None and stopped.apply(run) is None
+    resumed.restore(json.loads(json.dumps(stopped.state())))
+    assert resumed.apply(run) == "3 cycles with grad_norm above 1.0"
+
+
+def test_the_attributes_of_a_control_exist(tmp_path):
+    from metalearn.controls import make_all
+    from metalearn.controls.loop import Control, ControlLoop
+
+    part = section((DOCS / "extending.md").read_text(), "## A control")
+    trainer = trainer_of(tmp_path / "run", limit=2, log_every=1)
+    run = ControlLoop(trainer, make_all({"Step": {"n": 1}}))
+    named = set(re.findall(r"`run\.([\w.]+)", part))
+    assert len(named) >= 10
+    for path in named:
+        operator.attrgetter(path)(run)
+    assert all(hasattr(Control, name) for name in ("tick", "check", "retrains", "state", "restore"))
+
+
+def test_own_images_with_a_table_work_as_printed(tmp_path, typed):
+    part = section((DOCS / "data.md").read_text(), "## Your own images")
+    (table,), (settings,), (words,) = blocks(part, "csv"), blocks(part, "yaml"), commands(part)
+    head, *rows = table.splitlines()
+    for row in rows:  # of each class printed, two with eight images each
+        name, label, split = row.split(",")
+        for number in range(16):
+            file = name.replace(".jpg", f"_{number}.jpg")
+            picture(tmp_path / "birds" / file)
+            head += f"\n{file},{label}{number % 2},{split}"
+    (tmp_path / "birds" / "birds.csv").write_text(head + "\n")
+    (tmp_path / "mydata" / "data").mkdir(parents=True)
+    (tmp_path / "mydata" / "data" / "birds.yaml").write_text(settings)
+    small = ("data.size=16", "model.filters=4", "steps=1", "way=2", "query=2", "eval.tasks=2", "eval.test_tasks=2")
+    done = typed(*words, *small, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["data"], result["split"]) == ("birds", "published")
 
 
 def test_folders_import_downwards_and_the_drawing_shows_it():
