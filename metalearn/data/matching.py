@@ -45,7 +45,7 @@ def _check(spec: Mapping[str, Any], dataset: Dataset) -> None:
             f"data: {dataset.name} has inputs of shape {tuple(dataset.shape)}, and this learner takes "
             f"{tuple(spec['shape'])}; data=folder resizes images (data.size, data.colour)"
         )
-    if dataset.regression and dataset.outputs != spec["outputs"]:
+    if dataset.outputs not in (None, spec["outputs"]):  # None: as many as ways
         raise UserError(
             f"data: {dataset.name} has targets of width {dataset.outputs}, and this learner predicts "
             f"{spec['outputs']} values"

@@ -85,7 +85,7 @@ def measured(algorithm: Algorithm, params: MetaParameters, source: TaskSource, *
 
     Args:
         tasks: how many.
-        check: called between batches of tasks; what it raises ends the measurement.
+        check: called between batches of tasks; its exceptions end the measurement.
         task: `way`, `shot` and `query`, the query images a class.
     """
     both = algorithm.passes.mode not in ("none", "support")

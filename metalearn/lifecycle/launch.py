@@ -16,7 +16,7 @@ from metalearn.runtime.distributed import ProcessGroup
 
 
 def train(config: Mapping[str, Any], folder: str | Path | None = None) -> FinishedRun:
-    """Run an experiment: train, test once, and write the record, as `python -m metalearn.run` does.
+    """Train, test once, and write the record, as `python -m metalearn.run` does.
 
     Example:
         run = metalearn.train(metalearn.compose("algo=anil", "way=20"), "runs/anil")

@@ -77,7 +77,7 @@ def changes_scores(changed: Sequence[str]) -> bool:
 
 
 def json_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert to JSON-compatible values."""
+    """Convert a configuration to the values that JSON gives back, which compare with those of a config.json."""
     values: dict[str, Any] = json.loads(json.dumps(config, default=str))
     return values
 

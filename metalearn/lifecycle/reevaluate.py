@@ -1,4 +1,4 @@
-"""Evaluate a trained learner on tasks other than those of its run, with a record of its own beside the run."""
+"""Evaluate a trained learner on tasks other than those of its run, with a record in the run's folder."""
 
 import hashlib
 import json
@@ -162,7 +162,7 @@ def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple
 def _seen(trained: Trained, dataset: Dataset, data: Mapping[str, Any], part: Split) -> int:
     """Count the classes that the learner was trained on, by name: another split of the run's own data has some.
 
-    Of a checkpoint without a run the training classes are unknown, and so they are where the run's data are gone.
+    The training classes are unknown for a checkpoint without a run, and where the run's data cannot be read.
     """
     if trained.config is None:
         return 0
@@ -179,7 +179,7 @@ def _seen(trained: Trained, dataset: Dataset, data: Mapping[str, Any], part: Spl
 def _name(trained: Trained, tasks: Tasks, dataset: Dataset, data: Mapping[str, Any]) -> str:
     """The folder's name: the main settings in words, and a digest of all of them.
 
-    Where the data lie is no part of it, but their fingerprint is.
+    It depends on the fingerprint of the data, not on their location.
     """
     settings = {name: value for name, value in asdict(tasks).items() if name != "device"}
     where = {name: value for name, value in data.items() if name != "root"}

@@ -38,7 +38,7 @@ class FinishedRun:
 
 
 def run(setup: Setup, folder: Path, invocation: Invocation | None = None) -> FinishedRun:
-    """Run an experiment and write its record, or resume the run in the folder.
+    """Train, test and write the record of a run, or resume the run in the folder.
 
     Args:
         setup: the parts of the run. Use each setup for one run only, because training changes its parts.

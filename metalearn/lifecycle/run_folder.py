@@ -143,7 +143,7 @@ def _clear(folder: Path) -> None:
 
 
 def _last(checkpoints: Sequence[Path]) -> Checkpoint | None:
-    """Return the newest readable checkpoint. Rename damaged ones and warn."""
+    """Return the newest readable checkpoint, or None. Rename damaged ones, with a warning."""
     for path in checkpoints:
         try:
             return cast(Checkpoint, checkpoint.read(path))

@@ -35,7 +35,7 @@ GROUPS = ("data", "model", "algo", "engine", "outer", "tracker", "eval", "contro
 
 @dataclass(frozen=True)
 class Phase:
-    """A training from scratch: its classes, and what learns from them.
+    """A training from scratch: its source of tasks, and the parts that learn from them.
 
     Args:
         part: the training classes, `train` or, in a retraining, `train+validation`.

@@ -21,7 +21,7 @@ from metalearn.training.trainer import Trainer
 
 
 def train(session: Session, phase: Phase, opened: OpenedRun) -> TrainingResult:
-    """Train and validate on the classes of their own splits, or return the result that the checkpoint holds already."""
+    """Train on the training classes and validate; return the result if the checkpoint already holds it."""
     record = Record(session.folder, session.setup.trackers, session.setup.objective.name, session.writer,
                     unit=phase.algorithm.unit)  # fmt: skip
     content = opened.checkpoint

@@ -165,7 +165,7 @@ class Record:
         for row in self.layers.rows:
             if row["step"] == step:
                 layer, rate = row["layer"], row["kind"] == "rate"
-                found[f"rates/{layer.partition('.')[2]}" if rate else f"layers/{layer} mean"] = row["mean_weight"]
+                found[f"rates/{layer.removeprefix('rate.')}" if rate else f"layers/{layer} mean"] = row["mean_weight"]
                 if row["relative_change"] != "":
                     found[f"layers/{layer} relative change"] = row["relative_change"]
         return found

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from metalearn.algorithms.objective import OBJECTIVES
 from metalearn.errors import UserError
 from metalearn.runtime.console import say, warn
 from metalearn.trackers.base import Tracker, TrackerRun, sectioned
@@ -64,8 +65,9 @@ class WandB(Tracker):
         )
         opened.define_metric("step")
         opened.define_metric("*", step_metric="step")
-        opened.define_metric("val/accuracy", step_metric="step", summary="max")
-        opened.define_metric("val/mse", step_metric="step", summary="min")
+        for objective in OBJECTIVES:
+            best = "max" if objective.better(1.0, 0.0) else "min"
+            opened.define_metric(f"val/{objective.name}", step_metric="step", summary=best)
         self._checkpoint = folder / "checkpoints" / "best.pt"
         return opened
 

@@ -74,7 +74,11 @@ def test_the_loop_without_hydra_trains_as_printed():
     names: dict = {}
     exec(code, names)
     fresh, trained = names["maml"].init().learned, names["params"].learned
-    assert names["step"] == 1 and names["score"].tasks == 20 and any((trained[n].detach() != fresh[n].detach()).any() for n in fresh)
+    assert (
+        names["step"] == 1
+        and names["score"].tasks == 20
+        and any((trained[n].detach() != fresh[n].detach()).any() for n in fresh)
+    )
 
 
 def test_an_algorithm_of_the_user_works_as_printed(tmp_path, monkeypatch):

@@ -48,7 +48,7 @@ class Sweep:
         say(f"run {self._begun}{of}: {' '.join(word for word in words if word not in self._shared)}{left}")
 
     def _remaining(self, total: int) -> int:
-        """The number of runs left, with this one and without those that are complete from an earlier attempt."""
+        """Count the runs left, this one included. Runs that an earlier attempt completed do not count."""
         return sum(not (self.folder / str(n) / "result.json").exists() for n in range(self._begun - 1, total))
 
     def end(self, run: str, words: Sequence[str], value: Any) -> None:
@@ -75,7 +75,7 @@ class Sweep:
 
 
 def count_runs(overrides: Sequence[str]) -> int | None:
-    """The number of runs in Hydra's basic sweep over these words; None if they do not determine it."""
+    """Count the runs of a sweep over these words; None where the count is unknown, as for `interval(0,1)`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
