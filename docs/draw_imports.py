@@ -14,6 +14,7 @@ ENTRY = "run, evaluate, compare, plot"
 ORDER = {
     ENTRY: "what a user types",
     "cli": "the command line: overrides, help, torchrun",
+    "search": "many runs: samplers, pruning, confirmation",
     "lifecycle": "a run: open, train, retrain, test, record",
     "learner": "a trained learner, used alone",
     "training": "trainer, executor, outer optimizer, evaluation",

@@ -5,6 +5,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metalearn.config.checks import at_least
 from metalearn.kernels.conv import conv
 from metalearn.kernels.conv_stack import blocks
 from metalearn.kernels.layout import as_groups, by_channel, from_groups, pooled, stack
@@ -36,8 +37,7 @@ class Conv4(MetaModel):
         pooling: Literal["mean", "flatten"],
     ):
         super().__init__()
-        if filters < 1:
-            raise ValueError(f"filters={filters}: must be at least 1")
+        at_least(1, filters=filters)
         if len(shape) != 3:
             raise ValueError(f"conv4 needs images, and the data are of shape {tuple(shape)}: set model=mlp")
         channels, height, width = shape
