@@ -37,7 +37,7 @@ class SearchSweeper(Sweeper):
             return plain(_without_hydra(config))
 
         folder = Path(self._config.hydra.sweep.dir)
-        search(arguments, plain(_without_hydra(self._config)), folder, compose, sweep_command(folder), app.accept)
+        search(arguments, plain(_without_hydra(self._config)), folder, compose, sweep_command, app.accept)
 
 
 def _without_hydra(config: Any) -> Any:

@@ -34,7 +34,7 @@ def resumed_words(words: list[str]) -> list[str]:
     if options.multirun:
         if value != "auto":
             raise UserError(f"resume={value}: is for one run; for a sweep: hydra.sweep.dir={value} resume=auto")
-        if not any(sets(word, "hydra.sweep.dir") for word in settings):
+        if not any(sets(word, "hydra.sweep.dir", "search") for word in settings):
             raise UserError("resume=auto: which sweep? Say hydra.sweep.dir=DIR")
         return words
     if value != "auto":

@@ -13,6 +13,9 @@ from metalearn.runtime import distributed
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 
 
+PARENT = "METALEARN_PARENT"  # environment variable: the process without which this one is to stop
+
+
 class Stopped(Exception):
     """Request to stop the run, by a signal.
 
@@ -28,11 +31,13 @@ class Stopped(Exception):
 class Signals:
     """Context that handles stop signals: the first is kept for `check`, and the second ends the process at once.
 
-    Under torchrun, the end of the launcher counts as SIGHUP, so that no process keeps training after it was killed.
+    The end of torchrun, or of the process named by `PARENT`, counts as SIGHUP, so that no process keeps training after
+    the one that started it was killed.
     """
 
     def __init__(self) -> None:
-        self._launcher = os.getppid() if distributed.is_torchrun() else None
+        parent = os.environ.get(PARENT)
+        self._launcher = int(parent) if parent else os.getppid() if distributed.is_torchrun() else None
         self._asked: int | None = None
         self._before: dict[int, signal._HANDLER] = {}
 
@@ -56,7 +61,7 @@ class Signals:
     def check(self) -> None:
         """Raise Stopped if a signal was received. Call it between two meta-steps, where the state is consistent."""
         if self._launcher not in (None, os.getppid()) and self._asked is None:
-            _tell(b"metalearn: torchrun has ended; saving\n")
+            _tell(b"metalearn: the process that started this one has ended; saving\n")
             self._asked = signal.SIGHUP
         if self._asked is not None:
             raise Stopped(self._asked)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,17 @@ from metalearn.lifecycle import lock
 from metalearn.lifecycle.setup import Setup, prepare
 from metalearn.runtime.console import say, warn
 from metalearn.runtime.signals import Signals, Stopped
-from metalearn.search import study_loop
+from metalearn.search import study_loop, workers
 from metalearn.search.competition import Competition, plan
 from metalearn.search.confirm import confirm
+from metalearn.search.folder import FILE, find_study, write_spec
 from metalearn.search.grid import size
 from metalearn.search.progress import StudyProgress
 from metalearn.search.report import report
 from metalearn.search.samplers import SeededSampler
 from metalearn.search.settings import Goal, SearchSettings, goals
 from metalearn.search.space import Space, parse, split
-from metalearn.search.storage import JOURNAL, open_record, pruner_of
+from metalearn.search.storage import open_record, pruner_of
 from metalearn.search.study import Study, quiet_optuna
 from metalearn.search.trial import SILENT, Compose, Trials
 
@@ -65,7 +67,7 @@ class Plan:
         }
 
 
-def search(words: Sequence[str], config: Mapping[str, Any], folder: Path, compose: Compose, command: str,
+def search(words: Sequence[str], config: Mapping[str, Any], folder: Path, compose: Compose, command: Callable[[Path], str],
            begin: Callable[[], None] = lambda: None) -> None:  # fmt: skip
     """Run a search to its report.
 
@@ -74,7 +76,7 @@ def search(words: Sequence[str], config: Mapping[str, Any], folder: Path, compos
         config: the composed configuration, with the group `search`.
         folder: of the study.
         compose: returns the configuration of some words.
-        command: the command line that resumes this search.
+        command: returns the command line that resumes the search in a folder.
         begin: called when the search is accepted.
 
     Raises:
@@ -83,18 +85,22 @@ def search(words: Sequence[str], config: Mapping[str, Any], folder: Path, compos
     """
     with quiet_optuna(), trust.observed():
         asked = accept(words, config, compose)
-        resumed = (folder / JOURNAL).exists()
+        if config.get("resume") == "auto" and not (folder / FILE).exists():
+            folder = find_study(folder.parent, asked.spec) or folder
+        resumed = (folder / FILE).exists()
+        worker = workers.own_name()
         if resumed and config.get("resume") != "auto":
             raise UserError(f"{folder}: already contains a study: add resume=auto, or choose another folder")
         begin()
         folder.mkdir(parents=True, exist_ok=True)
-        with lock.hold(folder), Signals() as signals:
+        with nullcontext() if worker else lock.hold(folder), Signals() as signals:
             try:
                 _search(asked, folder, compose, resumed, signals)
             except (Stopped, Unfinished) as stopped:
                 status = stopped.status
                 reason = f"stopped by {stopped}" if isinstance(stopped, Stopped) else stopped.reason
-                say(f"{folder}: {reason}; finished trials are kept. To resume: {command}")
+                if not worker:
+                    say(f"{folder}: {reason}; finished trials are kept. To resume: {command(folder)}")
                 sys.exit(status)
 
 
@@ -146,27 +152,56 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
     settings = asked.settings
     sampler = SeededSampler(settings.sampler, asked.space, settings.seed, settings.options, len(asked.goals))
     pruner = pruner_of(settings, asked.setup.settings.steps, asked.setup.evaluation.every)
+    if not resumed:
+        write_spec(folder, asked.spec)
     record = open_record(folder, asked.spec, sampler, pruner, [goal.direction for goal in asked.goals])
-    study = Study(record=record, space=asked.space, goals=asked.goals, trials=settings.trials,
-                  competition=asked.competition)  # fmt: skip
-    study.recover()
+    worker = workers.own_name()
+    study = Study(
+        record=record,
+        space=asked.space,
+        goals=asked.goals,
+        trials=settings.trials,
+        competition=asked.competition,
+        exclusive=lambda: workers.turn(folder),
+        worker=worker or "0",
+    )
     trials = Trials(folder, compose, asked.fixed, asked.goals, settings.seeds)
+    if worker:
+        _run_trials(study, trials, settings, signals)
+        return
+    study.recover()
     names = ", ".join(parameter.name for parameter in asked.space.hyperparameters)
     what = "resuming the search" if resumed else "searching"
     say(f"{folder}: {what} by {settings.sampler}, {settings.trials} trials over {names}")
+    status = 0
     try:
-        with StudyProgress(study) as progress:
-            stop = study_loop.run(study, trials, criteria=settings.control, failures=settings.failures,
-                                  check=signals.check, after=progress.update)  # fmt: skip
-        say(f"the search ended: {stop.reason}")
+        if settings.workers > 1:
+            status = workers.run_workers(settings.workers, study, folder, signals.check)
+        else:
+            say(f"the search ended: {_run_trials(study, trials, settings, signals)}")
     finally:
         if any(study.finished()):
             report(study, folder, asked.fixed)
+    if status:
+        sys.exit(status)
     if not any(trial.values for trial in study.latest().values()):
         warn(f"{folder}: no trial has a score")
         sys.exit(1)
     if settings.confirm and len(asked.goals) == 1:
         confirm(study, trials, asked.fixed, folder, settings, asked.setup, signals.check)
+
+
+def _run_trials(study: Study, trials: Trials, settings: SearchSettings, signals: Signals) -> str:
+    """Run trials in this process until none is left; return why the study ended."""
+    with StudyProgress(study) as progress:
+        return study_loop.run(
+            study,
+            trials,
+            criteria=settings.control,
+            failures=settings.failures,
+            check=signals.check,
+            after=progress.update,
+        ).reason
 
 
 def _names(word: str, names: Sequence[str]) -> bool:

@@ -101,10 +101,10 @@ class Study:
             return True
         return bool(self.competition and self.competition.promotions(latest(records), complete=True))
 
-    def recover(self) -> None:
-        """Give back the trials of workers that were killed. Call it where no worker is alive."""
+    def recover(self, worker: str | None = None) -> None:
+        """Give back the trials of a worker that was killed. None: of all workers; call it where none is alive."""
         for trial in self.records():
-            if trial.state == TrialState.RUNNING:
+            if trial.state == TrialState.RUNNING and worker in (None, trial.user_attrs.get(WORKER)):
                 self._release(trial._trial_id)
 
     def run_next(self, evaluate: Evaluate) -> bool:
