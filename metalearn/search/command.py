@@ -1,7 +1,7 @@
 """A search from the command line: `python -m metalearn.run -m search=tpe ...`."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,12 @@ from metalearn.search.competition import Competition, plan
 from metalearn.search.confirm import confirm
 from metalearn.search.folder import FILE, find_study, write_spec
 from metalearn.search.grid import size
+from metalearn.search.parse import parse, split
 from metalearn.search.progress import StudyProgress
 from metalearn.search.report import report
 from metalearn.search.samplers import SeededSampler
 from metalearn.search.settings import Goal, SearchSettings, goals
-from metalearn.search.space import Space, parse, split
+from metalearn.search.space import Space
 from metalearn.search.storage import open_record, pruner_of
 from metalearn.search.study import Study, quiet_optuna
 from metalearn.search.trial import SILENT, Compose, Trials
@@ -121,7 +122,8 @@ def accept(words: Sequence[str], config: Mapping[str, Any], compose: Compose) ->
     )
     SeededSampler(settings.sampler, space, settings.seed, settings.options, max(1, len(settings.objectives)))
     make_all(settings.control, "search.control")
-    compose([*fixed, *_examples(space), *SILENT])  # an unknown key is refused
+    for example in space.examples():
+        compose([*fixed, *example, *SILENT])  # an unknown key or choice of a group is refused
     setup = prepare(compose([*fixed, *SILENT]))
     found = goals(settings, f"val_{setup.objective.name}")
     if settings.sampler == "grid" and (most := size(space)) < settings.trials:
@@ -138,14 +140,6 @@ def accept(words: Sequence[str], config: Mapping[str, Any], compose: Compose) ->
             maximize=found[0].maximize,
         )
     return Plan(settings, space, fixed, setup, found, competition)
-
-
-def _examples(space: Space) -> Iterable[str]:
-    """Return one word for each hyperparameter."""
-    for parameter in space.hyperparameters:
-        distribution: Any = parameter.distribution
-        value = distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
-        yield parameter.override(value)
 
 
 def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals: Signals) -> None:
