@@ -68,8 +68,14 @@ class Plan:
         }
 
 
-def search(words: Sequence[str], config: Mapping[str, Any], folder: Path, compose: Compose, command: Callable[[Path], str],
-           begin: Callable[[], None] = lambda: None) -> None:  # fmt: skip
+def search(
+    words: Sequence[str],
+    config: Mapping[str, Any],
+    folder: Path,
+    compose: Compose,
+    command: Callable[[Path], str],
+    begin: Callable[[], None] = lambda: None,
+) -> None:
     """Run a search to its report.
 
     Args:
