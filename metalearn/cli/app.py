@@ -86,7 +86,7 @@ def _under_hydra(task: Callable[[Any], float]) -> int:
     except BrokenPipeError:
         return _unread()
     except (HydraException, OmegaConfBaseException, OSError, ValueError, KeyError, UserError) as error:
-        if _accepted:  # the configuration was accepted: this is a defect, whose traceback is needed
+        if _accepted and not isinstance(error, UserError):  # a defect, whose traceback is needed
             raise
         failed.append(2)
         say(one_line(error))

@@ -40,6 +40,7 @@ class Plan:
     Args:
         fixed: words of the command line that all trials share.
         setup: the parts of a run with the default settings.
+        pictures: format of the report's pictures: png, pdf, svg; none draws none.
     """
 
     settings: SearchSettings
@@ -48,6 +49,7 @@ class Plan:
     setup: Setup
     goals: Sequence[Goal]
     competition: Competition | None
+    pictures: str
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -145,7 +147,7 @@ def accept(words: Sequence[str], config: Mapping[str, Any], compose: Compose) ->
             first=settings.first_rung,
             maximize=found[0].maximize,
         )
-    return Plan(settings, space, fixed, setup, found, competition)
+    return Plan(settings, space, fixed, setup, found, competition, str(config["pictures"]))
 
 
 def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals: Signals) -> None:
@@ -181,7 +183,7 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
             say(f"the search ended: {_run_trials(study, trials, settings, signals)}")
     finally:
         if any(study.finished()):
-            report(study, folder, asked.fixed)
+            report(study, folder, asked.fixed, asked.pictures)
     if status:
         sys.exit(status)
     if not any(trial.values for trial in study.latest().values()):

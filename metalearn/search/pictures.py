@@ -13,12 +13,13 @@ from metalearn.search.records import RUNG, number
 from metalearn.search.study import Study
 
 
-def draw(study: Study, folder: Path) -> list[Path]:
+def draw(study: Study, folder: Path, form: str) -> list[Path]:
     """Draw what a study can show, and return the files.
 
     Args:
         study: with at least one finished trial.
         folder: of the files.
+        form: png, pdf or svg.
     """
     whole = _one_record_each(study)
     complete = [trial for trial in whole.trials if trial.state == TrialState.COMPLETE]
@@ -35,7 +36,7 @@ def draw(study: Study, folder: Path) -> list[Path]:
             axes = plot()
             figure = (axes.ravel()[0] if hasattr(axes, "ravel") else axes).figure
             figure.set_size_inches(*size)
-            made.append(saved(figure, folder / f"{name}.png"))
+            made.append(saved(figure, folder / f"{name}.{form}"))
 
     if single and complete:
         add("history", lambda: optuna_plots.plot_optimization_history(whole, target_name=label))
@@ -54,7 +55,7 @@ def draw(study: Study, folder: Path) -> list[Path]:
     if len(whole.trials) > 1:
         add("timeline", lambda: optuna_plots.plot_timeline(study.record))
     if single and any(trial.intermediate_values for trial in whole.trials):
-        made.append(_curves(study, folder / "trials.png"))
+        made.append(_curves(study, folder / f"trials.{form}"))
     return made
 
 

@@ -48,7 +48,7 @@ class StudyProgress:
         found = best(study, 1)
         shown = ""
         if found:
-            shown = f"best {study.goals[0].name} {found[0].value:.4f} (trial {number(found[0])})"
+            shown = f"best {study.goals[0].name} {found[0].values[0]:.4f} (trial {number(found[0])})"
         finished = study.finished()
         done = self._done()
         each = (time.monotonic() - self._began) / max(1, len(finished) - self._before)

@@ -23,13 +23,14 @@ SHOWN = 10  # rows of the table of the best trials
 EXPERIMENT = "found"  # name of the winner as a choice of experiment=
 
 
-def report(study: Study, folder: Path, fixed: Sequence[str]) -> None:
+def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
     """Print the best trials; write trials.csv, the pictures, and the winner as `experiment/found.yaml`.
 
     Args:
         study: with at least one finished trial.
         folder: of the study.
         fixed: words of the command line that all trials share.
+        form: of the pictures: png, pdf, svg; none draws none.
     """
     ranked = _ranked(study)
     names = [parameter.name for parameter in study.space.hyperparameters]
@@ -42,7 +43,7 @@ def report(study: Study, folder: Path, fixed: Sequence[str]) -> None:
         write_atomically(folder / "trials.csv", _csv(study, names).encode())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna calls its pictures experimental
-            made = pictures.draw(study, folder)
+            made = [] if form == "none" else pictures.draw(study, folder, form)
         winner = ranked[0] if ranked and ranked[0].state == TrialState.COMPLETE else None
         if winner is not None:
             place = folder / "experiment" / f"{EXPERIMENT}.yaml"
@@ -50,7 +51,7 @@ def report(study: Study, folder: Path, fixed: Sequence[str]) -> None:
             write_atomically(place, _experiment(study, winner, fixed).encode())
             say(f"the best trial is {place}: python -m metalearn.run --config-dir {shell_quoted(folder)} "
                 f"experiment={EXPERIMENT}")  # fmt: skip
-        say(f"written: {folder / 'trials.csv'}, {', '.join(path.name for path in made)}")
+        say(f"written: {', '.join([str(folder / 'trials.csv'), *(path.name for path in made)])}")
     except OSError as error:
         warn(f"{folder}: the report is not complete ({error.strerror or error})")
 

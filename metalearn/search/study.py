@@ -212,13 +212,13 @@ class Study:
 
 
 def best(study: Study, count: int) -> list[FrozenTrial]:
-    """Return the best trials of a study with one objective, the best first.
+    """Return the best trials of a study by its first objective, the best first.
 
     Trials that trained to their end come before those that were paused or pruned.
     """
     sign = -1 if study.goals[0].maximize else 1
-    found = [t for t in study.latest().values() if t.state == TrialState.COMPLETE and t.value is not None]
-    return sorted(found, key=lambda t: (sign * (t.value or 0.0), origin(t)))[:count]
+    found = [t for t in study.latest().values() if t.state == TrialState.COMPLETE]
+    return sorted(found, key=lambda t: (sign * t.values[0], origin(t)))[:count]
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ class StudyModel:
     def values(self) -> Mapping[str, float]:
         """Number of trials and best score."""
         best = studies.best(self._study, 1)
-        return {"trials": float(self.step)} | ({"best": float(best[0].value or 0.0)} if best else {})
+        return {"trials": float(self.step)} | ({"best": float(best[0].values[0])} if best else {})
 
     def train(self, until: int) -> None:
         """Finish one trial, or take one that is finished already."""

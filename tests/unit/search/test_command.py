@@ -1,0 +1,55 @@
+"""A search is checked before anything is written."""
+
+import pytest
+
+from metalearn.config.compose import compose
+from metalearn.errors import UserError
+from metalearn.search.command import accept
+from metalearn.search.parse import split
+
+SMALL = ("algo=anil", "data=glyphs", "data.classes=[20,8,12]", "model.filters=4", "steps=12", "eval.every=3")
+RATE = "algo.inner_optimizer.lr=tag(log, interval(0.01, 2))"
+
+
+def accepted(*words):
+    """Check a search as typed."""
+    fixed, _ = split(words)
+    return accept(words, compose(*fixed), lambda words: compose(*words))
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("algo.nothing=interval(0, 1)",), "algo.nothing"),
+    (("algo.inner_optimizer.lr=interval(1, 1)",), "an empty interval"),
+    (("algo.inner_optimizer.lr=tag(log, interval(0, 1))",), "must lie above 0"),
+    (("search=grid", RATE), "is an interval"),
+    (("search=cmaes", "way=choice(3, 5)"), "would draw way"),
+    ((), "nothing to search"),
+    ((RATE, "search.prune=median", "search.objectives=[val_accuracy,train_seconds]"), "prune=median"),
+    ((RATE, "search.compete=halving", "search.objectives=[val_accuracy,train_seconds]"), "compete=halving"),
+    ((RATE, "search.compete=halving", "search.prune=median"), "prune, compete"),
+    ((RATE, "search.objectives=[test_accuracy]"), "never looks at the test classes"),
+    ((RATE, "search.trials=0"), "trials"),
+    ((RATE, "search.trails=5"), "search.trails"),
+    ((RATE, "search.options.batch=5"), "search.options"),
+    ((RATE, "+search.options.batch=5"), "search.options"),
+    ((RATE, "+search.control.Threshold=5"), "search.control.Threshold"),
+    ((RATE, "search.trials=2,3"), "one search at a time"),
+    ((RATE, "search.compete=halving", "steps=3"), "leave no rung"),
+])  # fmt: skip
+def test_mistakes_are_one_line(words, message):
+    with pytest.raises(UserError) as refused:
+        accepted("search=random", *SMALL, *words)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_what_is_accepted_is_described():
+    plan = accepted("search=tpe", *SMALL, RATE, "search/space=inner_loop", "search.trials=7")
+    assert [parameter.name for parameter in plan.space.hyperparameters] == [
+        "algo.inner_steps", "outer.optimizer.lr", "algo.inner_optimizer.lr"]  # fmt: skip
+    assert plan.fixed == list(SMALL) and plan.goals[0].name == "val_accuracy" and plan.goals[0].maximize
+    assert plan.spec["number of trials"] == 7 and plan.spec["settings"] == sorted(SMALL)
+
+
+def test_a_grid_has_no_more_trials_than_combinations():
+    plan = accepted("search=grid", *SMALL, "algo.inner_steps=range(1, 4)", "way=choice(3, 5)", "search.trials=40")
+    assert plan.settings.trials == 6
