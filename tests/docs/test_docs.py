@@ -17,6 +17,7 @@ from metalearn import controls
 from metalearn.cli.choices import asked
 from metalearn.config.compose import compose
 from metalearn.config.quoting import quoted_words
+from metalearn.search.parse import parse, split
 from tests.docs.pages import NAMES, blocks, commands, script, section
 from tests.docs.test_layout import NOT_AS_IN_TORCH, NOT_PLAIN
 from tests.helpers.configs import ROOT
@@ -46,6 +47,9 @@ def test_commands_compose(monkeypatch):
             if "--help" in words:
                 assert words == ["--help"] or asked(words), words
                 continue
+            if any(word.startswith("search=") for word in words):
+                compose_search([word for word in words if word not in FLAGS])
+                continue
             swept = "-m" in words
             words = [w for w in words if w not in FLAGS and not w.startswith("hydra.")]
             words = tuple(w.partition(",")[0] if swept and "=[" not in w else w for w in words)
@@ -53,6 +57,17 @@ def test_commands_compose(monkeypatch):
                 compose(*quoted_words(words))
                 checked.add(words)
     assert len(checked) > 20
+
+
+def compose_search(words):
+    """Every setting that a search sets or varies exists."""
+    fixed, searched = split(words)
+    config = compose(*fixed)["search"]
+    shared = [word for word in fixed if not word.startswith(("search", "+search"))]
+    space = parse([*(f"{name}={value}" for name, value in config["space"].items()), *searched])
+    for example in space.examples():
+        compose(*shared, *example)
+    controls.make_all(config["control"], "search.control")
 
 
 def test_every_page_is_in_the_navigation():
