@@ -3,8 +3,8 @@
 Command: `python experiments/search/overhead.py`. Writes overhead.json beside this file.
 
 The trials of a search share an interpreter and the data in memory. The same trainings are also run by one process each,
-as a plain script would. Both have tiny trainings on the real data set, so that nearly all of their time is overhead; the
-time inside the loop of training and validation is measured and subtracted.
+as a plain script would. Both have tiny trainings on the real data set. The time inside the loop of training and
+validation is measured and subtracted.
 
     --trials N   trainings of each kind (default 10)
 """

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from metalearn import controls
-from metalearn.cli.choices import asked
 from metalearn.config.compose import compose
+from metalearn.config.groups import asked
 from metalearn.config.quoting import quoted_words
 from metalearn.search.parse import parse, split
 from tests.docs.pages import NAMES, blocks, commands, script, section
