@@ -96,6 +96,12 @@ def say(text: str, style: str | None = None) -> None:
         console().print(text, style=style, markup=False)
 
 
+def announce(text: str) -> None:
+    """Print one line in the terminal, also while the lines of a trial go to its log file."""
+    with contextlib.suppress(OSError):
+        terminal().print(text, markup=False)
+
+
 def warn(text: str) -> None:
     """Print one line that is marked as a warning."""
     say(f"WARNING: {text}", style="bold yellow")

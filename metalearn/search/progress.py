@@ -7,7 +7,7 @@ from optuna.trial import TrialState
 
 from metalearn.runtime.console import say, terminal
 from metalearn.runtime.progress import duration
-from metalearn.search.records import MESSAGE, SECONDS, counted, number
+from metalearn.search.records import SECONDS, counted, message, number
 from metalearn.search.study import Study, best
 
 
@@ -71,7 +71,7 @@ def _outcome(study: Study, trial: object) -> str:
                      for name, value in trial.params.items())  # fmt: skip
     seconds = f" in {duration(float(trial.user_attrs.get(SECONDS, 0.0)))}"
     if trial.state == TrialState.FAIL:
-        return f"{words} failed: {trial.user_attrs.get(MESSAGE, 'no message')}"
+        return f"{words} failed: {message(trial)}"
     if trial.state == TrialState.PRUNED:
         kind = "paused" if study.competition else "pruned"
         return f"{words} {kind} at step {trial.last_step}{seconds}"

@@ -16,7 +16,11 @@ RUNG = "rung"  # the rung that this record trains to
 MESSAGE = "message"  # why a trial failed
 SECONDS = "seconds"  # duration of a record
 WORKER = "worker"  # that runs it
+FOLDER = "folder"  # of its run, on the machine of the worker
+LOST = "lost"  # number of workers that were lost while they ran it
 SPEC = "spec"  # of a study: what it searches, and how
+
+RETRIES = 2  # of a trial whose workers are lost: it may be what kills them
 
 
 def origin(trial: FrozenTrial) -> int:
@@ -27,6 +31,14 @@ def origin(trial: FrozenTrial) -> int:
 def number(trial: FrozenTrial) -> int:
     """Return the number of a trial as users see it."""
     return int(trial.user_attrs.get(NUMBER, origin(trial)))
+
+
+def message(trial: FrozenTrial) -> str:
+    """Return why a trial failed."""
+    if trial.state != TrialState.FAIL:
+        return ""
+    lost = int(trial.user_attrs.get(LOST, 0)) + 1
+    return str(trial.user_attrs.get(MESSAGE) or f"its worker was lost{f', {lost} times' if lost > 1 else ''}")
 
 
 def latest(trials: Sequence[FrozenTrial]) -> dict[int, FrozenTrial]:
@@ -40,4 +52,13 @@ def latest(trials: Sequence[FrozenTrial]) -> dict[int, FrozenTrial]:
 
 def counted(trials: Sequence[FrozenTrial]) -> list[int]:
     """Return the origins of the trials that count: all that have not failed. Running ones are reserved."""
-    return [first for first, trial in latest(trials).items() if trial.state != TrialState.FAIL]
+    return [n for n, trial in latest(trials).items() if trial.state != TrialState.FAIL or is_retried(trial)]
+
+
+def is_retried(trial: FrozenTrial) -> bool:
+    """True if a trial failed because its worker was lost, so that it is to be tried again.
+
+    Such a trial has no message, unlike all others that failed.
+    """
+    lost = trial.state == TrialState.FAIL and not {MESSAGE, WITHDRAWN} & trial.user_attrs.keys()
+    return lost and int(trial.user_attrs.get(LOST, 0)) < RETRIES

@@ -16,7 +16,7 @@ from metalearn.config.quoting import shell_quoted
 from metalearn.runtime.console import say, table, warn
 from metalearn.runtime.files import write_atomically
 from metalearn.search import pictures
-from metalearn.search.records import BRACKET, MESSAGE, RUNG, SECONDS, WORKER, number
+from metalearn.search.records import BRACKET, RUNG, SECONDS, WORKER, message, number
 from metalearn.search.study import Study, best
 
 SHOWN = 10  # rows of the table of the best trials
@@ -102,7 +102,7 @@ def _csv(study: Study, names: Sequence[str]) -> str:
                          *(trial.params.get(name, "") for name in names), trial.last_step, last,
                          round(float(facts.get(SECONDS, 0.0)), 2), facts.get(WORKER, ""), facts.get(BRACKET, ""),
                          facts.get(RUNG, ""), json.dumps(trial.intermediate_values),
-                         facts.get(MESSAGE, "")])  # fmt: skip
+                         message(trial)])  # fmt: skip
     return text.getvalue()
 
 

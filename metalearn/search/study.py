@@ -7,17 +7,23 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from metalearn.controls.loop import Control, Paused
 from metalearn.errors import Unfinished, UserError
+from metalearn.runtime.console import say
 from metalearn.runtime.signals import Stopped
+from metalearn.search import heartbeats
 from metalearn.search.competition import BUSY, Competition
+from metalearn.search.copies import add_again, is_duplicate
 from metalearn.search.records import (
     BRACKET,
+    FOLDER,
     MESSAGE,
     NUMBER,
     ORIGIN,
@@ -26,9 +32,10 @@ from metalearn.search.records import (
     WITHDRAWN,
     WORKER,
     counted,
+    is_retried,
     latest,
     origin,
-)
+)  # fmt: skip
 from metalearn.search.report_control import Report
 from metalearn.search.settings import Goal
 from metalearn.search.space import Space
@@ -68,6 +75,7 @@ class Study:
         competition: brackets of competing models; None: every trial trains to its end, or is pruned.
         exclusive: a context that only one worker enters at a time.
         worker: name of this process.
+        folder: of the study, recorded with its trials.
     """
 
     record: optuna.Study
@@ -77,6 +85,7 @@ class Study:
     competition: Competition | None = None
     exclusive: Callable[[], AbstractContextManager[None]] = nullcontext
     worker: str = "0"
+    folder: Path | None = None
 
     def records(self) -> list[FrozenTrial]:
         """Return all records, read anew from the storage."""
@@ -92,7 +101,7 @@ class Study:
 
     def failed(self) -> list[FrozenTrial]:
         """Return the failed trials."""
-        return [trial for trial in self.latest().values() if trial.state == TrialState.FAIL]
+        return [t for t in self.latest().values() if t.state == TrialState.FAIL and not is_retried(t)]
 
     def more(self) -> bool:
         """True if a trial can be begun, resumed or promoted now, or other workers may still leave one."""
@@ -102,7 +111,12 @@ class Study:
         return bool(self.competition and self.competition.promotions(latest(records), complete=True))
 
     def recover(self, worker: str | None = None) -> None:
-        """Give back the trials of a worker that was killed. None: of all workers; call it where none is alive."""
+        """Give back the trials of a worker that was killed. None: of all workers; call it where none is alive.
+
+        A storage with heartbeats gives them back by itself.
+        """
+        if heartbeats.enabled(self.record):
+            return
         for trial in self.records():
             if trial.state == TrialState.RUNNING and worker in (None, trial.user_attrs.get(WORKER)):
                 self._release(trial._trial_id)
@@ -110,7 +124,8 @@ class Study:
     def run_next(self, evaluate: Evaluate) -> bool:
         """Train one configuration and record what came of it; return False if there is none at the moment.
 
-        A configuration whose training fails is recorded with its message.
+        A configuration whose training fails is recorded with its message. Nothing is recorded of a trial that was
+        given to another worker meanwhile, since this one was silent for too long.
 
         Raises:
             Unfinished, Stopped: a signal or the machine ended the training, which is left waiting in the study.
@@ -118,6 +133,14 @@ class Study:
         trial = self._claim()
         if trial is None:
             return False
+        try:
+            self._run(trial, evaluate)
+            return True
+        except UpdateFinishedTrialError:
+            say(f"trial {trial.user_attrs[NUMBER]}: given to another worker, since this one was silent; dropped")
+            return False
+
+    def _run(self, trial: Trial, evaluate: Evaluate) -> None:
         began = time.monotonic()
         spent = float(trial.user_attrs.get(SECONDS, 0.0))
 
@@ -125,18 +148,23 @@ class Study:
             trial.set_user_attr(SECONDS, spent + time.monotonic() - began)
             if message:
                 trial.set_user_attr(MESSAGE, message)
-            self.record.tell(trial, values, state)
+            if self.record.tell(trial, values, state, skip_if_finished=True).state != state:
+                raise UpdateFinishedTrialError
 
         try:
-            values = evaluate(self.candidate(trial))
+            with heartbeats.alive(trial):
+                values = evaluate(self.candidate(trial))
             if not all(math.isfinite(value) for value in values):
                 raise UserError("its score is no finite number")
             end(TrialState.COMPLETE, values)
         except Paused:
             end(TrialState.PRUNED)
         except (Stopped, Unfinished, KeyboardInterrupt, OSError):
-            trial.set_user_attr(SECONDS, spent + time.monotonic() - began)
-            self._release(trial._trial_id)
+            with contextlib.suppress(UpdateFinishedTrialError):
+                trial.set_user_attr(SECONDS, spent + time.monotonic() - began)
+                self._release(trial._trial_id)
+            raise
+        except UpdateFinishedTrialError:
             raise
         except UserError as error:
             end(TrialState.FAIL, message=str(error))
@@ -144,7 +172,6 @@ class Study:
             place = traceback.extract_tb(error.__traceback__)[-1]
             text = " ".join(str(error).split())
             end(TrialState.FAIL, message=f"{type(error).__name__}: {text} ({place.filename}:{place.lineno})")
-        return True
 
     def candidate(self, trial: Trial) -> Candidate:
         """Return the configuration of a trial, with the control that reports its scores."""
@@ -156,6 +183,8 @@ class Study:
     def _report(self, trial: Trial, step: int, loss: float) -> str | None:
         """Record a validation score; return why the training is to pause, or None."""
         frozen = self.record._storage.get_trial(trial._trial_id)
+        if frozen.state.is_finished():
+            return "given to another worker"
         if math.isfinite(loss) and step not in frozen.intermediate_values:
             trial.report(self.goals[0].score(loss), step)
         if self.competition:
@@ -165,6 +194,7 @@ class Study:
     def _claim(self) -> Trial | None:
         """Take the next trial: one that waits, a promotion, or a new one."""
         with self.exclusive():
+            heartbeats.retry_lost(self.record)
             records = self.records()
             full = len(counted(records)) >= self.trials
             if not any(trial.state == TrialState.WAITING for trial in records):
@@ -173,13 +203,15 @@ class Study:
                     self._promote(latest(records)[number])
                 if full and not promoted:
                     return None
-            trial = self.record.ask()
+            trial = heartbeats.ask(self.record)
             trial.set_user_attr(WORKER, self.worker)
             if NUMBER not in trial.user_attrs:
                 trial.set_user_attr(NUMBER, sum(first < trial.number for first in latest(self.records())))
             if self.competition and BRACKET not in trial.user_attrs:
                 before = [n for n in counted(self.records()) if n < trial.number]
                 trial.set_user_attr(BRACKET, self.competition.place(len(before)))
+            if self.folder:
+                trial.set_user_attr(FOLDER, str(self.folder / str(trial.user_attrs[NUMBER])))
         if self._surplus(trial):
             trial.set_user_attr(WITHDRAWN, True)
             self.record.tell(trial, state=TrialState.FAIL)
@@ -187,24 +219,14 @@ class Study:
         return trial
 
     def _surplus(self, trial: Trial) -> bool:
-        """True if another worker took the last place while this one asked."""
+        """True if another worker took the last place, or the same trial, while this one asked."""
+        records = self.records()
         number = int(trial.user_attrs.get(ORIGIN, trial.number))
-        return number not in counted(self.records())[: self.trials]
+        return number not in counted(records)[: self.trials] or is_duplicate(trial, records)
 
     def _promote(self, trial: FrozenTrial) -> None:
-        """Add a record in which a paused trial waits to train to its next rung."""
-        attributes = {**trial.user_attrs, ORIGIN: origin(trial), RUNG: int(trial.user_attrs.get(RUNG, 0)) + 1}
-        attributes.pop(WORKER, None)
-        self.record.add_trial(
-            create_trial(
-                state=TrialState.WAITING,
-                params=trial.params,
-                distributions=trial.distributions,
-                user_attrs=attributes,
-                system_attrs=trial.system_attrs,
-                intermediate_values=trial.intermediate_values,
-            )
-        )
+        """Let a paused trial wait to be trained to its next rung."""
+        add_again(self.record, trial, {RUNG: int(trial.user_attrs.get(RUNG, 0)) + 1})
 
     def _release(self, trial_id: int) -> None:
         """Leave a trial waiting in the study."""

@@ -1,0 +1,50 @@
+"""Workers that may vanish: signs of life, and trials that are tried again by another worker.
+
+These are Optuna's heartbeats, which it gives in Study.optimize alone. A storage without heartbeats, such as a journal,
+has no lost trials here: the process that started its workers gives those back.
+"""
+
+import warnings
+
+from optuna import Study
+from optuna.storages import fail_stale_trials
+from optuna.storages._heartbeat import BaseHeartbeat, BaseHeartbeatThread, get_heartbeat_thread, is_heartbeat_enabled
+from optuna.trial import Trial
+
+from metalearn.search.copies import add_again
+from metalearn.search.records import LOST, is_retried, latest
+
+
+def enabled(study: Study) -> bool:
+    """True if the storage of a study keeps heartbeats."""
+    return is_heartbeat_enabled(study._storage)
+
+
+def ask(study: Study) -> Trial:
+    """Take a trial that waits, or a new one, and give a first sign of life."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna expects Study.optimize
+        trial = study.ask()
+    storage = study._storage
+    if enabled(study) and isinstance(storage, BaseHeartbeat):
+        storage.record_heartbeat(trial._trial_id)
+    return trial
+
+
+def alive(trial: Trial) -> BaseHeartbeatThread:
+    """Return a context that gives signs of life for a trial, from a thread."""
+    return get_heartbeat_thread(trial._trial_id, trial.study._storage)
+
+
+def retry_lost(study: Study) -> None:
+    """Let the trials of silent workers wait for another worker.
+
+    A trial fails first, so that its worker cannot record anything more, should it be alive after all. It is then added
+    again, with its number. A worker that is killed between the two leaves the second to others.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # experimental
+        fail_stale_trials(study)
+    if enabled(study):
+        for trial in filter(is_retried, latest(study.get_trials(deepcopy=False)).values()):
+            add_again(study, trial, {LOST: int(trial.user_attrs.get(LOST, 0)) + 1})
