@@ -36,8 +36,10 @@ class SearchSweeper(Sweeper):
             config = self._context.config_loader.load_sweep_config(self._config, list(words))
             return plain(_without_hydra(config))
 
-        folder = Path(self._config.hydra.sweep.dir)
-        search(arguments, plain(_without_hydra(self._config)), folder, compose, sweep_command, app.accept)
+        hydra = self._config.hydra
+        chosen = any(word.startswith("hydra.sweep.dir=") for word in hydra.overrides.hydra)
+        config = plain(_without_hydra(self._config))
+        search(arguments, config, Path(hydra.sweep.dir), compose, sweep_command, app.accept, chosen)
 
 
 def _without_hydra(config: Any) -> Any:

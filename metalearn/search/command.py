@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import optuna
 
 from metalearn.config import trust
 from metalearn.config.instantiate import call
@@ -18,19 +20,24 @@ from metalearn.runtime.signals import Signals, Stopped
 from metalearn.search import study_loop, workers
 from metalearn.search.competition import Competition, plan
 from metalearn.search.confirm import confirm
-from metalearn.search.folder import FILE, find_study, write_spec
+from metalearn.search.folder import FILE, check_folder, find_study, write_spec
 from metalearn.search.grid import size
 from metalearn.search.parse import parse, split
 from metalearn.search.progress import StudyProgress
+from metalearn.search.records import IDENTITY
 from metalearn.search.report import report
 from metalearn.search.samplers import SeededSampler
 from metalearn.search.settings import Goal, SearchSettings, goals
 from metalearn.search.space import Space
-from metalearn.search.storage import open_record, pruner_of
-from metalearn.search.study import Study, quiet_optuna
+from metalearn.search.storage import connect, open_record, pruner_of, quiet_optuna
+from metalearn.search.study import Study
 from metalearn.search.trial import SILENT, Compose, Trials
 
+if TYPE_CHECKING:
+    from metalearn.search.database import Database
+
 _OWN = ("search", "resume", "trust")  # settings of the search, not of its trials
+_MACHINE = ("device", "data.root")  # settings in which the machines of a study may differ
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,8 @@ class Plan:
             "prune": settings.prune,
             "compete": settings.compete,
             "control": dict(settings.control),
-            "settings": sorted(self.fixed),
+            "settings": sorted(word for word in self.fixed if not _names(word, _MACHINE)),
+            "data set": f"{self.setup.dataset.name}, {self.setup.dataset.fingerprint[:16]}",
         }
 
 
@@ -77,6 +85,7 @@ def search(
     compose: Compose,
     command: Callable[[Path], str],
     begin: Callable[[], None] = lambda: None,
+    chosen: bool = True,
 ) -> None:
     """Run a search to its report.
 
@@ -87,6 +96,7 @@ def search(
         compose: returns the configuration of some words.
         command: returns the command line that resumes the search in a folder.
         begin: called when the search is accepted.
+        chosen: True if the user has chosen the folder. If not, a study in a database has a folder of its name.
 
     Raises:
         UserError: the search cannot be done as asked.
@@ -94,17 +104,21 @@ def search(
     """
     with quiet_optuna(), trust.observed():
         asked = accept(words, config, compose)
-        if config.get("resume") == "auto" and not (folder / FILE).exists():
+        database = connect(asked.settings)
+        worker = workers.own_name()
+        if database:
+            folder = folder if chosen else folder.parent / database.name
+            check_folder(folder, _record(asked, folder, database))  # refused before anything is written
+        elif config.get("resume") == "auto" and not (folder / FILE).exists():
             folder = find_study(folder.parent, asked.spec) or folder
         resumed = (folder / FILE).exists()
-        worker = workers.own_name()
-        if resumed and config.get("resume") != "auto":
+        if resumed and not database and config.get("resume") != "auto":
             raise UserError(f"{folder}: already contains a study: add resume=auto, or choose another folder")
         begin()
         folder.mkdir(parents=True, exist_ok=True)
-        with nullcontext() if worker else lock.hold(folder), Signals() as signals:
+        with nullcontext() if worker or database else lock.hold(folder), Signals() as signals:
             try:
-                _search(asked, folder, compose, resumed, signals)
+                _search(asked, folder, compose, resumed, signals, database)
             except (Stopped, Unfinished) as stopped:
                 status = stopped.status
                 reason = f"stopped by {stopped}" if isinstance(stopped, Stopped) else stopped.reason
@@ -150,13 +164,22 @@ def accept(words: Sequence[str], config: Mapping[str, Any], compose: Compose) ->
     return Plan(settings, space, fixed, setup, found, competition, str(config["pictures"]))
 
 
-def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals: Signals) -> None:
+def _record(asked: Plan, folder: Path, database: "Database | None") -> optuna.Study:
+    """Create or load the study of a search."""
     settings = asked.settings
     sampler = SeededSampler(settings.sampler, asked.space, settings.seed, settings.options, len(asked.goals))
     pruner = pruner_of(settings, asked.setup.settings.steps, asked.setup.evaluation.every)
+    return open_record(folder, asked.spec, sampler, pruner, [goal.direction for goal in asked.goals], database)
+
+
+def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals: Signals,
+            database: "Database | None") -> None:  # fmt: skip
+    settings = asked.settings
+    if database:
+        database.patience.check = signals.check
+    record = _record(asked, folder, database)
     if not resumed:
-        write_spec(folder, asked.spec)
-    record = open_record(folder, asked.spec, sampler, pruner, [goal.direction for goal in asked.goals])
+        write_spec(folder, asked.spec | ({IDENTITY: record.user_attrs[IDENTITY]} if database else {}))
     worker = workers.own_name()
     study = Study(
         record=record,
@@ -164,8 +187,9 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
         goals=asked.goals,
         trials=settings.trials,
         competition=asked.competition,
-        exclusive=lambda: workers.turn(folder),
-        worker=worker or "0",
+        exclusive=database.exclusive if database else lambda: workers.turn(folder),
+        worker=database.worker if database else worker or "0",
+        folder=folder.resolve(),
     )
     trials = Trials(folder, compose, asked.fixed, asked.goals, settings.seeds)
     if worker:
@@ -175,6 +199,8 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
     names = ", ".join(parameter.name for parameter in asked.space.hyperparameters)
     what = "resuming the search" if resumed else "searching"
     say(f"{folder}: {what} by {settings.sampler}, {settings.trials} trials over {names}")
+    if database:
+        say(f"a worker of study {database.name}, {database.where}: {len(study.finished())} trials are done")
     status = 0
     try:
         if settings.workers > 1:
@@ -183,14 +209,22 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
             say(f"the search ended: {_run_trials(study, trials, settings, signals)}")
     finally:
         if any(study.finished()):
-            report(study, folder, asked.fixed, asked.pictures)
+            with database.exclusive("report") if database else nullcontext():
+                report(study, folder, asked.fixed, asked.pictures)
     if status:
         sys.exit(status)
     if not any(trial.values for trial in study.latest().values()):
         warn(f"{folder}: no trial has a score")
         sys.exit(1)
     if settings.confirm and len(asked.goals) == 1:
-        confirm(study, trials, asked.fixed, folder, settings, asked.setup, signals.check)
+
+        def confirmed() -> dict[str, Any]:
+            return confirm(study, trials, asked.fixed, folder, settings, asked.setup, signals.check)
+
+        if database:
+            database.confirm_once(record, folder, confirmed)
+        else:
+            confirmed()
 
 
 def _run_trials(study: Study, trials: Trials, settings: SearchSettings, signals: Signals) -> str:

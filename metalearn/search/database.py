@@ -6,18 +6,26 @@ do at a time.
 
 import contextlib
 import hashlib
+import json
+import os
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
+from optuna import Study
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from metalearn.errors import UserError
+from metalearn.runtime.console import say
+from metalearn.runtime.files import write_atomically
+from metalearn.search.confirm import FILE
 from metalearn.search.patient_storage import Patience, PatientStorage, away, first_line
 
+CONFIRMED = "confirmed"  # attribute of a study: the result of its confirmation
 _LOCKS = 7_301_202  # number of this program's locks among those of the database
 _LOCK_SECONDS = 60  # after which the server takes the lock from a worker that is suspended
 
@@ -27,30 +35,31 @@ _NETWORK = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval":
 
 
 class Database:
-    """A PostgreSQL server, connected.
+    """A study in a PostgreSQL database, connected.
 
     Args:
         url: such as `postgresql://user@host/database`.
+        name: of the study.
         heartbeat: seconds between two signs of life of a worker.
 
     Raises:
-        UserError: it cannot be reached or used.
+        UserError: the database cannot be reached or used.
     """
 
-    def __init__(self, url: str, heartbeat: int):
+    def __init__(self, url: str, name: str, heartbeat: int):
+        self.name = name
         self.where, address = _address(url)
+        os.environ.pop("PGTZ", None)  # it would win over the time zone that all workers must share
         options = _options(address)
         spelled = address.render_as_string(hide_password=False)
         try:
             engine = create_engine(spelled, **options)
             with engine.connect() as connection:
-                _lock(connection, "tables")  # workers that start together would both create them
+                _lock(connection, "tables")  # workers that start together would all create them
                 self.storage = PatientStorage(spelled, heartbeat, options)
             engine.dispose()
         except ImportError as error:
-            raise UserError(
-                f"search.storage needs psycopg: pip install 'metalearn-torch[database]' ({error})"
-            ) from error
+            raise UserError("search.storage needs psycopg: pip install 'metalearn-torch[database]'") from error
         except (SQLAlchemyError, StorageInternalError, RuntimeError, KeyError, ValueError) as error:
             reason = away(error)
             what = f"cannot be reached: {reason}" if reason else f"cannot be used: {first_line(error)}"
@@ -61,19 +70,59 @@ class Database:
         """The patience of all calls."""
         return self.storage.patience
 
-    def exclusive(self, name: str) -> Callable[[], AbstractContextManager[None]]:
-        """Return a context that one worker enters at a time, among all that use this name."""
+    @property
+    def worker(self) -> str:
+        """Name of this process among all workers."""
+        return f"{socket.gethostname()}:{os.getpid()}"
 
-        @contextlib.contextmanager
-        def context() -> Iterator[None]:
-            connection = self.patience.call(lambda _: self._locked(name))
-            try:
-                yield
-            finally:
-                with contextlib.suppress(SQLAlchemyError):  # the lock ended with its connection
-                    connection.close()
+    @contextlib.contextmanager
+    def exclusive(self, what: str = "trials") -> Iterator[None]:
+        """Wait until no other worker of the study is in this context.
 
-        return context
+        Args:
+            what: the purpose; different ones do not wait for each other.
+        """
+        connection = self.patience.call(lambda _: self._locked(f"{what} of {self.name}"))
+        try:
+            yield
+        finally:
+            with contextlib.suppress(SQLAlchemyError):  # the lock has ended with its connection
+                connection.close()
+
+    @contextlib.contextmanager
+    def alone(self, what: str) -> Iterator[bool]:
+        """Give True to one worker of the study, and False to those that enter before it has left, without waiting."""
+
+        def claim(_: bool) -> tuple[Connection, bool]:
+            connection = self.storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            numbers = _numbers(f"{what} of {self.name}")
+            found = connection.execute(text("SELECT pg_try_advisory_lock(:program, :key)"), numbers).scalar()
+            return connection, bool(found)
+
+        connection, found = self.patience.call(claim)
+        try:
+            yield found
+        finally:
+            with contextlib.suppress(SQLAlchemyError):
+                connection.invalidate()  # a connection that returned to the pool would keep the lock
+                connection.close()
+
+    def confirm_once(self, record: Study, folder: Path, confirm: Callable[[], dict[str, Any]]) -> None:
+        """Confirm a search by one worker; the others show its result if it is there already.
+
+        Args:
+            record: the study, in which the result is kept.
+            folder: of the study on this machine.
+            confirm: returns the result, and shows the one in the folder.
+        """
+        with self.alone("confirmation") as mine:
+            if found := record.user_attrs.get(CONFIRMED):
+                write_atomically(folder / FILE, (json.dumps(found, indent=1) + "\n").encode())
+                confirm()
+            elif mine:
+                record.set_user_attr(CONFIRMED, confirm())
+            else:
+                say(f"study {self.name}: another worker confirms its best trials")
 
     def _locked(self, name: str) -> Connection:
         connection = self.storage.engine.connect()
@@ -90,10 +139,14 @@ def _lock(connection: Connection, name: str) -> None:
 
     A worker that is suspended while it holds the lock loses it after a time.
     """
-    digest = hashlib.sha256(name.encode()).digest()
-    key = int.from_bytes(digest[:4], "big", signed=True)
     connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_LOCK_SECONDS}s'"))
-    connection.execute(text("SELECT pg_advisory_xact_lock(:program, :key)"), {"program": _LOCKS, "key": key})
+    connection.execute(text("SELECT pg_advisory_xact_lock(:program, :key)"), _numbers(name))
+
+
+def _numbers(name: str) -> dict[str, int]:
+    """Return the two numbers by which PostgreSQL knows a lock."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return {"program": _LOCKS, "key": int.from_bytes(digest[:4], "big", signed=True)}
 
 
 def _address(url: str) -> tuple[str, URL]:

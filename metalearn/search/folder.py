@@ -4,7 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from optuna import Study
+
+from metalearn.errors import UserError
 from metalearn.runtime.files import read_json, write_atomically
+from metalearn.search.records import IDENTITY
 
 FILE = "search.json"  # what is searched and how; its presence marks the folder of a study
 
@@ -25,3 +29,15 @@ def find_study(folders: Path, spec: dict[str, Any]) -> Path | None:
         except (OSError, ValueError):
             continue
     return None
+
+
+def check_folder(folder: Path, record: Study) -> None:
+    """Refuse a folder with another study than the one in a database, whose trials would have the same numbers.
+
+    Raises:
+        UserError: the folder has another study.
+    """
+    if (folder / FILE).exists() and read_json(folder / FILE).get(IDENTITY) != record.user_attrs[IDENTITY]:
+        raise UserError(
+            f"{folder}: contains another study: choose another search.name= or hydra.sweep.dir="
+        )

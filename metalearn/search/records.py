@@ -19,6 +19,7 @@ WORKER = "worker"  # that runs it
 FOLDER = "folder"  # of its run, on the machine of the worker
 LOST = "lost"  # number of workers that were lost while they ran it
 SPEC = "spec"  # of a study: what it searches, and how
+IDENTITY = "identity"  # of a study in a database, made up when it is created
 
 RETRIES = 2  # of a trial whose workers are lost: it may be what kills them
 

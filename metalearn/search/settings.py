@@ -25,13 +25,16 @@ class SearchSettings:
     first_rung: int | None  # competing models: meta-steps of the first rung
     failures: int  # failed trials after which the study ends
     workers: int  # processes on this machine
+    storage: str | None  # a PostgreSQL database, which workers on several machines share
+    name: str | None  # of the study in that database
+    heartbeat: int  # seconds between two signs of life of a worker
     control: dict[str, Any]  # controls that end the study early
     confirm: int  # best configurations that are trained again with fresh seeds; 0: none
     confirm_seeds: int
     confirm_tasks: int  # new validation tasks on which they are compared
 
     def __post_init__(self) -> None:
-        at_least(1, trials=self.trials, seeds=self.seeds, workers=self.workers)
+        at_least(1, trials=self.trials, seeds=self.seeds, workers=self.workers, heartbeat=self.heartbeat)
         at_least(0, seed=self.seed, failures=self.failures, confirm=self.confirm)
         at_least(2, factor=self.factor, confirm_seeds=self.confirm_seeds, confirm_tasks=self.confirm_tasks)
         if self.first_rung is not None:
@@ -43,8 +46,24 @@ class SearchSettings:
                 raise ValueError(f"{name}={value}: follows the validation score, so that it needs objectives=[]")
             if value != "none" and self.seeds > 1:
                 raise ValueError(f"{name}={value}: follows one run a trial, so that it needs seeds=1")
+        if self.storage is not None:
+            _check_storage(self.storage, self.name, self.compete)
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError(f"objectives={self.objectives}: an objective is there twice")
+
+
+def _check_storage(storage: str, name: str | None, compete: str) -> None:
+    scheme = storage.partition("://")[0].partition("+")[0]
+    if scheme == "sqlite":
+        raise ValueError("storage: SQLite is no database for several workers; take storage=postgresql://USER@HOST/"
+                         "DATABASE, or on one machine workers=N without storage")  # fmt: skip
+    if scheme not in ("postgresql", "postgres"):
+        raise ValueError("storage: is not the URL of a PostgreSQL database, postgresql://USER@HOST/DATABASE")
+    if not name or name.startswith(".") or "/" in name:
+        raise ValueError("storage: needs name=NAME, of the study that its workers share, and of its folder")
+    if compete != "none":
+        raise ValueError(f"compete={compete}: pauses trainings whose checkpoints are on one machine, so that it takes "
+                         "no storage; take prune, or workers=N on one machine")  # fmt: skip
 
 
 @dataclass(frozen=True)

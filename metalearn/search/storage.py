@@ -1,9 +1,11 @@
 """Where a study is kept: a journal in its folder, or a database that several machines share."""
 
+import contextlib
 import json
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.pruners import BasePruner
@@ -12,43 +14,73 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from metalearn.errors import UserError
-from metalearn.search.records import SPEC
+from metalearn.search.records import IDENTITY, SPEC
 from metalearn.search.settings import SearchSettings
+
+if TYPE_CHECKING:
+    from metalearn.search.database import Database
 
 JOURNAL = "study.journal"  # one JSON value a line
 
 
+def connect(settings: SearchSettings) -> "Database | None":
+    """Connect to the database of a search; None for a search whose study is in its folder.
+
+    Raises:
+        UserError: it cannot be reached or used.
+    """
+    if settings.storage is None:
+        return None
+    from metalearn.search.database import Database  # imports what only a database needs
+
+    assert settings.name is not None
+    return Database(settings.storage, settings.name, settings.heartbeat)
+
+
 def open_record(folder: Path, spec: dict[str, Any], sampler: BaseSampler, pruner: BasePruner,
-                directions: Sequence[Any]) -> optuna.Study:  # fmt: skip
-    """Create a study in a folder, or load the one in it.
+                directions: Sequence[Any], database: "Database | None" = None) -> optuna.Study:  # fmt: skip
+    """Create a study in a folder or a database, or load the one that is there.
 
     Args:
         folder: of the study.
         spec: what is searched and how, as JSON values.
         sampler, pruner: of the study.
         directions: of its objectives.
+        database: that keeps the study; None: a journal in the folder.
 
     Raises:
-        UserError: the study in the folder has another spec.
+        UserError: the study that is there has another spec.
     """
-    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
-    record = optuna.create_study(storage=storage, study_name="search", directions=directions, sampler=sampler,
-                                 pruner=pruner, load_if_exists=True)  # fmt: skip
-    earlier = record.user_attrs.get(SPEC)
-    if earlier is None:
-        record.set_user_attr(SPEC, spec)
-    else:
-        _compare(folder, earlier, json.loads(json.dumps(spec)))
+    parts: dict[str, Any] = {"sampler": sampler, "pruner": pruner, "directions": directions, "load_if_exists": True}
+    if database is None:
+        storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+        record = optuna.create_study(storage=storage, study_name="search", **parts)
+        _agree(record, spec, str(folder), "folder")
+        return record
+    with database.exclusive():
+        record = optuna.create_study(storage=database.storage, study_name=database.name, **parts)
+        _agree(record, spec, f"search.name={database.name}", "search.name=")
     return record
 
 
-def _compare(folder: Path, earlier: dict[str, Any], present: dict[str, Any]) -> None:
+def _agree(record: optuna.Study, spec: dict[str, Any], where: str, way_out: str) -> None:
+    """Note the spec of a new study, and compare it with that of an earlier one."""
+    earlier = record.user_attrs.get(SPEC)
+    if earlier is None:
+        record.set_user_attr(IDENTITY, secrets.token_hex(8))
+        record.set_user_attr(SPEC, spec)
+    else:
+        _compare(where, way_out, earlier, spec)
+
+
+def _compare(where: str, way_out: str, earlier: dict[str, Any], spec: dict[str, Any]) -> None:
     """Raise UserError where a study is resumed with other settings."""
+    present = json.loads(json.dumps(spec))
     for name in sorted({*earlier, *present}):
         if (before := earlier.get(name)) != (now := present.get(name)):
             changed = f"{_shown(before)} -> {_shown(now)}"
-            raise UserError(f"{folder}: the study there was begun with another {name}: {changed}; resume it with the "
-                            "command that began it, or choose another folder")  # fmt: skip
+            raise UserError(f"{where}: the study there was begun with another {name}: {changed}; resume it with the "
+                            f"command that began it, or choose another {way_out}")  # fmt: skip
 
 
 def _shown(value: Any) -> str:
@@ -72,3 +104,14 @@ def pruner_of(settings: SearchSettings, steps: int, every: int) -> BasePruner:
         return optuna.pruners.HyperbandPruner(min_resource=first, max_resource=max(steps, first),
                                               reduction_factor=settings.factor)  # fmt: skip
     return optuna.pruners.NopPruner()
+
+
+@contextlib.contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna's own log lines out of the terminal."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

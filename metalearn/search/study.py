@@ -4,7 +4,7 @@ import contextlib
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +146,7 @@ class Study:
 
         def end(state: TrialState, values: Sequence[float] | None = None, message: str | None = None) -> None:
             trial.set_user_attr(SECONDS, spent + time.monotonic() - began)
-            if message:
+            if message is not None:
                 trial.set_user_attr(MESSAGE, message)
             if self.record.tell(trial, values, state, skip_if_finished=True).state != state:
                 raise UpdateFinishedTrialError
@@ -241,14 +241,3 @@ def best(study: Study, count: int) -> list[FrozenTrial]:
     sign = -1 if study.goals[0].maximize else 1
     found = [t for t in study.latest().values() if t.state == TrialState.COMPLETE]
     return sorted(found, key=lambda t: (sign * t.values[0], origin(t)))[:count]
-
-
-@contextlib.contextmanager
-def quiet_optuna() -> Iterator[None]:
-    """Keep Optuna's own log lines out of the terminal."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
