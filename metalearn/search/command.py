@@ -19,6 +19,7 @@ from metalearn.runtime.console import say, warn
 from metalearn.runtime.signals import Signals, Stopped
 from metalearn.search import study_loop, workers
 from metalearn.search.competition import Competition, plan
+from metalearn.search.confirm import FILE as CONFIRMED
 from metalearn.search.confirm import confirm
 from metalearn.search.folder import FILE, check_folder, find_study, write_spec
 from metalearn.search.grid import size
@@ -60,7 +61,7 @@ class Plan:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What a resumed study must share with the one that was begun, by the words of a message."""
+        """Facts that a resumed study must share with the one that was begun, by the words of a message."""
         settings = self.settings
         return {
             "space": self.space.describe(),
@@ -222,7 +223,7 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
             return confirm(study, trials, asked.fixed, folder, settings, asked.setup, signals.check)
 
         if database:
-            database.confirm_once(record, folder, confirmed)
+            database.confirm_once(record, folder / CONFIRMED, confirmed)
         else:
             confirmed()
 

@@ -22,7 +22,6 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from metalearn.errors import UserError
 from metalearn.runtime.console import say
 from metalearn.runtime.files import write_atomically
-from metalearn.search.confirm import FILE
 from metalearn.search.patient_storage import Patience, PatientStorage, away, first_line
 
 CONFIRMED = "confirmed"  # attribute of a study: the result of its confirmation
@@ -107,17 +106,17 @@ class Database:
                 connection.invalidate()  # a connection that returned to the pool would keep the lock
                 connection.close()
 
-    def confirm_once(self, record: Study, folder: Path, confirm: Callable[[], dict[str, Any]]) -> None:
+    def confirm_once(self, record: Study, file: Path, confirm: Callable[[], dict[str, Any]]) -> None:
         """Confirm a search by one worker; the others show its result if it is there already.
 
         Args:
             record: the study, in which the result is kept.
-            folder: of the study on this machine.
-            confirm: returns the result, and shows the one in the folder.
+            file: with the result on this machine.
+            confirm: returns the result, and shows the one in the file.
         """
         with self.alone("confirmation") as mine:
             if found := record.user_attrs.get(CONFIRMED):
-                write_atomically(folder / FILE, (json.dumps(found, indent=1) + "\n").encode())
+                write_atomically(file, (json.dumps(found, indent=1) + "\n").encode())
                 confirm()
             elif mine:
                 record.set_user_attr(CONFIRMED, confirm())

@@ -38,6 +38,4 @@ def check_folder(folder: Path, record: Study) -> None:
         UserError: the folder has another study.
     """
     if (folder / FILE).exists() and read_json(folder / FILE).get(IDENTITY) != record.user_attrs[IDENTITY]:
-        raise UserError(
-            f"{folder}: contains another study: choose another search.name= or hydra.sweep.dir="
-        )
+        raise UserError(f"{folder}: contains another study: choose another search.name= or hydra.sweep.dir=")

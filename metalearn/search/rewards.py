@@ -1,4 +1,4 @@
-"""What a sampler learns from: the scores of a study's trials."""
+"""Rewards from which a sampler learns: the scores of a study's trials."""
 
 import math
 
