@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from metalearn.cli.docstrings import arguments, controls
-from metalearn.config.groups import CONF, SELECTED, choices, groups, own_folders, package
+from metalearn.config.groups import CONF, SELECTED, choices, groups, is_global, own_folders, package
 
 TARGETS = {  # of groups without a `_target_`
     "outer": "metalearn.training.outer_optimizer.OuterOptimizer",
@@ -103,11 +103,13 @@ def settings(file: Path, target: str | None, prefix: str) -> Iterator[Setting]:
         for other in _plain(value) if key.value == "defaults" else ():
             if isinstance(other, dict):
                 names = {str(key).removeprefix("override ").lstrip("/").partition("@")[0]: key for key in other}
-                yield from (Setting(name, str(other[key]), "") for name, key in names.items())
+                shown = {name: key for name, key in names.items() if not name.startswith("hydra/")}
+                yield from (Setting(name, str(other[key]), "") for name, key in shown.items())
             elif other != "_self_":
                 base, _, place = str(other).partition("@")
                 other_file = next(f for folder in file.parents if (f := folder / f"{base}.yaml").is_file())
-                yield from settings(other_file, target, f"{prefix}{place}." if place else prefix)
+                inside = f"{prefix}{place}." if place else prefix
+                yield from settings(other_file, target, "" if is_global(other_file.read_text()) else inside)
     yield from _entries(root, prefix, lines, target)
 
 

@@ -7,12 +7,14 @@ from metalearn.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())  # wheel, clone
+NESTED = ("search/space",)  # groups in the folder of another group
 SELECTED = ("budget", "task", "data_algo")  # groups that others select by name; see conf/config.yaml
 
 
 def groups() -> list[str]:
     """List the groups that have choices."""
-    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
+    folders = [folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra"]
+    return sorted([*folders, *NESTED])
 
 
 def choices(group: str) -> list[str]:
@@ -20,8 +22,10 @@ def choices(group: str) -> list[str]:
 
     A file whose name begins with an underscore is a part of other files, and no choice.
     """
-    files = [file.relative_to(CONF / group).with_suffix("") for file in (CONF / group).rglob("*.yaml")]
-    return sorted(file.as_posix() for file in files if not file.name.startswith("_"))
+    files = [file.relative_to(CONF).with_suffix("") for file in (CONF / group).rglob("*.yaml")]
+    nested = [name for name in NESTED if name != group]
+    return sorted(file.relative_to(group).as_posix() for file in files
+                  if not file.name.startswith("_") and file.parent.as_posix() not in nested)  # fmt: skip
 
 
 def is_group(name: str) -> bool:
@@ -37,8 +41,13 @@ def package(text: str, group: str) -> str:
         group: the folder of the file below conf/; `.` for conf/config.yaml.
     """
     header = re.search(r"^# @package (\S+)", text, re.MULTILINE)
-    name = header[1] if header else group
+    name = header[1] if header else group.replace("/", ".")
     return "" if name in ("_global_", ".") else f"{name}."
+
+
+def is_global(text: str) -> bool:
+    """True if the settings in a file have their full names."""
+    return re.search(r"^# @package _global_", text, re.MULTILINE) is not None
 
 
 def own_folders(words: list[str]) -> list[Path]:
