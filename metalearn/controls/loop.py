@@ -147,14 +147,13 @@ class ControlLoop:
 
     def train(self, until: int) -> Stop | None:
         """Train up to iteration `until`. Controls are ticked after each call of the model's `train` and may stop it."""
-        until = min(until, self.model.limit)
         while True:
             for name, control in self.controls.items():
                 if reason := control.tick(self):
                     return Stop(name, reason)
-            if self.model.step >= until:
+            if self.model.step >= (end := min(until, self.model.limit)):  # the limit of a shared model may fall
                 return None
-            self.model.train(until)
+            self.model.train(end)
 
     def measure(self) -> float:
         """Measure the out-of-sample loss, at most once per cycle."""

@@ -15,6 +15,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from metalearn.search.rewards import rewarded
+from metalearn.search.space import Space
 from metalearn.search.unit_interval import from_unit, to_unit
 
 
@@ -22,26 +23,25 @@ class ReplayedCmaEs(BaseSampler):
     """CMA-ES over intervals and ranges, in the unit cube (logarithmic where the hyperparameter is).
 
     Args:
+        space: what is searched.
         seed: of this trial's draw.
         sigma: initial standard deviation, in units of the cube.
         population: trials in a generation; None: 4 + 3 log(dimensions).
     """
 
-    def __init__(self, seed: int, sigma: float = 0.25, population: int | None = None):
+    def __init__(self, space: Space, seed: int, sigma: float = 0.25, population: int | None = None):
+        self._space = {parameter.name: parameter.distribution for parameter in space.hyperparameters}
         self._seed, self._sigma, self._population = seed, sigma, population
         self._random = RandomSampler(seed=seed)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the hyperparameters of the first trial: the space is the same in all."""
-        trials = study.get_trials(deepcopy=False)
-        return next((dict(sorted(t.distributions.items())) for t in trials if t.distributions), {})
+        """Return all hyperparameters."""
+        return self._space
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Draw a point of the present generation."""
-        if not search_space:
-            return {}
         size = len(search_space)
         bounds = np.array([[0.0, 1.0]] * size)
         cma = CMA(np.full(size, 0.5), self._sigma, bounds=bounds, seed=0, population_size=self._population)
@@ -57,7 +57,7 @@ class ReplayedCmaEs(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draw at random: the first trial of a study, and those after convergence."""
+        """Draw at random after convergence."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
 

@@ -187,6 +187,7 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
         space=asked.space,
         goals=asked.goals,
         trials=settings.trials,
+        available=size(asked.space) if settings.sampler == "grid" else None,
         competition=asked.competition,
         exclusive=database.exclusive if database else lambda: workers.turn(folder),
         worker=database.worker if database else worker or "0",

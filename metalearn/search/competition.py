@@ -44,12 +44,15 @@ class Competition:
     factor: int
     maximize: bool
 
-    def place(self, ordinal: int) -> int:
-        """Return the bracket of the trial that is the `ordinal`-th to count, from 0."""
+    def place(self, trials: Mapping[int, FrozenTrial]) -> int:
+        """Return the bracket of a new trial: the first with a free place.
+
+        Args:
+            trials: the last record of each trial by its origin.
+        """
         for index, bracket in enumerate(self.brackets):
-            if ordinal < bracket.size:
+            if len(_members(trials, index)) < bracket.size:
                 return index
-            ordinal -= bracket.size
         return len(self.brackets) - 1
 
     def target(self, trial: FrozenTrial) -> int:
@@ -58,15 +61,16 @@ class Competition:
         return rungs[int(trial.user_attrs.get(RUNG, 0))]
 
     def promotions(self, trials: Mapping[int, FrozenTrial], complete: bool) -> list[int]:
-        """Return the origins of the trials to promote now.
+        """Return the origins of the trials to promote now, the best first.
+
+        A trial without a finite score is never promoted. One that fails gives its place to another.
 
         Args:
             trials: the last record of each trial by its origin.
             complete: True if no further trial will be asked for.
         """
         for index, bracket in enumerate(self.brackets):
-            members = {n: t for n, t in trials.items()
-                       if t.user_attrs.get(BRACKET) == index and t.state != TrialState.FAIL}  # fmt: skip
+            members = _members(trials, index)
             if len(members) < bracket.size and not complete:
                 return []  # its trials are asked for first
             for rung in range(len(bracket.rungs) - 1):
@@ -74,10 +78,10 @@ class Competition:
                 here = {n: t for n, t in members.items() if int(t.user_attrs.get(RUNG, 0)) == rung}
                 if any(trial.state in BUSY for trial in here.values()):
                     return []  # other workers still train towards this rung
-                if not reached and here:
-                    count = max(1, len(members) // self.factor ** (rung + 1))
-                    ranked = sorted(here, key=lambda n: (self._loss(here[n]), n))
-                    return ranked[:count]
+                places = max(1, len(members) // self.factor ** (rung + 1)) - len(reached)
+                fit = [n for n in here if math.isfinite(self._loss(here[n]))]
+                if places > 0 and fit:
+                    return sorted(fit, key=lambda n: (self._loss(here[n]), n))[:places]
         return []
 
     def _loss(self, trial: FrozenTrial) -> float:
@@ -86,6 +90,11 @@ class Competition:
         if value is None or not math.isfinite(value):
             return math.inf
         return -value if self.maximize else value
+
+
+def _members(trials: Mapping[int, FrozenTrial], bracket: int) -> dict[int, FrozenTrial]:
+    """Return the trials of a bracket that have not failed."""
+    return {n: t for n, t in trials.items() if t.user_attrs.get(BRACKET) == bracket and t.state != TrialState.FAIL}
 
 
 def plan(
@@ -119,13 +128,13 @@ def plan(
     if mode == "halving":
         return Competition((Bracket(trials, tuple(rungs)),), factor, maximize)
     last = len(rungs) - 1
-    weights = [math.ceil((last + 1) / (s + 1)) * factor**s for s in range(last, -1, -1)]
+    weights = [factor**s / (s + 1) for s in range(last, -1, -1)]  # Li et al., algorithm 1: equal budgets
     sizes = _divide(trials, weights)
     found = [Bracket(size, tuple(rungs[start:])) for start, size in enumerate(sizes) if size]
     return Competition(tuple(found), factor, maximize)
 
 
-def _divide(total: int, weights: Sequence[int]) -> list[int]:
+def _divide(total: int, weights: Sequence[float]) -> list[int]:
     """Divide a number in proportion to weights, by largest remainders."""
     shares = [total * weight / sum(weights) for weight in weights]
     sizes = [int(share) for share in shares]

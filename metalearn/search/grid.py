@@ -3,21 +3,21 @@
 import math
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from metalearn.errors import UserError
-from metalearn.search.records import latest
+from metalearn.search.records import number
 from metalearn.search.space import Space
+from metalearn.search.unit_interval import values
 
 
 class GridSampler(BaseSampler):
-    """Give the combinations in order, the last hyperparameter fastest.
+    """Give the combinations in order, the last hyperparameter fastest: trial n takes combination n.
 
-    A trial takes the combination of its place among the trials that have not failed. Optuna's own sampler ends a study
-    by itself, which a study with controls and several workers cannot use.
+    Optuna's own sampler ends a study by itself, which a study with controls and several workers cannot use.
 
     Args:
         space: discrete hyperparameters.
@@ -40,8 +40,7 @@ class GridSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Return the value of a hyperparameter in the combination of this trial."""
-        before = latest([other for other in study.get_trials(deepcopy=False) if other.number < trial.number])
-        place = sum(other.state != TrialState.FAIL for other in before.values())
+        place = number(trial)
         for name in reversed(self._values):
             place, index = divmod(place, len(self._values[name]))
             if name == param_name:
@@ -58,20 +57,13 @@ def grid(space: Space) -> dict[str, list[Any]]:
     for parameter in space.hyperparameters:
         if parameter.condition:
             raise UserError(f"search=grid: {parameter.name} depends on a choice; take random or tpe")
-    return {parameter.name: _values(parameter.name, parameter.distribution) for parameter in space.hyperparameters}
+    found = {parameter.name: values(parameter.distribution) for parameter in space.hyperparameters}
+    for name, each in found.items():
+        if each is None:
+            raise UserError(f"search=grid: {name} is an interval; give range() or choice()")
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def size(space: Space) -> int:
     """Return the number of combinations."""
     return math.prod(map(len, grid(space).values()))
-
-
-def _values(name: str, distribution: BaseDistribution) -> list[Any]:
-    if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    step = getattr(distribution, "step", None)
-    if step is None or (isinstance(distribution, FloatDistribution) and distribution.log):
-        raise UserError(f"search=grid: {name} is an interval; give range() or choice()")
-    assert hasattr(distribution, "low") and hasattr(distribution, "high")
-    count = round((distribution.high - distribution.low) / step) + 1
-    return [distribution.low + i * step for i in range(count)]

@@ -138,10 +138,9 @@ def _range(sweep: RangeSweep, word: str, log: bool) -> BaseDistribution:
 
 def _plain(value: Any, word: str) -> Any:
     """Return a value of a choice as Optuna keeps it: lists and mappings as texts."""
-    if isinstance(value, QuotedString):
-        if value.text.startswith(("[", "{")):
-            raise UserError(f"{word}: a quoted text that begins with a bracket; write a list without quotes")
-        return value.text
+    value = value.text if isinstance(value, QuotedString) else value
+    if isinstance(value, str) and value.startswith(("[", "{")):
+        raise UserError(f"{word}: a quoted text that begins with a bracket; write a list without quotes")
     return value if isinstance(value, (str, int, float, bool, type(None))) else Transformer.str(value)
 
 

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial
 from scipy.stats import truncnorm
 
 from metalearn.search.rewards import rewarded
-from metalearn.search.unit_interval import from_unit, to_unit
+from metalearn.search.unit_interval import from_unit, to_unit, values
 
 DISCRETE = 32  # a range of at most this many values has a categorical actor, a longer one a Gaussian
 
@@ -168,10 +168,7 @@ def _fresh(distribution: BaseDistribution) -> Actor:
     if isinstance(distribution, CategoricalDistribution):
         return CategoricalActor(distribution.choices)
     assert isinstance(distribution, (IntDistribution, FloatDistribution))
-    step = distribution.step or 0
-    count = round((distribution.high - distribution.low) / step) + 1 if step else 0
-    if 0 < count <= DISCRETE and not distribution.log:
-        return CategoricalActor([distribution.low + i * step for i in range(count)])
-    if distribution.low == distribution.high:
-        return CategoricalActor([distribution.low])
+    discrete = values(distribution)
+    if discrete is not None and len(discrete) <= DISCRETE and not distribution.log:
+        return CategoricalActor(discrete)
     return GaussianActor(distribution)

@@ -16,6 +16,7 @@ RUNG = "rung"  # the rung that this record trains to
 MESSAGE = "message"  # why a trial failed
 SECONDS = "seconds"  # duration of a record
 WORKER = "worker"  # that runs it
+NOBODY = ""  # the worker of a trial that was given back
 FOLDER = "folder"  # of its run, on the machine of the worker
 LOST = "lost"  # number of workers that were lost while they ran it
 SPEC = "spec"  # of a study: what it searches, and how

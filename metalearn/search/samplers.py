@@ -1,7 +1,8 @@
 """The samplers of a search by name: Optuna's, and those of this package.
 
-A sampler is made anew for every trial, with random numbers that are a function of (seed, trial number), and reads all
-else from the study. A study that was killed and resumed therefore draws the trials of the study left alone.
+A sampler is made anew for every draw, with random numbers that are a function of (seed, trial number, hyperparameter),
+and reads all else from the study. A study that was killed at any moment and resumed therefore draws the trials of the
+study left alone.
 """
 
 import hashlib
@@ -22,6 +23,39 @@ from metalearn.search.policy_gradient import PolicyGradientSampler
 from metalearn.search.sobol import SobolSampler
 from metalearn.search.space import Space
 
+
+class _Genetic(optuna.samplers.NSGAIISampler):
+    """NSGA-II with its parents in the order of their numbers, when they are selected and when they are read again."""
+
+    def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        """Return the parents of a generation."""
+        return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)
+
+
+class _GaussianProcess(optuna.samplers.GPSampler):
+    """Optuna's sampler, which after a kill in the middle of a draw would count the trial itself among the others."""
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Draw the hyperparameters together."""
+        others: Any = _Others(study, trial.number)
+        return super().sample_relative(others, trial, search_space)
+
+
+class _Others:
+    """A study without one of its trials."""
+
+    def __init__(self, study: Study, number: int):
+        self._study, self._number = study, number
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(self, *args: Any, **settings: Any) -> list[FrozenTrial]:
+        return [trial for trial in self._study._get_trials(*args, **settings) if trial.number != self._number]
+
+
 Options = Mapping[str, Any]
 Factory = Callable[[Space, int, int, Options], BaseSampler]  # (space, study's seed, trial's seed, options)
 
@@ -30,12 +64,12 @@ SAMPLERS: dict[str, Factory] = {
     "random": lambda space, study, trial, options: optuna.samplers.RandomSampler(seed=trial, **options),
     "qmc": lambda space, study, trial, options: SobolSampler(space, seed=study, **options),
     "tpe": lambda space, study, trial, options: optuna.samplers.TPESampler(seed=trial, **options),
-    "gp": lambda space, study, trial, options: optuna.samplers.GPSampler(seed=trial, **options),
-    "cmaes": lambda space, study, trial, options: ReplayedCmaEs(seed=trial, **options),
-    "genetic": lambda space, study, trial, options: optuna.samplers.NSGAIISampler(seed=trial, **options),
+    "gp": lambda space, study, trial, options: _GaussianProcess(seed=trial, **options),
+    "cmaes": lambda space, study, trial, options: ReplayedCmaEs(space, seed=trial, **options),
+    "genetic": lambda space, study, trial, options: _Genetic(seed=trial, **options),
     "policy_gradient": lambda space, study, trial, options: PolicyGradientSampler(seed=trial, **options),
 }
-JOINT = ("gp", "cmaes")  # draw all hyperparameters together; would draw a conditional space at random
+JOINT = ("gp", "cmaes", "genetic")  # draw all hyperparameters together; would draw a conditional space at random
 ONE_OBJECTIVE = ("cmaes", "policy_gradient")
 
 
@@ -56,20 +90,21 @@ class SeededSampler(BaseSampler):
     def __init__(self, name: str, space: Space, seed: int, options: Options, objectives: int = 1):
         _check(name, space, objectives)
         self._name, self._space, self._seed, self._options = name, space, seed, options
-        self._made: tuple[int, BaseSampler] | None = None
+        self._made: tuple[tuple[int, str], BaseSampler] | None = None
         self._of(0)  # a wrong option is refused before any trial
 
-    def _of(self, number: int) -> BaseSampler:
-        """Return the sampler of a trial."""
-        if self._made is None or self._made[0] != number:
-            digest = hashlib.sha256(f"{self._seed}/{number}".encode()).digest()
+    def _of(self, number: int, name: str = "") -> BaseSampler:
+        """Return the sampler of a trial, for one hyperparameter or for all that it draws together."""
+        if self._made is None or self._made[0] != (number, name):
+            digest = hashlib.sha256(f"{self._seed}/{number}/{name}".encode()).digest()
             seed = int.from_bytes(digest[:4], "little") >> 1
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 try:
-                    self._made = number, SAMPLERS[self._name](self._space, self._seed, seed, self._options)
+                    made = SAMPLERS[self._name](self._space, self._seed, seed, self._options)
                 except (TypeError, ValueError) as error:
                     raise UserError(f"search.options: {error}") from error
+            self._made = (number, name), made
         return self._made[1]
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -86,7 +121,7 @@ class SeededSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Delegate."""
-        return self._of(trial.number).sample_independent(study, trial, param_name, param_distribution)
+        return self._of(trial.number, param_name).sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Delegate."""
@@ -109,7 +144,7 @@ def _check(name: str, space: Space, objectives: int) -> None:
     if name in JOINT and space.conditional:
         dependent = next(p.name for p in parameters if p.condition)
         raise UserError(f"search={name}: would draw {dependent}, which depends on a choice, at random; take tpe, "
-                        "random, genetic or policy_gradient")  # fmt: skip
+                        "random or policy_gradient")  # fmt: skip
     choices = [p.name for p in parameters if isinstance(p.distribution, CategoricalDistribution)]
     if name == "cmaes" and choices:
         raise UserError(f"search=cmaes: would draw {choices[0]}, a choice, at random; fix it, or take tpe, genetic or "

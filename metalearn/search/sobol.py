@@ -12,6 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from scipy.stats.qmc import Sobol
 
+from metalearn.search.records import number
 from metalearn.search.space import Space
 from metalearn.search.unit_interval import from_unit
 
@@ -43,5 +44,7 @@ class SobolSampler(BaseSampler):
     ) -> Any:
         """Return the coordinate of a hyperparameter in the point of this trial."""
         sequence = Sobol(len(self._names), scramble=True, rng=self._seed)
-        point = sequence.fast_forward(trial.number).random(1)[0]
+        if place := number(trial):  # fast_forward(0) overflows
+            sequence.fast_forward(place)
+        point = sequence.random(1)[0]
         return from_unit(float(point[self._names.index(param_name)]), param_distribution)

@@ -11,9 +11,9 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 from metalearn.errors import UserError
+from metalearn.search.journal import JournalFile
 from metalearn.search.records import IDENTITY, SPEC
 from metalearn.search.settings import SearchSettings
 
@@ -53,7 +53,7 @@ def open_record(folder: Path, spec: dict[str, Any], sampler: BaseSampler, pruner
     """
     parts: dict[str, Any] = {"sampler": sampler, "pruner": pruner, "directions": directions, "load_if_exists": True}
     if database is None:
-        storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+        storage = JournalStorage(JournalFile(folder / JOURNAL))
         record = optuna.create_study(storage=storage, study_name="search", **parts)
         _agree(record, spec, str(folder), "folder")
         return record

@@ -4,27 +4,28 @@ import contextlib
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from metalearn.controls.loop import Control, Paused
+from metalearn.controls.loop import Paused
 from metalearn.errors import Unfinished, UserError
 from metalearn.runtime.console import say
 from metalearn.runtime.signals import Stopped
 from metalearn.search import heartbeats
+from metalearn.search.candidate import Candidate, Evaluator
 from metalearn.search.competition import BUSY, Competition
 from metalearn.search.copies import add_again, is_duplicate
 from metalearn.search.records import (
     BRACKET,
     FOLDER,
     MESSAGE,
+    NOBODY,
     NUMBER,
     ORIGIN,
     RUNG,
@@ -43,26 +44,6 @@ from metalearn.search.space import Space
 OWN = "search"  # name of the study's control in the loop of a trial
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A configuration to train.
-
-    Args:
-        number: of the trial; a promoted or retried trial keeps its number.
-        values: hyperparameters by name.
-        overrides: the same as words of the command line.
-        controls: to be added to the controls of its training, after the one that measures.
-    """
-
-    number: int
-    values: Mapping[str, Any]
-    overrides: Sequence[str]
-    controls: Mapping[str, Control]
-
-
-Evaluate = Callable[[Candidate], Sequence[float]]
-
-
 @dataclass(kw_only=True)
 class Study:
     """A study of trials, kept by Optuna.
@@ -72,6 +53,7 @@ class Study:
         space: what is searched.
         goals: the objectives.
         trials: configurations in total, over all workers and sessions.
+        available: configurations that exist, for a grid: failed ones are then not replaced.
         competition: brackets of competing models; None: every trial trains to its end, or is pruned.
         exclusive: a context that only one worker enters at a time.
         worker: name of this process.
@@ -82,6 +64,7 @@ class Study:
     space: Space
     goals: Sequence[Goal]
     trials: int
+    available: int | None = None
     competition: Competition | None = None
     exclusive: Callable[[], AbstractContextManager[None]] = nullcontext
     worker: str = "0"
@@ -106,7 +89,7 @@ class Study:
     def more(self) -> bool:
         """True if a trial can be begun, resumed or promoted now, or other workers may still leave one."""
         records = self.records()
-        if any(trial.state in BUSY for trial in records) or len(counted(records)) < self.trials:
+        if any(trial.state in BUSY for trial in records) or not self._full(records):
             return True
         return bool(self.competition and self.competition.promotions(latest(records), complete=True))
 
@@ -117,11 +100,13 @@ class Study:
         """
         if heartbeats.enabled(self.record):
             return
-        for trial in self.records():
-            if trial.state == TrialState.RUNNING and worker in (None, trial.user_attrs.get(WORKER)):
-                self._release(trial._trial_id)
+        with self.exclusive():  # no other worker is between asking for a trial and leaving its name
+            for trial in self.records():
+                theirs = worker is None or trial.user_attrs.get(WORKER, NOBODY) in (worker, NOBODY)
+                if trial.state == TrialState.RUNNING and theirs:
+                    self._release(trial._trial_id)
 
-    def run_next(self, evaluate: Evaluate) -> bool:
+    def run_next(self, evaluate: Evaluator) -> bool:
         """Train one configuration and record what came of it; return False if there is none at the moment.
 
         A configuration whose training fails is recorded with its message. Nothing is recorded of a trial that was
@@ -140,7 +125,7 @@ class Study:
             say(f"trial {trial.user_attrs[NUMBER]}: given to another worker, since this one was silent; dropped")
             return False
 
-    def _run(self, trial: Trial, evaluate: Evaluate) -> None:
+    def _run(self, trial: Trial, evaluate: Evaluator) -> None:
         began = time.monotonic()
         spent = float(trial.user_attrs.get(SECONDS, 0.0))
 
@@ -162,7 +147,8 @@ class Study:
         except (Stopped, Unfinished, KeyboardInterrupt, OSError):
             with contextlib.suppress(UpdateFinishedTrialError):
                 trial.set_user_attr(SECONDS, spent + time.monotonic() - began)
-                self._release(trial._trial_id)
+                with nullcontext() if heartbeats.enabled(self.record) else self.exclusive():
+                    self._release(trial._trial_id)
             raise
         except UpdateFinishedTrialError:
             raise
@@ -196,7 +182,7 @@ class Study:
         with self.exclusive():
             heartbeats.retry_lost(self.record)
             records = self.records()
-            full = len(counted(records)) >= self.trials
+            full = self._full(records)
             if not any(trial.state == TrialState.WAITING for trial in records):
                 promoted = self.competition.promotions(latest(records), full) if self.competition else []
                 for number in promoted:
@@ -206,10 +192,10 @@ class Study:
             trial = heartbeats.ask(self.record)
             trial.set_user_attr(WORKER, self.worker)
             if NUMBER not in trial.user_attrs:
-                trial.set_user_attr(NUMBER, sum(first < trial.number for first in latest(self.records())))
+                before = [t for t in self.records() if t.number < trial.number and ORIGIN not in t.user_attrs]
+                trial.set_user_attr(NUMBER, len(before))
             if self.competition and BRACKET not in trial.user_attrs:
-                before = [n for n in counted(self.records()) if n < trial.number]
-                trial.set_user_attr(BRACKET, self.competition.place(len(before)))
+                trial.set_user_attr(BRACKET, self.competition.place(latest(self.records())))
             if self.folder:
                 trial.set_user_attr(FOLDER, str(self.folder / str(trial.user_attrs[NUMBER])))
         if self._surplus(trial):
@@ -221,8 +207,14 @@ class Study:
     def _surplus(self, trial: Trial) -> bool:
         """True if another worker took the last place, or the same trial, while this one asked."""
         records = self.records()
-        number = int(trial.user_attrs.get(ORIGIN, trial.number))
-        return number not in counted(records)[: self.trials] or is_duplicate(trial, records)
+        beyond = self.available is not None and int(trial.user_attrs[NUMBER]) >= self.available
+        first = int(trial.user_attrs.get(ORIGIN, trial.number))
+        return beyond or first not in counted(records)[: self.trials] or is_duplicate(trial, records)
+
+    def _full(self, records: Sequence[FrozenTrial]) -> bool:
+        """True if no further trial may be begun."""
+        begun = len(latest(records))
+        return len(counted(records)) >= self.trials or (self.available is not None and begun >= self.available)
 
     def _promote(self, trial: FrozenTrial) -> None:
         """Let a paused trial wait to be trained to its next rung."""
@@ -230,14 +222,12 @@ class Study:
 
     def _release(self, trial_id: int) -> None:
         """Leave a trial waiting in the study."""
+        self.record._storage.set_trial_user_attr(trial_id, WORKER, NOBODY)
         self.record._storage.set_trial_state_values(trial_id, TrialState.WAITING)
 
 
 def best(study: Study, count: int) -> list[FrozenTrial]:
-    """Return the best trials of a study by its first objective, the best first.
-
-    Trials that trained to their end come before those that were paused or pruned.
-    """
+    """Return the trials that trained to their end, the best by the first objective first."""
     sign = -1 if study.goals[0].maximize else 1
     found = [t for t in study.latest().values() if t.state == TrialState.COMPLETE]
     return sorted(found, key=lambda t: (sign * t.values[0], origin(t)))[:count]

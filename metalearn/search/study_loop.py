@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from optuna.trial import FrozenTrial, TrialState
+
 from metalearn import controls
 from metalearn.controls.actions import Evaluate, Step
 from metalearn.controls.loop import ControlLoop, Stop
-from metalearn.search import study as studies
+from metalearn.search.candidate import Evaluator
 from metalearn.search.records import SECONDS
 from metalearn.search.study import Study
 
@@ -33,9 +35,9 @@ class StudyModel:
     invalid = None
     names = ("trials", "best")
 
-    def __init__(self, study: Study, evaluate: studies.Evaluate, check: Callable[[], None], after: Callable[[], None]):
+    def __init__(self, study: Study, evaluate: Evaluator, check: Callable[[], None], after: Callable[[], None]):
         self._study, self._evaluate, self._check, self._after = study, evaluate, check, after
-        self._seen: list[Any] = []  # finished records, in the order of this walk
+        self._seen: list[FrozenTrial] = []  # finished records, in the order of this walk
         self._numbers: set[int] = set()
 
     @property
@@ -55,9 +57,10 @@ class StudyModel:
 
     @property
     def values(self) -> Mapping[str, float]:
-        """Number of trials and best score."""
-        best = studies.best(self._study, 1)
-        return {"trials": float(self.step)} | ({"best": float(best[0].values[0])} if best else {})
+        """Number of trials and best score so far, that of the first objective."""
+        scores = [record.values[0] for record in self._seen if record.state == TrialState.COMPLETE]
+        best = max if self._study.goals[0].maximize else min
+        return {"trials": float(self.step)} | ({"best": best(scores)} if scores else {})
 
     def train(self, until: int) -> None:
         """Finish one trial, or take one that is finished already."""
@@ -90,11 +93,11 @@ class StudyModel:
         """Return the study."""
         return self._study
 
-    def _unseen(self) -> list[Any]:
+    def _unseen(self) -> list[FrozenTrial]:
         return [record for record in self._study.finished() if record.number not in self._numbers]
 
 
-def run(study: Study, evaluate: studies.Evaluate, *, criteria: Mapping[str, Any] | None = None, failures: int = 5,
+def run(study: Study, evaluate: Evaluator, *, criteria: Mapping[str, Any] | None = None, failures: int = 5,
         check: Callable[[], None] = lambda: None, after: Callable[[], None] = lambda: None) -> Stop:  # fmt: skip
     """Run the trials of a study until none is left or a control ends it.
 

@@ -13,8 +13,8 @@ from metalearn.lifecycle.launch import launch
 from metalearn.lifecycle.run_folder import Invocation
 from metalearn.recording import checkpoint
 from metalearn.runtime.console import logged
+from metalearn.search.candidate import Candidate
 from metalearn.search.settings import Goal
-from metalearn.search.study import Candidate
 
 Compose = Callable[[Sequence[str]], dict[str, Any]]
 

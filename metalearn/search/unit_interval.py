@@ -1,6 +1,7 @@
 """Hyperparameters as numbers in the unit interval, on their own scale: logarithmic where they are tagged so."""
 
 import math
+from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -18,6 +19,20 @@ def from_unit(unit: float, distribution: BaseDistribution) -> Any:
         value = distribution.low + round((value - distribution.low) / distribution.step) * distribution.step
     value = min(max(value, distribution.low), distribution.high)
     return int(value) if isinstance(distribution, IntDistribution) else value
+
+
+def values(distribution: BaseDistribution) -> list[Any] | None:
+    """Return all values of a choice or a range in order; None for an interval."""
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    low, step = distribution.low, distribution.step
+    if step is None:
+        return None
+    count = round((distribution.high - low) / step) + 1
+    if isinstance(distribution, IntDistribution):
+        return [int(low + i * step) for i in range(count)]
+    return [float(Decimal(str(low)) + i * Decimal(str(step))) for i in range(count)]  # 0.3, not 0.30000000000000004
 
 
 def to_unit(value: float, distribution: BaseDistribution) -> float:
