@@ -136,9 +136,10 @@ class Study:
             if self.record.tell(trial, values, state, skip_if_finished=True).state != state:
                 raise UpdateFinishedTrialError
 
+        candidate = self.candidate(trial)  # a sampler that fails is a defect, not a failed trial
         try:
             with heartbeats.alive(trial):
-                values = evaluate(self.candidate(trial))
+                values = evaluate(candidate)
             if not all(math.isfinite(value) for value in values):
                 raise UserError("its score is no finite number")
             end(TrialState.COMPLETE, values)
