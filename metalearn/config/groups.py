@@ -7,13 +7,14 @@ from metalearn.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())  # wheel, clone
+NO_GROUPS = ("hydra", "wandb")  # folders of conf/ without choices: Hydra's own settings, sweeps of W&B
 NESTED = ("search/space",)  # groups in the folder of another group
 SELECTED = ("budget", "task", "data_algo")  # groups that others select by name; see conf/config.yaml
 
 
 def groups() -> list[str]:
     """List the groups that have choices."""
-    folders = [folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra"]
+    folders = [folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name not in NO_GROUPS]
     return sorted([*folders, *NESTED])
 
 
