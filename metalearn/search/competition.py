@@ -108,18 +108,20 @@ def plan(
         iterations: of a full training.
         every: iterations between two measurements; rungs are multiples of it.
         factor: one trial in `factor` is promoted.
-        first: iterations of the first rung; None: as few as leaves one trial for the last rung.
+        first: iterations of the first rung; None: so few that one trial is left for the last rung.
         maximize: True if higher scores are better.
 
     Raises:
         UserError: the training is too short for two rungs.
     """
-    smallest = max(every, first or 0)
+    smallest = first or every
     depth = int(math.log(max(iterations / smallest, 1)) / math.log(factor) + 1e-9)
     if first is None:
         depth = min(depth, int(math.log(max(trials, 1)) / math.log(factor) + 1e-9))
-    early = {max(every, every * round(iterations / factor**i / every)) for i in range(1, depth + 1)}
-    rungs = [*sorted(rung for rung in early if rung < iterations), iterations]
+        early = {every * round(iterations / factor**i / every) for i in range(1, depth + 1)}
+    else:
+        early = {every * math.ceil(first / every) * factor**i for i in range(depth + 1)}
+    rungs = [*sorted(rung for rung in early if 0 < rung < iterations), iterations]
     if len(rungs) < 2:
         raise UserError(
             f"search.compete={mode}: {iterations} meta-steps, measured every {every}, and {trials} trials leave no "

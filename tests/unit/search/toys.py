@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 
 from metalearn.controls.actions import Evaluate, Step
-from metalearn.controls.loop import ControlLoop
+from metalearn.controls.loop import ControlLoop, Paused
 from metalearn.search import study_loop
 from metalearn.search.candidate import Candidate
 from metalearn.search.competition import Competition
@@ -165,10 +165,20 @@ class Toys:
     def __init__(self, limit: int, every: int, best: Callable[[Candidate], float] = lambda c: accuracy(c)[0]):
         self.limit, self.every, self.best = limit, every, best
         self.toys: dict[int, Toy] = {}
+        self._saved: dict[int, Any] = {}  # checkpoints, by the number of the trial
 
     def __call__(self, candidate: Candidate) -> list[float]:
-        toy = self.toys.setdefault(candidate.number, Toy(self.limit, self.best(candidate)))
-        ControlLoop(toy, {"train": Step(n=self.every), "score": Evaluate(), **candidate.controls}).run()
+        toy = self.toys[candidate.number] = Toy(self.limit, self.best(candidate))
+        loop = ControlLoop(toy, {"train": Step(n=self.every), "score": Evaluate(), **candidate.controls})
+        if candidate.number in self._saved:
+            taken, state = self._saved[candidate.number]
+            toy.taken, toy.step = list(taken), len(taken)
+            loop.restore(state)
+        try:
+            loop.run()
+        except Paused:
+            self._saved[candidate.number] = list(toy.taken), loop.state()
+            raise
         return [toy.accuracy]
 
     @property

@@ -1,0 +1,174 @@
+"""The controls of a training end a study too, at the same trial after a kill."""
+
+import shutil
+
+import pytest
+
+from metalearn.errors import UserError
+from metalearn.search.study import Study
+from tests.unit.search.toys import ACCURACY, MSE, drawn, dying_after, run, study_in
+
+SCORES = [0.5, 0.6, 0.4, 0.7, 0.65, 0.6, 0.55, 0.9, 0.1, 0.2]
+
+
+def scored(candidate):
+    return [SCORES[candidate.number]]
+
+
+def seven(run):
+    """A callback: True once a trial has 0.7 or better."""
+    return run.model.values.get("best", 0) >= 0.7
+
+
+CONTROLS = {
+    "NumberLimit": ({"NumberLimit": {"n": 5}}, 5),
+    "Patience": ({"Patience": {"n": 3}}, 7),  # 0.65, 0.6, 0.55 after 0.7
+    "Threshold": ({"Threshold": {"value": 0.35}}, 4),  # an error rate
+    "NumberSinceBest": ({"NumberSinceBest": {"n": 2}}, 6),
+    "GL": ({"GL": {"alpha": 30}}, 3),  # 100 (0.6 / 0.4 - 1)
+    "Callback": ({"Callback": {"f": f"{__name__}.seven", "stop_if_true": True}}, 4),
+    "WarmUp": ({"WarmUp": {"n": 4, "control": {"Threshold": {"value": 0.5}}}}, 5),
+    "named": ({"mine": {"_target_": "metalearn.controls.NumberLimit", "n": 2}}, 2),
+}
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_a_control_ends_a_study_where_it_would_after_a_kill(name, tmp_path):
+    criteria, trials = CONTROLS[name]
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    whole = study_in(alone, trials=10)
+    stop = run(whole, scored, criteria=criteria)
+    assert len(whole.records()) == trials and stop.control in (name, "mine")
+    expected = drawn(whole)
+    assert drawn(again(alone, criteria)) == expected  # started anew after its end, it does nothing
+    moments = len((alone / "study.journal").read_text().splitlines())
+    for moment in range(3, moments, max(1, moments // 6)):
+        place = tmp_path / str(moment)
+        place.mkdir()
+        with dying_after(moment):
+            run(study_in(place, trials=10), scored, criteria=criteria)
+        assert drawn(again(place, criteria)) == expected, moment
+        shutil.rmtree(place)
+
+
+def again(folder, criteria) -> Study:
+    study = study_in(folder, trials=10)
+    run(study, scored, criteria=criteria)
+    return study
+
+
+def test_a_time_limit_counts_the_time_of_trials_over_all_sessions(tmp_path, monkeypatch):
+    """Ten trials of 1,000 s; 1 h ends at the fourth, also in sessions of one trial."""
+    clock = [0.0]
+    monkeypatch.setattr("metalearn.search.study.time.monotonic", lambda: clock[0])
+
+    def slow(candidate):
+        clock[0] += 1000
+        return scored(candidate)
+
+    hour = {"TimeLimit": {"hours": 1}}
+    for session in range(1, 6):
+        study = study_in(tmp_path, trials=10)
+        stop = run(study, slow, criteria={**hour, "NumberLimit": {"n": session}})
+    assert len(study.records()) == 4 and stop.control == "TimeLimit" and stop.reason == "1 hours have passed"
+
+
+def test_a_loss_follows_the_objective(tmp_path):
+    """Accuracies become error rates, a mean square error is itself."""
+    study = study_in(None, trials=10)
+    assert run(study, scored, criteria={"Threshold": {"value": 0.11}}).control == "Threshold"
+    assert len(study.records()) == 8  # 0.9
+    study = study_in(None, trials=10, goals=(MSE,))
+    run(study, scored, criteria={"Threshold": {"value": 0.11}})
+    assert len(study.records()) == 9  # 0.1
+
+
+def test_a_study_with_two_objectives_ends_by_number_and_by_callback():
+    for criteria in ({"NumberLimit": {"n": 4}}, CONTROLS["Callback"][0]):
+        study = study_in(None, trials=10, goals=(ACCURACY, MSE))
+        run(study, lambda candidate: [*scored(candidate), 1.0], criteria=criteria)
+        assert len(study.records()) == 4
+
+
+@pytest.mark.parametrize("limit", [0, 2])
+def test_too_many_failures_end_a_study_also_after_a_kill(limit, tmp_path):
+    def fails(candidate):
+        if candidate.number % 2:
+            raise RuntimeError("no")
+        return [0.5]
+
+    place, alone = tmp_path / "killed", tmp_path / "alone"
+    place.mkdir(), alone.mkdir()
+    whole = study_in(alone, trials=20)
+    stop = run(whole, fails, failures=limit)
+    assert stop.control == "failures" and len(whole.failed()) == limit + 1
+    assert stop.reason == f"{limit + 1} trials have failed (search.failures={limit})"
+    with dying_after(15):
+        run(study_in(place, trials=20), fails, failures=limit)
+    study = study_in(place, trials=20)
+    assert run(study, fails, failures=limit) == stop and drawn(study) == drawn(whole)
+
+
+def test_a_failed_trial_is_an_infinite_loss():
+    def fails(candidate):
+        if candidate.number == 1:
+            raise RuntimeError("no")
+        return scored(candidate)
+
+    study = study_in(None, trials=10)
+    stop = run(study, fails, criteria={"Patience": {"n": 1}})
+    assert stop.control == "Patience" and len(study.records()) == 2
+
+
+def test_a_signal_between_trials_ends_the_loop(tmp_path):
+    from metalearn.runtime.signals import Stopped
+
+    calls = []
+
+    def check():
+        calls.append(1)
+        if len(calls) > 3:
+            raise Stopped(15)
+
+    study = study_in(None, trials=10)
+    with pytest.raises(Stopped):
+        run(study, scored, check=check)
+    assert len(study.records()) == 3
+
+
+def test_the_loop_tells_of_each_of_its_own_trials_once(tmp_path):
+    run(study_in(tmp_path, trials=3), scored)
+    told = []
+    run(study_in(tmp_path, trials=5), scored, after=lambda: told.append(1))
+    assert len(told) == 2
+
+
+def test_the_loop_ends_where_the_last_trial_of_another_worker_is_withdrawn(monkeypatch):
+    """Between two looks the study has something to do, and then has not: the loop must not wait for ever."""
+    study = study_in(None, trials=2)
+    real, looks = study.more, []
+
+    def more():
+        looks.append(1)
+        if len(looks) > 200:
+            pytest.fail("the loop does not end")
+        return real() or len(looks) == 6
+
+    monkeypatch.setattr(study, "more", more)
+    assert run(study, scored).reason == "all 2 trials are done"
+
+
+@pytest.mark.parametrize(
+    ("criteria", "message"),
+    [
+        ({"Patience": {}}, "search.control.Patience.n: a value is needed"),
+        ({"Nothing": {}}, "search.control.Nothing: unknown control"),
+        ({"Threshold": 5}, "search.control.Threshold=5: expects a group of settings"),
+    ],
+)
+def test_a_wrong_control_is_refused(criteria, message):
+    study = study_in(None, trials=2)
+    with pytest.raises(UserError) as error:
+        run(study, scored, criteria=criteria)
+    assert message in str(error.value) and not study.records()
