@@ -1,0 +1,175 @@
+"""Searches on real Omniglot: inner rate, inner steps and outer rate, at an equal budget of meta-steps.
+
+Command: `python experiments/search/omniglot.py` (about 2 hours on two cores). It resumes where it was stopped. Writes
+omniglot.json, omniglot.md and omniglot.png beside this file; the studies themselves go below --folder.
+
+Lake's split (alphabets of the test are new). Each search has 2,000 meta-steps: 20 trials of 100, or as many competing
+trials as the same meta-steps train. Every sampler and competing models for ANIL; random, TPE, policy gradient and
+competing models for MAML; 3 seeds each, of the sampler and of the runs. At the end of each search its winner and the
+default settings are trained again with 3 fresh seeds and compared on new validation tasks, then tested.
+
+    --folder DIR   of the studies (default runs/search_omniglot)
+    --at-once N    searches at the same time, with one thread each (default 2)
+"""
+
+import argparse
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from rich.progress import Progress
+
+from metalearn.recording.intervals import interval
+from metalearn.recording.plots.style import COLOURS, LINES, pyplot, saved
+from metalearn.runtime.console import say, table
+
+HERE = Path(__file__).resolve().parent
+SEEDS = (0, 1, 2)
+STEPS, TRIALS = 100, 20
+COMPETING = 44  # trials whose rungs of 10, 30 and 100 have 2,000 meta-steps together
+SAMPLERS = {
+    "anil": ("random", "qmc", "tpe", "gp", "cmaes", "genetic", "policy_gradient", "compete"),
+    "maml": ("random", "tpe", "policy_gradient", "compete"),
+}
+WORDS = ("data=omniglot", "data.split=lake", f"steps={STEPS}", "eval.every=10", "eval.tasks=100", "eval.test_tasks=600",
+         "search/space=inner_loop", "search.confirm=1", "pictures=none")  # fmt: skip
+
+
+class Job(NamedTuple):
+    """One search."""
+
+    algo: str
+    sampler: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"{self.algo}_{self.sampler}_seed{self.seed}"
+
+    def words(self, folder: Path) -> list[str]:
+        """Its command line."""
+        how = [f"search={self.sampler}", f"search.trials={TRIALS}"]
+        if self.sampler == "compete":
+            how = ["search=random", f"search.trials={COMPETING}", "search.compete=hyperband", "search.first_rung=10"]
+        place = f"hydra.sweep.dir={folder / self.name}"
+        return ["-m", *how, f"algo={self.algo}", *WORDS, f"search.seed={self.seed}", f"seed={self.seed}", place,
+                "resume=auto"]  # fmt: skip
+
+
+def jobs() -> Iterator[Job]:
+    """Yield all searches, those of one seed before those of the next."""
+    for seed in SEEDS:
+        for algo, samplers in SAMPLERS.items():
+            for sampler in samplers:
+                yield Job(algo, sampler, seed)
+
+
+def run(job: Job, folder: Path) -> str | None:
+    """Run one search, or resume it; return what went wrong."""
+    if (folder / job.name / "confirmed.json").exists():
+        return None
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "metalearn.run", *job.words(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    return None if done.returncode == 0 else f"{job.name}: {(done.stderr or done.stdout).strip().splitlines()[-1]}"
+
+
+def curve(folder: Path) -> list[tuple[int, float]]:
+    """Return the meta-steps spent and the best score of a full training so far, trial by trial."""
+    spent, best, found = 0, -math.inf, []
+    with open(folder / "trials.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            spent += int(row["last_step"] or 0)
+            if row["state"] == "complete":
+                best = max(best, float(row["val_accuracy"]))
+            found.append((spent, best))
+    return found
+
+
+def summary(folder: Path) -> list[dict[str, Any]]:
+    """Return one entry for each algorithm and sampler, over the seeds that are done."""
+    entries = []
+    for algo, samplers in SAMPLERS.items():
+        for sampler in samplers:
+            places = [folder / Job(algo, sampler, seed).name for seed in SEEDS]
+            done = [place for place in places if (place / "confirmed.json").exists()]
+            if not done:
+                continue
+            confirmed = [json.loads((place / "confirmed.json").read_text()) for place in done]
+            gains = [result["configurations"][1] for result in confirmed]
+            entries.append({
+                "algo": algo, "sampler": sampler, "seeds": len(done),
+                "meta_steps": [curve(place)[-1][0] for place in done],
+                "best": [curve(place)[-1][1] for place in done],
+                "confirmed": [entry["mean"] for entry in gains],
+                "gain": [entry["difference"] for entry in gains],
+                "gain_ci95": [entry["difference_ci95"] for entry in gains],
+                "better": sum(result["better_than_defaults"] for result in confirmed),
+                "test_gain": [result["test"]["difference"] for result in confirmed],
+                "curves": [curve(place) for place in done],
+            })  # fmt: skip
+    return entries
+
+
+def show(entries: list[dict[str, Any]]) -> None:
+    """Print the table, and write it with its picture."""
+    columns = ["algorithm", "search", "seeds", "meta-steps", "best in the search", "confirmed", "over the defaults",
+               "better than the defaults", "over the defaults in the test"]  # fmt: skip
+    rows = [
+        [e["algo"], e["sampler"], str(e["seeds"]), f"{fmean(e['meta_steps']):.0f}", _mean(e["best"]),
+         _mean(e["confirmed"]), _mean(e["gain"], "+"), f"{e['better']} of {e['seeds']}", _mean(e["test_gain"], "+")]
+        for e in entries
+    ]  # fmt: skip
+    title = "Accuracy in percent, mean over seeds of the search with its 95% interval"
+    table(title, columns, rows)
+    lines = [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]
+    (HERE / "omniglot.md").write_text("\n".join([f"{title}.", "", *lines]) + "\n")
+    (HERE / "omniglot.json").write_text(json.dumps(entries, indent=1) + "\n")
+    plt = pyplot()
+    figure, axes = plt.subplots(1, len(SAMPLERS), figsize=(11, 4.2), layout="constrained", squeeze=False)
+    names = SAMPLERS["anil"]
+    for axis, algo in zip(axes[0], SAMPLERS, strict=True):
+        for entry in (entry for entry in entries if entry["algo"] == algo):
+            index = names.index(entry["sampler"])
+            look = {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index // len(COLOURS)]}
+            for number, points in enumerate(entry["curves"]):
+                shown = [(spent, score) for spent, score in points if math.isfinite(score)]
+                label = entry["sampler"] if number == 0 else None
+                axis.step(*zip(*shown, strict=True), where="post", label=label, alpha=0.8, lw=1.2, **look)
+        axis.set(title=algo, xlabel="meta-steps spent", ylabel="best validation accuracy so far")
+        axis.grid(alpha=0.25)
+        axis.legend(fontsize=8, frameon=False)
+    saved(figure, HERE / "omniglot.png")
+
+
+def _mean(values: list[float], sign: str = "") -> str:
+    return f"{100 * fmean(values):{sign}.2f} ± {100 * interval(values, bounded=False):.2f}"
+
+
+def main() -> None:
+    """Run what is missing, and show all that is done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("runs/search_omniglot"))
+    parser.add_argument("--at-once", type=int, default=2)
+    options = parser.parse_args()
+    every = list(jobs())
+    with Progress() as progress, ThreadPoolExecutor(options.at_once) as pool:
+        task = progress.add_task("searches", total=len(every))
+        for done in as_completed([pool.submit(run, job, options.folder.resolve()) for job in every]):
+            progress.advance(task)
+            if problem := done.result():
+                say(problem)
+    show(summary(options.folder))
+
+
+if __name__ == "__main__":
+    main()
