@@ -9,6 +9,7 @@ from optuna.trial import TrialState, create_trial
 from optuna.visualization import matplotlib as optuna_plots
 
 from metalearn.recording.plots.style import COLOURS, pyplot, saved
+from metalearn.runtime.console import warn
 from metalearn.search.records import RUNG, number
 from metalearn.search.study import Study
 
@@ -33,7 +34,11 @@ def draw(study: Study, folder: Path, form: str) -> list[Path]:
     def add(name: str, plot: Callable[[], Any], size: tuple[float, float] = (8.5, 4.5)) -> None:
         plt = pyplot()
         with plt.rc_context({"figure.figsize": size, "figure.constrained_layout.use": True}):
-            axes = plot()
+            try:
+                axes = plot()
+            except (ValueError, RuntimeError, ArithmeticError, LookupError) as error:  # a study that Optuna cannot draw
+                warn(f"{name}.{form}: not drawn ({' '.join(str(error).split())})")
+                return
             figure = (axes.ravel()[0] if hasattr(axes, "ravel") else axes).figure
             figure.set_size_inches(*size)
             made.append(saved(figure, folder / f"{name}.{form}"))

@@ -3,24 +3,23 @@
 import csv
 import io
 import json
+import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
-from metalearn.config.groups import is_group
 from metalearn.config.quoting import shell_quoted
 from metalearn.runtime.console import say, table, warn
 from metalearn.runtime.files import write_atomically
 from metalearn.search import pictures
+from metalearn.search.found import EXPERIMENT, deletions, experiment
 from metalearn.search.records import BRACKET, RUNG, SECONDS, WORKER, message, number
 from metalearn.search.study import Study, best
 
 SHOWN = 10  # rows of the table of the best trials
-EXPERIMENT = "found"  # name of the winner as a choice of experiment=
 
 
 def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
@@ -48,12 +47,20 @@ def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
         if winner is not None:
             place = folder / "experiment" / f"{EXPERIMENT}.yaml"
             place.parent.mkdir(exist_ok=True)
-            write_atomically(place, _experiment(study, winner, fixed).encode())
-            say(f"the best trial is {place}: python -m metalearn.run --config-dir {shell_quoted(folder)} "
-                f"experiment={EXPERIMENT}")  # fmt: skip
+            words = [*fixed, *study.space.overrides(winner.params)]
+            write_atomically(place, experiment(words, _title(study, winner)).encode())
+            more = "".join(f" {shlex.quote(word)}" for word in deletions(words))
+            say(f"{'on the Pareto front' if several else 'the best trial'} is {place}: python -m metalearn.run "
+                f"--config-dir {shell_quoted(folder)} experiment={EXPERIMENT}{more}")  # fmt: skip
         say(f"written: {', '.join([str(folder / 'trials.csv'), *(path.name for path in made)])}")
     except OSError as error:
         warn(f"{folder}: the report is not complete ({error.strerror or error})")
+
+
+def _title(study: Study, winner: FrozenTrial) -> str:
+    scores = ", ".join(f"{goal.name} {value:.4f}" for goal, value in zip(study.goals, winner.values, strict=True))
+    kind = "A trial on the Pareto front" if len(study.goals) > 1 else "The best trial"
+    return f"{kind} of a search, number {number(winner)}: {scores}"
 
 
 def _ranked(study: Study) -> list[FrozenTrial]:
@@ -104,36 +111,3 @@ def _csv(study: Study, names: Sequence[str]) -> str:
                          facts.get(RUNG, ""), json.dumps(trial.intermediate_values),
                          message(trial)])  # fmt: skip
     return text.getvalue()
-
-
-def _experiment(study: Study, winner: FrozenTrial, fixed: Sequence[str]) -> str:
-    """Return the winner as a file of conf/experiment."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    groups: dict[str, str] = {}
-    values: dict[str, Any] = {}
-    for word in (*fixed, *study.space.overrides(winner.params)):
-        override = OverridesParser.create().parse_override(word)
-        name, value = override.key_or_group, override.value()
-        if is_group(name) and isinstance(value, str):
-            groups[name] = value
-        elif not override.is_delete():
-            values[name] = value
-    node: Mapping[str, Any] = _nested(values)
-    scores = ", ".join(f"{goal.name} {value:.4f}" for goal, value in zip(study.goals, winner.values, strict=True))
-    lines = ["# @package _global_", f"# The best trial of a search, number {number(winner)}: {scores}"]
-    if groups:
-        lines += ["defaults:", *(f"  - override /{group}: {name}" for group, name in groups.items())]
-    return "\n".join(lines) + "\n" + (OmegaConf.to_yaml(OmegaConf.create(dict(node))) if node else "")
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return dotted names as nested mappings."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        place = found
-        *parents, last = name.split(".")
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    return found
