@@ -3,6 +3,7 @@
 Hydra imports this file at every start, so that it imports nothing heavy.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ class SearchSweeper(Sweeper):
         from metalearn.cli import app
         from metalearn.cli.resume_command import sweep_command
         from metalearn.config.compose import plain
-        from metalearn.search.command import search
+
+        search = _search()
 
         def compose(words: Any) -> dict[str, Any]:
             config = self._context.config_loader.load_sweep_config(self._config, list(words))
@@ -40,6 +42,24 @@ class SearchSweeper(Sweeper):
         chosen = any(word.startswith("hydra.sweep.dir=") for word in hydra.overrides.hydra)
         config = plain(_without_hydra(self._config))
         search(arguments, config, Path(hydra.sweep.dir), compose, sweep_command, app.accept, chosen)
+
+
+def _search() -> Callable[..., None]:
+    """Import the search.
+
+    Raises:
+        UserError: a package that it needs is missing.
+    """
+    try:
+        from metalearn.search.command import search
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package in ("metalearn", "hydra_plugins"):
+            raise
+        from metalearn.errors import UserError
+
+        raise UserError(f"search=: needs {package}; pip install 'metalearn-torch[search]'") from error
+    return search
 
 
 def _without_hydra(config: Any) -> Any:
