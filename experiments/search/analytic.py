@@ -30,11 +30,12 @@ from metalearn.errors import UserError
 from metalearn.recording.intervals import interval
 from metalearn.recording.plots.style import COLOURS, LINES, pyplot, saved
 from metalearn.runtime.console import table
+from metalearn.search.candidate import Candidate
 from metalearn.search.parse import parse
 from metalearn.search.samplers import SAMPLERS, SeededSampler
 from metalearn.search.settings import Goal
 from metalearn.search.storage import quiet_optuna
-from metalearn.search.study import Candidate, Study
+from metalearn.search.study import Study
 from metalearn.search.study_loop import run
 
 HERE = Path(__file__).resolve().parent
