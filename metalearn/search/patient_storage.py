@@ -89,14 +89,17 @@ class Patience:
 
 
 def away(error: BaseException) -> str | None:
-    """Return why the server does not answer, or None for an error of another kind."""
+    """Return why the server does not answer, or None for an error of another kind.
+
+    The reason may be one that came before: Optuna tries some queries a second time, on the connection that is lost.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, DBAPIError) and (
             cause.connection_invalidated or isinstance(cause, (OperationalError, InterfaceError))
         ):
             return first_line(cause)
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__
     return None
 
 

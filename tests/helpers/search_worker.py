@@ -45,12 +45,12 @@ def main(order: dict) -> int:
     database = Database(order["url"], order["name"], order["heartbeat"])
     space = parse(["x=interval(-3, 3)"])
     sampler = optuna.samplers.RandomSampler()
-    record = open_record(
-        log.parent, {"space": space.describe()}, sampler, optuna.pruners.NopPruner(), ["minimize"], database
-    )
-    study = Study(record=record, space=space, goals=[Goal("loss", False)], trials=order["trials"],
-                  exclusive=database.exclusive, worker=database.worker)  # fmt: skip
     with signals, quiet_optuna():
+        record = open_record(
+            log.parent, {"space": space.describe()}, sampler, optuna.pruners.NopPruner(), ["minimize"], database
+        )
+        study = Study(record=record, space=space, goals=[Goal("loss", False)], trials=order["trials"],
+                      exclusive=database.exclusive, worker=database.worker)  # fmt: skip
         database.patience.check = signals.check
         note("ready", os.getpid())
         try:

@@ -85,7 +85,7 @@ class Team:
     def wait(self, condition, seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, self.log.read_text() + self.said()
+            assert time.monotonic() < deadline and "Traceback" not in self.said(), self.log.read_text() + self.said()
             time.sleep(0.02)
 
     def wait_for_the_end(self) -> list[int]:

@@ -35,6 +35,12 @@ def accepted(*words):
     ((RATE, "+search.control.Threshold=5"), "search.control.Threshold"),
     ((RATE, "search.trials=2,3"), "one search at a time"),
     ((RATE, "search.compete=halving", "steps=3"), "leave no rung"),
+    ((RATE, "search.storage=sqlite:///study.db"), "SQLite is no database for several workers"),
+    ((RATE, "search.storage=mysql://me@host/lab"), "is not the URL of a PostgreSQL database"),
+    ((RATE, "search.storage=postgresql://me@host/lab"), "needs name=NAME"),
+    ((RATE, "search.storage=postgresql://me@host/lab", "search.name=../up"), "needs name=NAME"),
+    ((RATE, "search.storage=postgresql://me@host/lab", "search.name=s", "search.compete=halving"), "takes no storage"),
+    ((RATE, "search.heartbeat=0"), "heartbeat"),
 ])  # fmt: skip
 def test_mistakes_are_one_line(words, message):
     with pytest.raises(UserError) as refused:
