@@ -10,7 +10,7 @@ from metalearn.errors import UserError
 from metalearn.recording.published import Published
 from tests.helpers.processes import refused
 
-SETS_OTHERS = {"experiment", "budget", "task"}  # groups whose purpose is to set others
+SETS_OTHERS = {"experiment", "budget", "task", "search"}  # groups whose purpose is to set others
 ROOTS = {"folder": ["data.root=images"]}  # words that a data set needs
 
 
