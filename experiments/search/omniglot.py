@@ -3,7 +3,7 @@
 Command: `python experiments/search/omniglot.py` (about 2 hours on two cores). It resumes where it was stopped. Writes
 omniglot.json, omniglot.md and omniglot.png beside this file; the studies themselves go below --folder.
 
-Lake's split (alphabets of the test are new). Each search has 2,000 meta-steps: 20 trials of 100, or as many competing
+Lake's split (alphabets of the test are new). Each search has about 2,000 meta-steps: 22 trials of 90, or as many competing
 trials as the same meta-steps train. Every sampler and competing models for ANIL; random, TPE, policy gradient and
 competing models for MAML; 3 seeds each, of the sampler and of the runs. At the end of each search its winner and the
 default settings are trained again with 3 fresh seeds and compared on new validation tasks, then tested.
@@ -33,8 +33,8 @@ from metalearn.runtime.console import say, table
 
 HERE = Path(__file__).resolve().parent
 SEEDS = (0, 1, 2)
-STEPS, TRIALS = 100, 20
-COMPETING = 44  # trials whose rungs of 10, 30 and 100 have 2,000 meta-steps together
+STEPS, TRIALS = 90, 22
+COMPETING = 48  # trials whose rungs of 10, 30 and 90 have about 2,000 meta-steps together
 SAMPLERS = {
     "anil": ("random", "qmc", "tpe", "gp", "cmaes", "genetic", "policy_gradient", "compete"),
     "maml": ("random", "tpe", "policy_gradient", "compete"),
