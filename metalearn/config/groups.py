@@ -88,4 +88,19 @@ def check_selected(words: list[str]) -> None:
     for word in words:
         group, equal, value = word.partition("=")
         if equal and group in SELECTED and value != "null":
-            asked([word, *(option for option in words if "=" not in option or option.startswith("--config-dir"))])
+            asked([word, *_options(words)])
+
+
+def missing(words: list[str]) -> str | None:
+    """Return the first word that names a choice without a file, here or below the --config-dir of the words."""
+    for word in words:
+        try:
+            asked([word, *_options(words)] if word.partition("=")[2] != "null" else [])
+        except UserError:
+            return word
+    return None
+
+
+def _options(words: list[str]) -> list[str]:
+    """The words that are options, or their values."""
+    return [word for word in words if "=" not in word or word.startswith("--config-dir")]
