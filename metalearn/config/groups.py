@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from metalearn.config.similar import did_you_mean
 from metalearn.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -74,7 +75,9 @@ def asked(words: list[str]) -> list[tuple[str, Path]]:
         for choice in value.strip("[]'\"").split(","):
             file = next((path for folder in folders if (path := folder / group / f"{choice}.yaml").is_file()), None)
             if file is None:
-                raise UserError(f"{group}={choice}: no such choice; there are {', '.join(choices(group))}")
+                known = choices(group)
+                guess = did_you_mean(choice, known)
+                raise UserError(f"{group}={choice}: no such choice{guess}; there are {', '.join(known)}")
             found.append((group, file))
     return found
 
