@@ -80,8 +80,8 @@ class Learner:
         Args:
             images: B images: an array or tensor [B, C, H, W] or [B, H, W], or a list of single arrays, PIL images or
                 paths. Arrays hold real numbers 0..1 or whole numbers 0..255; ink has high values, as in training. PIL
-                images and files are prepared as the training data: resized, converted to grey, and inverted if the training
-                files showed dark ink on light paper. A regression learner takes real inputs.
+                images and files are prepared as the training data: resized, converted to grey, and inverted if the
+                training files showed dark ink on light paper. A regression learner takes real inputs.
             labels: B labels of any kind: strings, numbers or a tensor. A regression learner takes real targets [B] or
                 [B, D].
             inner_steps: steps of the inner loop; by default those used at test.
