@@ -74,8 +74,10 @@ def _words_of_run(value: str, flags: list[str], settings: list[str]) -> list[str
         trust.permit_words(before, Path(value) / FILE)
     if absent := missing([*flags, *before]):
         if changes:
-            raise UserError(f"resume={value}: started with {absent}, whose file is not here and is needed to change a "
-                            f"setting ({changes[0]}): add --config-dir with its folder")  # fmt: skip
+            raise UserError(
+                f"resume={value}: started with {absent}, whose file is not here and is needed to change a "
+                f"setting ({changes[0]}): add --config-dir with its folder"
+            )
         return settings
     return [*before, *settings]
 
@@ -134,8 +136,10 @@ def _unfinished(words: list[str]) -> Path | None:
     search = run_folder.unfinished(str(pattern["dir"]), plain(config))
     if near := search.nearest:
         if search.changed:
-            say(f"resume=auto: no unfinished run of this configuration, so a new one begins; nearest: {near}, where "
-                f"{run_folder.some(search.changed)}; to resume that one: resume={shell_quoted(near)}")  # fmt: skip
+            say(
+                f"resume=auto: no unfinished run of this configuration, so a new one begins; nearest: {near}, where "
+                f"{run_folder.some(search.changed)}; to resume that one: resume={shell_quoted(near)}"
+            )
         else:
             say(f"resume=auto: another process works on {near}, so a new run begins")
     return search.found

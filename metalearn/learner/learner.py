@@ -103,8 +103,13 @@ class Learner:
             y, classes = self.algorithm.objective.encode(values, self.spec["outputs"], self.device)
             algorithm, params = self.algorithm, self.params
             if classes and len(classes) != self.spec["way"]:
-                algorithm, params = variant(self.spec, self.params, way=len(classes), norm=self.spec["norm"],
-                                            inner_steps=algorithm.inner_steps_test)  # fmt: skip
+                algorithm, params = variant(
+                    self.spec,
+                    self.params,
+                    way=len(classes),
+                    norm=self.spec["norm"],
+                    inner_steps=algorithm.inner_steps_test,
+                )
             adapted = nth(algorithm.adapt(params, x, y), steps)
         return Classifier(algorithm, adapted, classes, self._inputs)
 

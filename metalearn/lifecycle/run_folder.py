@@ -79,8 +79,9 @@ def open_run(setup: Setup, folder: Path, present: RunManifest) -> OpenedRun:
     if result.exists():
         return OpenedRun(earlier, result=_result(folder, changed))
     if changed and not allow_changes:
-        raise UserError(f"{folder}: its configuration has changed: {some(changed)}. To resume all the same: "
-                        "allow_changes=true")  # fmt: skip
+        raise UserError(
+            f"{folder}: its configuration has changed: {some(changed)}. To resume all the same: allow_changes=true"
+        )
     _clear(folder)
     content = _last(checkpoints)
     if content:
@@ -104,9 +105,11 @@ def _result(folder: Path, changed: Sequence[str]) -> dict[str, Any]:
     """Read the result of a complete run, which no change may touch."""
     if changed:
         place = shell_quoted(folder)
-        raise UserError(f"{folder}: this run is complete and is not changed any more ({some(changed)}). To train from "
-                        f"its weights, with a fresh optimizer: a new run with init={place}; to test its learner on "
-                        f"other tasks: python -m metalearn.evaluate {place} ...")  # fmt: skip
+        raise UserError(
+            f"{folder}: this run is complete and is not changed any more ({some(changed)}). To train from "
+            f"its weights, with a fresh optimizer: a new run with init={place}; to test its learner on "
+            f"other tasks: python -m metalearn.evaluate {place} ..."
+        )
     try:
         result: dict[str, Any] = read_json(folder / "result.json")
         return result
