@@ -20,8 +20,8 @@ class Listing:
     root: Path  # resolved
     files: dict[str, list[Path]]
     parts: dict[str, list[str]] | None = None  # class names of each part of a split that was found, if there is one
-    split: str = "published"  # its name
     skipped: list[str] = field(default_factory=list)  # links that were not followed
+    split: str = "published"  # the name of that split
 
 
 def list_images(root: Path, split: str | None) -> Listing:
