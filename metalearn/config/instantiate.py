@@ -112,8 +112,8 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
         return target(**values, **given)
     except ValueError as error:  # constructors state the range in a ValueError, as everywhere in Python
         named = re.match(r"(\w+)[\w.]*=", str(error))  # such as `filters=0: must be ...`
-        own = named and (open_ended or named[1] in parameters)
-        raise UserError(f"{prefix}{error}" if own or not where else f"{where}: {error}") from error
+        known = named and (open_ended or named[1] in parameters)
+        raise UserError(f"{prefix}{error}" if known or not where else f"{where}: {error}") from error
     except TypeError as error:  # of a constructor that passes settings on to another
         if "unexpected keyword argument" not in str(error):
             raise
