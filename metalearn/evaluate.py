@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import difflib
 import os
 import sys
 from collections.abc import Mapping
@@ -24,8 +23,9 @@ Each setting is by default that of the run, so that without any, the run's own t
                   are resized to those of the run
   data.KEY=VALUE  a setting of the data set; without data=NAME, of the run's own
   split=test      test, validation, or all: every class of the data set, where none of them was trained on
-  way=5           classes in a task; another number than in training needs a new head, which is possible where the
-                  inner loop adapts the head alone (anil, pretrain), or where the learned head is zero
+  way=5           classes in a task; fewer than in training take the first rows of the learned head, more need a new
+                  head, which is possible where the inner loop adapts the head alone (anil, pretrain, protonet), or
+                  where the learned head is zero
   shot=1          support images a class
   query=5         query images a class
   norm=support    batch-norm statistics: transductive, support, per_step (for a learner that was trained with it)
@@ -150,8 +150,9 @@ def _values(words: list[str]) -> dict[str, Any]:
 def _suggestion(name: str, known: Mapping[str, Any]) -> str:
     if name in ELSEWHERE:
         return f" (here it is {ELSEWHERE[name]})"
-    close = difflib.get_close_matches(name, [*known, "data", "trust"], n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    from metalearn.config.similar import did_you_mean
+
+    return did_you_mean(name, [*known, "data", "trust"])
 
 
 def _data(words: list[str], trained: Any, folder: Path | None) -> dict[str, Any]:

@@ -57,12 +57,11 @@ class Objective:
         """A task in words, such as `5-way 1-shot`."""
         raise NotImplementedError
 
-    def encode(self, values: list[Any], way: int, outputs: int, device: str) -> tuple[Tensor, list[Hashable]]:
+    def encode(self, values: list[Any], outputs: int, device: str) -> tuple[Tensor, list[Hashable]]:
         """Convert what a user gives as targets.
 
         Args:
             values: one for each of B examples.
-            way: the most classes allowed.
             outputs: width of the model's head.
 
         Returns:
@@ -143,13 +142,11 @@ class Classification(Objective):
         """Ways and shots."""
         return f"{way}-way {shot}-shot"
 
-    def encode(self, values: list[Any], way: int, outputs: int, device: str) -> tuple[Tensor, list[Hashable]]:
+    def encode(self, values: list[Any], outputs: int, device: str) -> tuple[Tensor, list[Hashable]]:
         """Number the labels in the order of their first appearance: int64 [1, B]."""
         if not all(isinstance(value, Hashable) for value in values):
             raise UserError("labels must be one value an image, not a list")
         classes: list[Hashable] = list(dict.fromkeys(values))
-        if len(classes) > way:
-            raise UserError(f"{len(classes)} classes, but this learner was trained for {way} ways")
         return torch.tensor([[classes.index(value) for value in values]], device=device), classes
 
     def decode(self, outputs: Tensor, classes: list[Hashable]) -> list[Any]:
@@ -196,7 +193,7 @@ class Regression(Objective):
         """Shots; there are no ways."""
         return f"{shot}-shot regression"
 
-    def encode(self, values: list[Any], way: int, outputs: int, device: str) -> tuple[Tensor, list[Hashable]]:
+    def encode(self, values: list[Any], outputs: int, device: str) -> tuple[Tensor, list[Hashable]]:
         """Targets as float [1, B, D]."""
         try:
             y = torch.tensor(values, dtype=torch.float32, device=device).reshape(1, len(values), -1)

@@ -11,7 +11,7 @@ from metalearn.cli import choices
 from metalearn.cli.hydra_args import options_first
 from metalearn.cli.job import remove_empty_folder
 from metalearn.cli.messages import say, sentence
-from metalearn.cli.overrides import resumed_words, resumes_folder, trusted
+from metalearn.cli.overrides import about_changed_choice, resumed_words, resumes_folder, trusted
 from metalearn.config import groups, trust
 from metalearn.config.messages import one_line
 from metalearn.config.quoting import quoted_words
@@ -68,7 +68,7 @@ def _under_hydra(task: Callable[[Any], float]) -> int:
             except (UserError, OmegaConfBaseException, OSError) as error:
                 # The other runs of a sweep continue. If this error reached Hydra, it would print a second line
                 failed.append(1 if getattr(error, "errno", None) in _MACHINE else 2)
-                say(message := sentence(error))
+                say(message := sentence(error) + about_changed_choice(typed, str(error)))
                 reasons.append(message)
                 remove_empty_folder()
                 return float("nan")
@@ -89,7 +89,7 @@ def _under_hydra(task: Callable[[Any], float]) -> int:
         if _accepted and not isinstance(error, UserError):  # a defect, whose traceback is needed
             raise
         failed.append(2)
-        say(one_line(error))
+        say((message := one_line(error)) + about_changed_choice(given, message))
     finally:
         sys.argv[1:] = given
     return max(failed, default=0)

@@ -6,9 +6,10 @@ from pathlib import Path
 from metalearn.cli.hydra_args import parsed
 from metalearn.config import trust
 from metalearn.config.compose import plain
-from metalearn.config.groups import CONF
-from metalearn.config.quoting import hydra_quoted
+from metalearn.config.groups import CONF, missing
+from metalearn.config.quoting import hydra_quoted, shell_quoted
 from metalearn.errors import UserError
+from metalearn.runtime.console import say
 
 
 def resumed_words(words: list[str]) -> list[str]:
@@ -25,8 +26,6 @@ def resumed_words(words: list[str]) -> list[str]:
     value = value_of(asked[-1]) if asked else ""
     if value in ("", "null") or {"--help", "-h"} & set(words):
         return words
-    from metalearn.lifecycle.manifest import FILE, read_manifest
-
     options = parsed(words)
     settings = [word for word in options.overrides if word not in asked]
     flags = [word for word in words if word not in options.overrides]
@@ -40,23 +39,62 @@ def resumed_words(words: list[str]) -> list[str]:
     if value != "auto":
         if placed:
             raise UserError(f"resume={value}: resumes in that folder; leave hydra.run.dir= out")
-        started = read_manifest(Path(value))
-        if started is None:
-            raise UserError(f"resume={value}: no run was started there (it has no {FILE})")
-        if started.overrides is None and settings:
-            raise UserError(f"resume={value}: was started from Python, and can be changed only there")
-        again = {word.partition("=")[0] for word in settings}  # what was added before cannot be added once more
-        before = [word for word in started.overrides or () if word.partition("=")[0] not in again]
-        if not trusted(words):
-            trust.permit_words(before, Path(value) / FILE)
         place = hydra_quoted(value)
-        return [*flags, *before, *settings, f"resume={place}", f"hydra.run.dir={place}"]
+        return [*flags, *_words_of_run(value, flags, settings), f"resume={place}", f"hydra.run.dir={place}"]
     if placed:
         return words  # it is known where
     if options.config_dir:
         settings.append(f"hydra.searchpath=[{hydra_quoted('file://' + os.path.abspath(options.config_dir))}]")
     found = _unfinished(settings)
     return words if found is None else [*flags, *options.overrides, f"hydra.run.dir={hydra_quoted(str(found))}"]
+
+
+def _words_of_run(value: str, flags: list[str], settings: list[str]) -> list[str]:
+    """Return the settings of a run to resume: those it was started with, then those typed now, which replace them.
+
+    If files of the user's are not here, and nothing but the resuming is typed, only that is returned, which stands for
+    the recorded configuration (metalearn.lifecycle.launch).
+
+    Args:
+        value: of `resume=`, the folder.
+        flags: the options typed, with their values.
+        settings: the settings typed, without `resume`.
+    """
+    from metalearn.lifecycle.manifest import FILE, RESUME_ONLY, read_manifest
+
+    started = read_manifest(Path(value))
+    changes = [word for word in settings if not sets(word, *RESUME_ONLY)]
+    if started is None:
+        raise UserError(f"resume={value}: no run was started there (it has no {FILE})")
+    if started.overrides is None and changes:
+        raise UserError(f"resume={value}: was started from Python, and can be changed only there")
+    again = {word.partition("=")[0] for word in settings}  # what was added before cannot be added once more
+    before = [word for word in started.overrides or () if word.partition("=")[0] not in again]
+    if not trusted(settings):
+        trust.permit_words(before, Path(value) / FILE)
+    if absent := missing([*flags, *before]):
+        if changes:
+            raise UserError(
+                f"resume={value}: started with {absent}, whose file is not here and is needed to change a "
+                f"setting ({changes[0]}): add --config-dir with its folder"
+            )
+        return settings
+    return [*before, *settings]
+
+
+def about_changed_choice(words: list[str], error: str) -> str:
+    """Explain an error in a group of settings for which another choice was typed than the run was started with.
+
+    Args:
+        words: the command line as typed.
+        error: a message that begins with the name of a setting.
+    """
+    group = error.partition(".")[0]
+    if not resumes_folder(words) or not (chosen := [word for word in words if sets(word, group)]):
+        return ""
+    folder = next(value_of(word) for word in words if sets(word, "resume"))
+    new = f"{chosen[-1]} init={folder}"
+    return f"; the run was started with settings of another choice: for a new run with its weights, {new}"
 
 
 def resumes_folder(words: list[str]) -> bool:
@@ -95,7 +133,16 @@ def _unfinished(words: list[str]) -> Path | None:
     OmegaConf.set_struct(config, False)
     config.pop("hydra")
     assert isinstance(pattern, dict)
-    return run_folder.unfinished(str(pattern["dir"]), plain(config))
+    search = run_folder.unfinished(str(pattern["dir"]), plain(config))
+    if near := search.nearest:
+        if search.changed:
+            say(
+                f"resume=auto: no unfinished run of this configuration, so a new one begins; nearest: {near}, where "
+                f"{run_folder.some(search.changed)}; to resume that one: resume={shell_quoted(near)}"
+            )
+        else:
+            say(f"resume=auto: another process works on {near}, so a new run begins")
+    return search.found
 
 
 def sets(word: str, *names: str) -> bool:

@@ -18,9 +18,11 @@ def resume_command(folder: Path) -> str:
 
     Call it inside the context `trust.observed()` of the run, which knows if `trust=true` is needed.
     """
-    manifest = read_manifest(folder)
-    trusted = " trust=true" if trust.needed(manifest.overrides if manifest else ()) else ""
-    return f"{_program()}{_config_dir()} resume={shell_quoted(folder)}{trusted}"
+    manifest, own = read_manifest(folder), _config_dir()
+    words = [_program(), *map(shlex.quote, own), f"resume={shell_quoted(folder)}"]
+    if trust.needed(manifest.overrides if manifest else (), own):
+        words.append("trust=true")
+    return " ".join(words)
 
 
 def sweep_command(folder: Path) -> str:
@@ -29,10 +31,10 @@ def sweep_command(folder: Path) -> str:
     return f"{_program()} {shlex.join(words)} hydra.sweep.dir={shell_quoted(folder)} resume=auto"
 
 
-def _config_dir() -> str:
-    """Return the option `--config-dir` of this process, without which the user's own choices would not be found."""
+def _config_dir() -> list[str]:
+    """Return the option `--config-dir` of this process, with which the user's own choices are found from anywhere."""
     given = parsed(sys.argv[1:]).config_dir
-    return f" --config-dir {shlex.quote(given)}" if given else ""
+    return ["--config-dir", os.path.abspath(given)] if given else []
 
 
 def _program() -> str:

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from metalearn.config.similar import did_you_mean
 from metalearn.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -74,7 +75,9 @@ def asked(words: list[str]) -> list[tuple[str, Path]]:
         for choice in value.strip("[]'\"").split(","):
             file = next((path for folder in folders if (path := folder / group / f"{choice}.yaml").is_file()), None)
             if file is None:
-                raise UserError(f"{group}={choice}: no such choice; there are {', '.join(choices(group))}")
+                known = choices(group)
+                guess = did_you_mean(choice, known)
+                raise UserError(f"{group}={choice}: no such choice{guess}; there are {', '.join(known)}")
             found.append((group, file))
     return found
 
@@ -88,4 +91,19 @@ def check_selected(words: list[str]) -> None:
     for word in words:
         group, equal, value = word.partition("=")
         if equal and group in SELECTED and value != "null":
-            asked([word, *(option for option in words if "=" not in option or option.startswith("--config-dir"))])
+            asked([word, *_options(words)])
+
+
+def missing(words: list[str]) -> str | None:
+    """Return the first word that names a choice without a file, here or below the --config-dir of the words."""
+    for word in words:
+        try:
+            asked([word, *_options(words)] if word.partition("=")[2] != "null" else [])
+        except UserError:
+            return word
+    return None
+
+
+def _options(words: list[str]) -> list[str]:
+    """The words that are options, or their values."""
+    return [word for word in words if "=" not in word or word.startswith("--config-dir")]

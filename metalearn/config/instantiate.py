@@ -6,6 +6,7 @@ use this module too, so a trained learner loads on a machine without Hydra.
 
 import importlib
 import inspect
+import re
 import types
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -34,7 +35,7 @@ def locate(target: str, where: str, kind: type | None) -> Any:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise UserError(f"{where}={target}: cannot be imported ({error})") from error
+        raise UserError(f"{where}={target}: cannot be imported ({error}){_place_hint(error, module)}") from error
     if not callable(found):
         raise UserError(f"{where}={target}: is not a class or a function")
     if kind is not None and not _makes(found, kind):
@@ -42,6 +43,14 @@ def locate(target: str, where: str, kind: type | None) -> Any:
         say = "" if inspect.isclass(found) else f"; annotate what the function returns: -> {kind.__name__}"
         raise UserError(f"{where}={target}: does not make a {name}{say}")
     return found
+
+
+def _place_hint(error: Exception, module: str) -> str:
+    """Say where Python looks for a module of the user's, if that module was not found."""
+    root = module.partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or error.name != root:
+        return ""
+    return f"; work in the folder of {root}, or add that folder to PYTHONPATH (in Python: to sys.path)"
 
 
 def _makes(found: Any, kind: type) -> bool:
@@ -102,7 +111,9 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
     try:
         return target(**values, **given)
     except ValueError as error:  # constructors state the range in a ValueError, as everywhere in Python
-        raise UserError(f"{prefix}{error}") from error
+        named = re.match(r"(\w+)[\w.]*=", str(error))  # such as `filters=0: must be ...`
+        known = named and (open_ended or named[1] in parameters)
+        raise UserError(f"{prefix}{error}" if known or not where else f"{where}: {error}") from error
     except TypeError as error:  # of a constructor that passes settings on to another
         if "unexpected keyword argument" not in str(error):
             raise
@@ -112,8 +123,12 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
 def check(value: Any, hint: Any, where: str) -> None:
     """Raise UserError unless `value` is of the annotated type (int passes as float, bool never as int)."""
     if not _fits(value, hint):
-        name = f": {where}.name={value}" if where.endswith("optimizer") and isinstance(value, str) else ""
-        raise UserError(f"{where}={value}: must be {_spell(hint)}{name}")
+        instead = ""
+        if where.endswith("optimizer") and isinstance(value, str):
+            instead = f": {where}.name={value}"
+        elif hint is int and isinstance(value, float) and value.is_integer():
+            instead = f": {where}={value:.0f}"
+        raise UserError(f"{where}={value}: must be {_spell(hint)}{instead}")
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -4,6 +4,7 @@ import re
 
 from metalearn.config.groups import choices
 from metalearn.config.names import for_choice, suggestion
+from metalearn.config.similar import did_you_mean
 
 
 def one_line(error: Exception) -> str:
@@ -15,7 +16,8 @@ def one_line(error: Exception) -> str:
         group, _, choice = str(error.missing_cfg_file).partition("/")
         users = [] if "/" in choice else [name for name in error.options or () if not name.startswith("_")]
         known = sorted({*choices(group), *users})  # users: of a folder given by --config-dir
-        return f"{group}={choice}: no such choice; there are {', '.join(known)}{for_choice(group, choice)}"
+        there = f"there are {', '.join(known)}{for_choice(group, choice)}"
+        return f"{group}={choice}: no such choice{did_you_mean(choice, known)}; {there}"
     if key := re.search(r"(?s)Could not override '([^']*)'(?:.*Key '([^']*)' is not in struct)?", text):
         name = f"{key[1]}.{key[2]}" if key[1] and key[2] else key[1] or key[2]
         inside = str(getattr(error.__cause__, "full_key", None))  # a part of a value such as {name: Adam, eps: 1}

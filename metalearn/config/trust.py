@@ -110,9 +110,15 @@ def safe_word(word: Any) -> bool:
     return "${" not in re.sub(r"\$\{[\w.]+\}", "", value)
 
 
-def needed(words: Iterable[str] | None = ()) -> bool:
-    """True where a run can be resumed only with trust=true: it uses code or words that a file may not name."""
-    return bool(_foreign.get()) or not all(safe_word(word) for word in words or ())
+def needed(words: Iterable[str] | None = (), typed: Iterable[str] = ()) -> bool:
+    """True where a run can be resumed only with trust=true: it uses code or words that a file may not name.
+
+    Args:
+        words: the settings that the run was started with.
+        typed: the command line that resumes it; what this names is accepted.
+    """
+    foreign = (_foreign.get() or set()) - {*_paths(list(typed))}
+    return bool(foreign) or not all(safe_word(word) for word in words or ())
 
 
 def _paths(words: list[str]) -> Iterator[str]:

@@ -88,7 +88,7 @@ def load(
         raise UserError(f"data.root={root}: {len(names)} classes with at least {min_images} images; needs at least 3")
     if listing.parts is not None:
         parts = {part: [c for c in found if c not in set(small)] for part, found in listing.parts.items()}
-        split_name = "published"
+        split_name = listing.split
     elif split == "alternating":
         parts, split_name = splits.alternating(names), "alternating"
     elif isinstance(split, str):

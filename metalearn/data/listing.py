@@ -3,7 +3,7 @@
 import csv
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import scandir
 from pathlib import Path
 
@@ -19,8 +19,9 @@ class Listing:
 
     root: Path  # resolved
     files: dict[str, list[Path]]
-    parts: dict[str, list[str]] | None = None  # class names of each part of a published split, if there is one
+    parts: dict[str, list[str]] | None = None  # class names of each part of a split that was found, if there is one
     skipped: list[str] = field(default_factory=list)  # links that were not followed
+    split: str = "published"  # the name of that split
 
 
 def list_images(root: Path, split: str | None) -> Listing:
@@ -43,7 +44,7 @@ def list_images(root: Path, split: str | None) -> Listing:
         place = next((p for p in (Path(str(split)).expanduser(), root / str(split)) if p.exists()), None)
         if place is None:
             raise NotFound(f"data.split={split}: no such file")
-        return _from_tables([place] if place.is_file() else _tables(place), root, place)
+        return replace(_from_tables([place] if place.is_file() else _tables(place), root, place), split=place.name)
     folders = {name: root / name for name in PARTS if (root / name).is_dir() and not (root / name).is_symlink()}
     found = {PARTS[name] for name in folders}
     if len(folders) > len(found):

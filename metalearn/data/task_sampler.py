@@ -191,6 +191,8 @@ def image_dataset(
     number = {class_name: i for i, class_name in enumerate(images.names)}
 
     def source(part: Split, seed: int, device: str) -> ImageTasks:
+        if unknown := [piece for piece in part.split("+") if piece not in parts]:
+            raise UserError(f"{unknown[0]}: no such part; there are {', '.join(parts)}")
         classes = [number[name] for piece in part.split("+") for name in parts[piece]]
         training = part.startswith("train")
         return ImageTasks(

@@ -14,12 +14,14 @@ from metalearn.config.trust import limit
 from metalearn.data.base import Dataset
 from metalearn.data.matching import source_for
 from metalearn.errors import UserError
+from metalearn.learner import training_classes
 from metalearn.learner.classifier import Classifier
 from metalearn.learner.inputs import as_inputs
 from metalearn.learner.spec import restored
 from metalearn.learner.variant import variant
 from metalearn.models.norm import NormMode
 from metalearn.recording import checkpoint
+from metalearn.runtime.console import warn
 from metalearn.runtime.device import resolve_device
 from metalearn.runtime.files import write_atomically
 from metalearn.training.evaluate import Score, evaluate
@@ -69,19 +71,20 @@ class Learner:
             f"{tuple(spec['shape'])}, {self.algorithm.inner_steps_test} inner steps, on {self.device}>"
         )
 
-    def adapt(self, images: Any, labels: Sequence[Hashable] | Any, steps: int | None = None) -> Classifier:
+    def adapt(self, images: Any, labels: Sequence[Hashable] | Any, inner_steps: int | None = None) -> Classifier:
         """Adapt to a few labelled examples, and return a classifier of their classes.
 
-        This also works under torch.no_grad and torch.inference_mode.
+        For fewer classes than in training, the first rows of the head are used. More need a new head, which is possible
+        where the inner loop adapts the head alone. This also works under torch.no_grad and torch.inference_mode.
 
         Args:
             images: B images: an array or tensor [B, C, H, W] or [B, H, W], or a list of single arrays, PIL images or
                 paths. Arrays hold real numbers 0..1 or whole numbers 0..255; ink has high values, as in training. PIL
                 images and files are prepared as the training data: resized, converted to grey, and inverted if the
                 training files showed dark ink on light paper. A regression learner takes real inputs.
-            labels: B labels of any kind: strings, numbers or a tensor, with at most as many classes as the learner was
-                trained for. A regression learner takes real targets [B] or [B, D].
-            steps: inner steps; by default those used at test.
+            labels: B labels of any kind: strings, numbers or a tensor. A regression learner takes real targets [B] or
+                [B, D].
+            inner_steps: steps of the inner loop; by default those used at test.
 
         Raises:
             UserError: images or labels that this learner cannot take.
@@ -94,13 +97,21 @@ class Learner:
             ]
             if len(values) != x.shape[1]:
                 raise UserError(f"{x.shape[1]} images but {len(values)} labels")
-            steps = self.algorithm.inner_steps_test if steps is None else steps
+            steps = self.algorithm.inner_steps_test if inner_steps is None else inner_steps
             if steps < 0:
-                raise UserError(f"steps={steps}: must be at least 0")
-            way, outputs = self.spec["way"], self.spec["outputs"]
-            y, classes = self.algorithm.objective.encode(values, way, outputs, self.device)
-            adapted = nth(self.algorithm.adapt(self.params, x, y), steps)
-        return Classifier(self.algorithm, adapted, classes, self._inputs)
+                raise UserError(f"inner_steps={steps}: must be at least 0")
+            y, classes = self.algorithm.objective.encode(values, self.spec["outputs"], self.device)
+            algorithm, params = self.algorithm, self.params
+            if classes and len(classes) != self.spec["way"]:
+                algorithm, params = variant(
+                    self.spec,
+                    self.params,
+                    way=len(classes),
+                    norm=self.spec["norm"],
+                    inner_steps=algorithm.inner_steps_test,
+                )
+            adapted = nth(algorithm.adapt(params, x, y), steps)
+        return Classifier(algorithm, adapted, classes, self._inputs)
 
     def features(self, images: Any) -> np.ndarray:
         """The body's features of images before adaptation, which are the inputs of the head: float32 [B, D].
@@ -133,9 +144,9 @@ class Learner:
         Args:
             dataset: from metalearn.dataset.
             tasks: number of tasks.
-            way, shot, query, norm: by default those of training.
-            inner_steps: by default those used at test.
-            split: part of the classes.
+            way, shot, query, norm: by default those of training. For fewer ways, the first rows of the head are used.
+            inner_steps: steps of the inner loop; by default those used at test.
+            split: part of the classes. A warning is printed if some of them were in training.
             seed: of the tasks.
 
         Raises:
@@ -147,8 +158,13 @@ class Learner:
             name: self.spec[name] if value is None else value
             for name, value in {"way": way, "shot": shot, "query": query}.items()
         }
+        if split not in ("train", "validation", "test"):
+            raise UserError(f"split={split}: must be train, validation or test")
         source = source_for(self.spec, dataset, split, seed, self.device)
         source.check(**sizes)
+        count = training_classes.seen(self.spec, source)
+        if split != "train" and (message := training_classes.warning(count)):
+            warn(message)
         steps = self.algorithm.inner_steps_test if inner_steps is None else inner_steps
         with torch.inference_mode(False), torch.enable_grad():
             algorithm, params = variant(

@@ -14,8 +14,9 @@ from metalearn.config import trust
 from metalearn.config.checks import at_least
 from metalearn.config.engine import EngineSettings
 from metalearn.config.instantiate import build, call, check, locate
-from metalearn.data.base import Dataset
+from metalearn.data.base import Dataset, TaskSource
 from metalearn.errors import UserError
+from metalearn.learner import training_classes
 from metalearn.models.base import MetaModel
 from metalearn.models.norm import NormMode
 from metalearn.recording.checkpoint import Damaged
@@ -34,6 +35,7 @@ TYPES: dict[str, Any] = {
     "regression": bool,
     "outputs": int,
     "labels": int | None,
+    training_classes.ENTRY: list[str] | None,
     "way": int,
     "shot": int,
     "query": int,
@@ -43,14 +45,14 @@ TYPES: dict[str, Any] = {
 MOST_STEPS = 100_000  # inner steps: more would seem to hang
 
 
-def spec_of(config: Mapping[str, Any], settings: RunSettings, dataset: Dataset, labels: int | None) -> dict[str, Any]:
+def spec_of(config: Mapping[str, Any], settings: RunSettings, dataset: Dataset, source: TaskSource) -> dict[str, Any]:
     """Collect the spec that every checkpoint holds, as plain values with the types in `TYPES`.
 
     Args:
         config: the configuration of the run.
         settings: the same settings, checked.
         dataset: of the training.
-        labels: number of classes of the training source; None in regression.
+        source: of the training tasks.
     """
     return {
         "name": str(config["algo"]["_target_"])
@@ -66,7 +68,8 @@ def spec_of(config: Mapping[str, Any], settings: RunSettings, dataset: Dataset, 
         "deviation": None if dataset.deviation is None else list(dataset.deviation),
         "regression": dataset.regression,
         "outputs": dataset.outputs or settings.way,
-        "labels": labels,
+        "labels": source.labels,
+        training_classes.ENTRY: training_classes.digests(source),
         "way": settings.way,
         "shot": settings.shot,
         "query": settings.query,

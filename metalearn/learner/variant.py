@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.objective import objective_for
 from metalearn.algorithms.parameters import MetaParameters
@@ -17,9 +20,10 @@ def variant(
 ) -> tuple[Algorithm, MetaParameters]:
     """Build the algorithm of a trained learner with other settings, and its meta-parameters.
 
-    If `way` differs from that of training, the head has another width, and is initialized as before training. This is
-    allowed only where a learned head has no lasting effect: the inner loop adapts only the head (ANIL, pretrain), or
-    the learned head is zero.
+    For fewer ways than in training, the learned head is cut to its first rows, and so is what the algorithm learned for
+    each weight of the head, such as inner rates. The inner loop and the predictions then know the classes of the task
+    and no others. For more ways the head is initialized as before training. This is allowed only where a learned head
+    has no lasting effect: the inner loop adapts only the head (ANIL, pretrain), or the learned head is zero.
 
     Args:
         spec: of a checkpoint that metalearn.learner.spec.restored accepts.
@@ -44,12 +48,39 @@ def variant(
         fresh = algorithm.init()
     if outputs == spec["outputs"]:
         return algorithm, params
+    if outputs < spec["outputs"]:
+        return algorithm, _first_rows(params, fresh, way)
     wide = [name for name, value in fresh.model.items() if value.shape != params.model[name].shape]
     zero = not any(params.model[name].any() for name in HEAD)
     if set(wide) - set(HEAD) or not (zero or algorithm.can_replace_head):
         raise UserError(
-            f"way={way}: this {spec['name']} learner has a learned head for way={spec['way']}; only a learner whose "
-            "inner loop adapts the head alone (anil, pretrain) can be given a new head"
+            f"{way} classes, but this {spec['name']} learner has a learned head for {spec['way']}; more classes need a "
+            "new head, and so a learner whose inner loop adapts the head alone (anil, pretrain, protonet)"
         )
     head = {name: fresh.model[name].to(params.model[name].device) for name in wide}
     return algorithm, params._replace(model=params.model | head)
+
+
+def _first_rows(params: MetaParameters, fresh: MetaParameters, way: int) -> MetaParameters:
+    """Cut each entry of the learned head to its first rows.
+
+    Args:
+        params: as learned.
+        fresh: of the same algorithm with a head for fewer ways, whose shapes are taken.
+        way: for the message.
+
+    Raises:
+        UserError: an entry depends on the number of ways in another manner.
+    """
+
+    def cut(name: str, value: Tensor, shape: torch.Size) -> Tensor:
+        if value.shape == shape:
+            return value
+        of_body = name in params.model and name not in HEAD
+        if of_body or value.shape[1:] != shape[1:] or len(value) < shape[0]:
+            raise UserError(f"way={way}: {name} of this learner is {tuple(value.shape)}, and cannot be cut to that way")
+        return value[: shape[0]]
+
+    model = {name: cut(name, value, fresh.model[name].shape) for name, value in params.model.items()}
+    extra = {name: cut(name, value, fresh.extra[name].shape) for name, value in params.extra.items()}
+    return params._replace(model=model, extra=extra)

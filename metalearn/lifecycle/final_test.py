@@ -1,6 +1,6 @@
 """The final test of a run, the content of result.json, and the pictures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,6 +11,7 @@ from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.objective import Objective
 from metalearn.algorithms.parameters import MetaParameters
 from metalearn.data.base import TaskSource
+from metalearn.learner import training_classes
 from metalearn.lifecycle.session import Session
 from metalearn.lifecycle.setup import Phase
 from metalearn.recording import plots
@@ -68,6 +69,8 @@ def test(session: Session, phase: Phase, first: TrainingResult, last: TrainingRe
     if setup.test is not None:
         tasks = setup.evaluation.test_tasks
         say(f"testing the learner of step {last.best.step} on {tasks} tasks")
+        seen = training_classes.seen(phase.spec, setup.test)
+        result["classes_seen_in_training"] = training_classes.as_entry(seen)
         result |= measured(algorithm, last.best.params, setup.test, tasks=tasks, progress=session.progress,
                            check=session.check, precision=setup.engine.precision, **setup.tasks)  # fmt: skip
     return result | {
@@ -135,8 +138,8 @@ def device_name(device: str) -> str:
 
 
 def pictures(session: Session, phase: Phase, first: TrainingResult, last: TrainingResult,
-             result: Mapping[str, Any]) -> dict[str, Path]:  # fmt: skip
-    """Draw what was learned, and return the files by name; arguments as for `test`."""
+             result: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:  # fmt: skip
+    """Draw what was learned, and yield each picture's name and file; arguments as for `test`."""
     setup = session.setup
     if setup.settings.pictures == "none":
         return {}
@@ -151,9 +154,7 @@ def pictures(session: Session, phase: Phase, first: TrainingResult, last: Traini
         draw["rates"] = lambda path: plots.rates(layers, result, path)
     if "confused" in result:
         draw["confusion"] = lambda path: plots.confusion(result, path)
-    with session.progress.counting("pictures", len(draw)) as report:
-        made: dict[str, Path] = {}
-        for name, picture in draw.items():
-            report(len(made))
-            made[name] = picture(session.folder / f"{name}.{setup.settings.pictures}")
-    return made
+    with session.progress.counting("pictures", len(draw), session.check) as report:
+        for number, (name, picture) in enumerate(draw.items()):
+            report(number)
+            yield name, picture(session.folder / f"{name}.{setup.settings.pictures}")

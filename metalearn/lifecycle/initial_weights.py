@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import MetaParameters
 from metalearn.errors import UserError
+from metalearn.learner import training_classes
 from metalearn.models.base import HEAD
 from metalearn.recording import checkpoint
 from metalearn.runtime.console import say
@@ -19,6 +20,7 @@ class Initial(NamedTuple):
 
     source: str  # the run's folder name and the digest of its weights
     params: MetaParameters
+    classes: list[str] | None  # of their training, as digests; None if unknown
 
     def fill(self, params: MetaParameters, algorithm: Algorithm) -> list[str]:
         """Overwrite freshly initialized meta-parameters with these.
@@ -68,11 +70,14 @@ def read(place: str) -> Initial:
     """
     try:
         file = checkpoint.find(Path(place))
-        params = MetaParameters.of(checkpoint.read(file)["params"])
+        content = checkpoint.read(file)
     except UserError as error:
-        raise type(error)(f"init={place}: {error}") from error
+        what = str(error).removeprefix(f"{Path(place)}: ")
+        raise type(error)(f"init={place}: {what}") from error
+    params = MetaParameters.of(content["params"])
     folder = Path(place).resolve() if Path(place).is_dir() else file.resolve()
-    return Initial(f"{folder.name} {checkpoint.digest(params.content())[:16]}", params)
+    source = f"{folder.name} {checkpoint.digest(params.content())[:16]}"
+    return Initial(source, params, training_classes.of_spec(content["spec"]))
 
 
 def of_run(folder: Path, place: str, known: Initial | None) -> Initial:
@@ -85,9 +90,15 @@ def of_run(folder: Path, place: str, known: Initial | None) -> Initial:
     kept = folder / "checkpoints" / FILE
     if kept.exists():
         content = checkpoint.read(kept)
-        return Initial(str(content["source"]), MetaParameters.of(content["params"]))
+        classes = training_classes.of_spec(content["spec"])
+        return Initial(str(content["source"]), MetaParameters.of(content["params"]), classes)
     initial = known or read(place)
-    content = {"spec": {}, "step": 0, "params": initial.params.content(), "source": initial.source}
+    content = {
+        "spec": {training_classes.ENTRY: initial.classes},
+        "step": 0,
+        "params": initial.params.content(),
+        "source": initial.source,
+    }
     write_atomically(kept, checkpoint.pack(content))
     return initial
 

@@ -45,12 +45,11 @@ def launch(config: Mapping[str, Any], folder: Path, invocation: Invocation, grou
         controls: to be added after the control that measures, as a study does.
     """
     limit: AbstractContextManager[None] = nullcontext()
-    if config.get("resume") not in (None, "auto") and not invocation.overrides:
-        started = manifest.read_manifest(folder)
-        if started and started.overrides is None and invocation.overrides is not None:  # from Python: without overrides
+    if config.get("resume") not in (None, "auto") and invocation.overrides == []:  # nothing typed: as it was recorded
+        if started := manifest.read_manifest(folder):
             config = started.config | {name: config[name] for name in manifest.RESUME_ONLY}
-            invocation = invocation._replace(overrides=None)
-            limit = trust.limit(trusted=config["trust"] is True)
+            invocation = invocation._replace(overrides=started.overrides)
+            limit = nullcontext() if trust.limited() else trust.limit(trusted=config["trust"] is True)
     with limit:
         return run(prepare(config, group, controls), folder, invocation)
 

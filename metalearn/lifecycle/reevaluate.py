@@ -16,7 +16,7 @@ from metalearn.config.checks import at_least
 from metalearn.config.instantiate import build
 from metalearn.data.base import Dataset, Split
 from metalearn.data.matching import source_for
-from metalearn.errors import UserError
+from metalearn.learner import training_classes
 from metalearn.learner.spec import restored
 from metalearn.learner.variant import variant
 from metalearn.lifecycle.final_test import device_name, measured
@@ -125,8 +125,9 @@ def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple
     say(f"evaluating {trained.file} on {tasks.tasks} tasks of {dataset.name}")
     if dataset.notice:
         warn(dataset.notice)
-    if seen := _seen(trained, dataset, data, part):
-        warn(f"{seen} classes of these tasks were in the run's training: this is no test on new classes")
+    seen = training_classes.seen(spec, source)
+    if message := training_classes.warning(seen):
+        warn(message)
     found = measured(
         algorithm, own, source, tasks=tasks.tasks, progress=Progress(), check=lambda: None,
         precision=tasks.precision, device=device, way=tasks.way, shot=tasks.shot, query=tasks.query,
@@ -140,13 +141,14 @@ def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple
         "split": dataset.split,
         "part": tasks.split,
         "data_fingerprint": dataset.fingerprint,
-        "classes_seen_in_training": seen,
+        "classes_seen_in_training": training_classes.as_entry(seen),
         "way": tasks.way,
         "shot": tasks.shot,
+        "way_train": spec["way"],
         "eval_query": tasks.query,
         "inner_steps_test": tasks.inner_steps,
         "norm_mode": algorithm.passes.mode,
-        "new_head": own is not params,
+        "new_head": tasks.way > spec["way"],
         "seed": tasks.seed,
         "precision": tasks.precision,
         "device": device,
@@ -157,23 +159,6 @@ def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple
     }
     write_result(folder, result)
     return result, folder
-
-
-def _seen(trained: Trained, dataset: Dataset, data: Mapping[str, Any], part: Split) -> int:
-    """Count the classes that the learner was trained on, by name: another split of the run's own data has some.
-
-    The training classes are unknown for a checkpoint without a run, and where the run's data cannot be read.
-    """
-    if trained.config is None:
-        return 0
-    try:
-        own = dataset if data == trained.config["data"] else build(trained.config["data"], "data", Dataset)
-    except UserError as error:
-        warn(f"the run's own data cannot be read, so training classes among these tasks are not noticed: {error}")
-        return 0
-    pieces = ["train", "validation"] if trained.config["control"]["retrain"] else ["train"]
-    known = {name for piece in pieces for name in own.classes.get(piece, [])}
-    return len(known & {name for piece in part.split("+") for name in dataset.classes.get(piece, [])})
 
 
 def _name(trained: Trained, tasks: Tasks, dataset: Dataset, data: Mapping[str, Any]) -> str:

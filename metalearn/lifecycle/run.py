@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metalearn.config.quoting import shell_quoted
+from metalearn.learner import training_classes
 from metalearn.lifecycle import final_test, initial_weights, lock
 from metalearn.lifecycle.manifest import RunManifest, json_values
 from metalearn.lifecycle.run_folder import Invocation, OpenedRun, open_run
@@ -17,7 +19,7 @@ from metalearn.recording.result import write_result
 from metalearn.recording.writer import RetryingWriter
 from metalearn.runtime.console import say, warn
 from metalearn.runtime.progress import Progress
-from metalearn.runtime.signals import Signals
+from metalearn.runtime.signals import Signals, Stopped
 from metalearn.trackers.base import TrackerRun
 from metalearn.training.result import TrainingResult
 
@@ -77,11 +79,13 @@ def _run(setup: Setup, folder: Path, opened: OpenedRun, invocation: Invocation,
     session = _session(setup, folder, opened, invocation, check)
     try:
         tracked = TrackerRun(opened.manifest.identity, opened.manifest.group, resumed=opened.checkpoint is not None)
-        setup.trackers.start({**setup.config, "spec": setup.phase.spec}, folder, tracked)
-        phase = setup.phase
+        phase = setup.phase.started_from(session.initial)
+        shown = {name: value for name, value in phase.spec.items() if name != training_classes.ENTRY}
+        setup.trackers.start({**setup.config, "spec": shown}, folder, tracked)
+        _warn_of_seen_classes(session, phase)
         first = last = train(session, phase, opened)
         if setup.control.retrain:
-            phase = prepare_phase(setup, "train+validation")
+            phase = prepare_phase(setup, "train+validation").started_from(session.initial)
             last = retrain(session, phase, opened, first)
         with stoppable(folder, lambda: last.steps):
             result = final_test.test(session, phase, first, last)
@@ -95,13 +99,19 @@ def _run(setup: Setup, folder: Path, opened: OpenedRun, invocation: Invocation,
 
 def record(session: Session, phase: Phase, first: TrainingResult, last: TrainingResult,
            result: dict[str, Any]) -> None:  # fmt: skip
-    """Show the result, draw the pictures, and write result.json, which marks the run as complete."""
+    """Show the result and write result.json, which marks the run as complete; then draw the pictures."""
     session.check()
     summary.summary(result, session.folder)  # before anything is written: a full disk must not lose it
-    pictures = final_test.pictures(session, phase, first, last, result)
-    session.setup.trackers.finish(result, {n: path for n, path in pictures.items() if path.suffix == ".png"})
     session.writer.flush()
     write_result(session.folder, result)
+    pictures: dict[str, Path] = {}
+    try:
+        for name, path in final_test.pictures(session, phase, first, last, result):
+            pictures[name] = path
+    except (OSError, Stopped) as error:  # they can be drawn again, and the result is safe
+        why = error.strerror if isinstance(error, OSError) else f"stopped by {error}"
+        warn(f"not all pictures are drawn ({why}): python -m metalearn.plot {shell_quoted(session.folder)}")
+    session.setup.trackers.finish(result, {n: path for n, path in pictures.items() if path.suffix == ".png"})
 
 
 def _session(setup: Setup, folder: Path, opened: OpenedRun, invocation: Invocation,
@@ -117,6 +127,15 @@ def _session(setup: Setup, folder: Path, opened: OpenedRun, invocation: Invocati
     say(f"{folder}: {headline(setup)}")
     _say_engine(setup)
     return Session(setup, folder, initial, check, RetryingWriter(), Progress())
+
+
+def _warn_of_seen_classes(session: Session, phase: Phase) -> None:
+    """Warn if classes to validate or test on were in a training: this one, or that of the initial weights."""
+    for part, source in (("validation", session.setup.validation), ("test", session.setup.test)):
+        count = 0 if source is None else training_classes.seen(phase.spec, source)
+        message = training_classes.warning(count, f"{part} classes")
+        if message and (count or session.initial):  # a data set may name no classes; its split is its own business
+            warn(message)
 
 
 def _manifest(setup: Setup, invocation: Invocation) -> RunManifest:

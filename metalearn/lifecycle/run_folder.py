@@ -73,9 +73,15 @@ def open_run(setup: Setup, folder: Path, present: RunManifest) -> OpenedRun:
         return OpenedRun(write_manifest(folder, present), is_new=True)
     if earlier is None:
         raise UserError(f"resume={folder}: no run was started there (it has no {manifest.FILE})")
-    changed = _compare(folder, earlier, present, allow_changes)
+    changed = changes(earlier.config, present.config)
+    if earlier.data != present.data:
+        changed.append(f"the data set found: {earlier.data} -> {present.data}")
     if result.exists():
         return OpenedRun(earlier, result=_result(folder, changed))
+    if changed and not allow_changes:
+        raise UserError(
+            f"{folder}: its configuration has changed: {some(changed)}. To resume all the same: allow_changes=true"
+        )
     _clear(folder)
     content = _last(checkpoints)
     if content:
@@ -90,28 +96,20 @@ def open_run(setup: Setup, folder: Path, present: RunManifest) -> OpenedRun:
     return OpenedRun(earlier, content, changed=changed)
 
 
-def _compare(folder: Path, earlier: RunManifest, present: RunManifest, allow_changes: bool) -> list[str]:
-    """List the changes since a run was started.
-
-    Raises:
-        UserError: there are changes, and allow_changes is not set.
-    """
-    found = changes(earlier.config, present.config)
-    if earlier.data != present.data:
-        found.append(f"the data set found: {earlier.data} -> {present.data}")
-    if found and not allow_changes:
-        shown = "; ".join(found[:4]) + (f"; and {len(found) - 4} more" if len(found) > 4 else "")
-        raise UserError(f"{folder}: its configuration has changed: {shown}. To resume all the same: allow_changes=true")
-    return found
+def some(changed: Sequence[str], most: int = 4) -> str:
+    """The first changes as text, and the number of the others."""
+    return "; ".join(changed[:most]) + (f"; and {len(changed) - most} more" if len(changed) > most else "")
 
 
 def _result(folder: Path, changed: Sequence[str]) -> dict[str, Any]:
     """Read the result of a complete run, which no change may touch."""
     if changed:
         place = shell_quoted(folder)
-        raise UserError(f"{folder}: this run is complete and is not changed any more ({changed[0]}). To test its "
-                        f"learner elsewhere: python -m metalearn.evaluate {place} ...; to train from its weights: "
-                        f"init={place}")  # fmt: skip
+        raise UserError(
+            f"{folder}: this run is complete and is not changed any more ({some(changed)}). To train from "
+            f"its weights, with a fresh optimizer: a new run with init={place}; to test its learner on "
+            f"other tasks: python -m metalearn.evaluate {place} ..."
+        )
     try:
         result: dict[str, Any] = read_json(folder / "result.json")
         return result
@@ -175,7 +173,21 @@ def _warn_of_environment(content: Checkpoint, present: Mapping[str, str]) -> Non
             warn(f"{name}: {before} -> {value}; the last digits may differ")
 
 
-def unfinished(pattern: str, config: Mapping[str, Any]) -> Path | None:
+class Search(NamedTuple):
+    """The result of a search for an unfinished run.
+
+    Attributes:
+        found: the run, locked for this process.
+        nearest: if none was found, the unfinished run with the fewest other settings; None if there is no run.
+        changed: those settings, as `name: old -> new`; none if another process works on that run.
+    """
+
+    found: Path | None
+    nearest: Path | None = None
+    changed: Sequence[str] = ()
+
+
+def unfinished(pattern: str, config: Mapping[str, Any]) -> Search:
     """Find the last unfinished run of this very configuration, and lock it for this process.
 
     Runs that another process works on are skipped.
@@ -184,19 +196,24 @@ def unfinished(pattern: str, config: Mapping[str, Any]) -> Path | None:
         pattern: `hydra.run.dir` as configured: one folder, or one with `${...}` in its last part.
     """
     parent, name = Path(pattern).parent, Path(pattern).name
-    candidates = list(parent.glob("*/")) if "${" in name else [Path(pattern)]
-    found = []
-    for folder in candidates:
+    several = "${" in name
+    runs: list[tuple[Path, list[str]]] = []
+    for folder in parent.glob("*/") if several else [Path(pattern)]:
         try:
             run = read_manifest(folder)
         except UserError:
             continue
-        if run is None or changes(run.config, manifest.json_values(config)):
-            continue
-        if "${" in name and (folder / "result.json").exists():
-            continue
-        found.append(folder)
-    if "${" not in name:
-        return found[0] if found else None
-    found.sort(key=lambda folder: (folder / manifest.FILE).stat().st_mtime_ns, reverse=True)
-    return next(filter(lock.claim, found), None)
+        if run is not None and not (several and (folder / "result.json").exists()):
+            runs.append((folder, changes(run.config, manifest.json_values(config))))
+    same = [folder for folder, changed in runs if not changed]
+    if not several:
+        return Search(same[0] if same else None)
+    same.sort(key=_started, reverse=True)
+    if (found := next(filter(lock.claim, same), None)) or not runs:
+        return Search(found)
+    return Search(None, *min(runs, key=lambda run: (len(run[1]), -_started(run[0]))))
+
+
+def _started(folder: Path) -> int:
+    """The time at which a run was started, in nanoseconds."""
+    return (folder / manifest.FILE).stat().st_mtime_ns

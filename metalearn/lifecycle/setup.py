@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -17,6 +17,7 @@ from metalearn.config.instantiate import build, call
 from metalearn.controls.loop import Control, check_cycle
 from metalearn.data.base import Dataset, Split, TaskSource
 from metalearn.errors import UserError
+from metalearn.learner import training_classes
 from metalearn.learner.spec import algorithm_of, shapes, spec_of
 from metalearn.lifecycle import initial_weights
 from metalearn.lifecycle.initial_weights import Initial
@@ -52,6 +53,13 @@ class Phase:
     def execution(self, device: str) -> dict[str, Any]:
         """Return the kernel, the inner loop and the number of tasks at once, as entries of result.json."""
         return self.executor.describe(self.algorithm.sample(self.source, 0, device))
+
+    def started_from(self, initial: Initial | None) -> "Phase":
+        """Add the training classes of initial weights to those in the spec."""
+        if initial is None:
+            return self
+        both = training_classes.joined(training_classes.of_spec(self.spec), initial.classes)
+        return replace(self, spec={**self.spec, training_classes.ENTRY: both})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +179,7 @@ def prepare_phase(setup: Setup, part: Split) -> Phase:
 def _phase(config: Mapping[str, Any], settings: RunSettings, dataset: Dataset, device: str,
            group: ProcessGroup | None, part: Split) -> Phase:  # fmt: skip
     source = dataset.source(part, settings.seed, device)
-    spec = spec_of(config, settings, dataset, source.labels)
+    spec = spec_of(config, settings, dataset, source)
     count = sum(math.prod(shape) for entries in (shapes(spec) or {}).values() for shape in entries.values())
     memory.require(16 * count, f"model: {count:,} parameters")  # weights, gradients, two moments
     algorithm = algorithm_of(spec)

@@ -76,7 +76,7 @@ def _train(session: Session, phase: Phase, record: Record, content: Checkpoint |
         limit=first.best.step if first else setup.settings.steps,
         log_every=setup.settings.log_every,
         before_step=lambda step: _before_step(session, phase, step),
-        make_learner=lambda params: Learner(phase.algorithm, params, phase.spec, setup.device),
+        make_learner=lambda params, step: Learner(phase.algorithm, params, phase.spec, setup.device, step),
         progress=session.progress,
     )
     loop = ControlLoop(trainer, setup.controls(retraining=first is not None))

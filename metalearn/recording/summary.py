@@ -1,6 +1,6 @@
 """The tables that a run and an evaluation show at their end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,10 @@ def summary(result: Mapping[str, Any], folder: Path) -> None:
         result: the content of result.json.
         folder: of the run.
     """
-    rows = _tested(result) if "test_tasks" in result else [["test", "left out (test=false)"]]
+    rows = _measured(result, "test") if "test_tasks" in result else [["test", "left out (test=false)"]]
     rows.insert(
         0, [f"validation ({result['val_tasks']} tasks, step {result['best_step']})", score_words(result, "val")]
     )
-    if "pixel_nearest_neighbour" in result:
-        rows.append(["nearest neighbour on pixels, same tasks", f"{result['pixel_nearest_neighbour']:.1%}"])
     if result["retrained"]:
         rows.append(["tested after retraining on training and validation classes", f"{result['best_step']} steps"])
     if result["stopped_by"] != "steps":
@@ -45,9 +43,8 @@ def summary(result: Mapping[str, Any], folder: Path) -> None:
     rows += [
         ["batch norm", result["norm_mode"]],
         ["training", f"{result['train_seconds']:.0f} s, {console.rate_in_words(result)}, {result['device']}"],
-        ["record", str(folder)],
     ]
-    console.table(f"{result['algo']} on {result['data']}", ["", ""], rows)
+    _show(result, rows, folder)
 
 
 def evaluation(result: Mapping[str, Any], folder: Path) -> None:
@@ -57,31 +54,45 @@ def evaluation(result: Mapping[str, Any], folder: Path) -> None:
         result: the content of the evaluation's result.json.
         folder: of the evaluation.
     """
-    rows = _tested(result)
-    if "pixel_nearest_neighbour" in result:
-        rows.append(["nearest neighbour on pixels, same tasks", f"{result['pixel_nearest_neighbour']:.1%}"])
     task = objective_of(result).task_words(result["way"], result["shot"])
-    head = ", with a new head" if result["new_head"] else ""
-    rows += [
-        ["tasks", f"{task}, {result['part']} split, seed {result['seed']}"],
-        ["learner", f"{result['run']}, {result['checkpoint']}, step {result['step']}{head}"],
-        ["record", str(folder)],
+    classes = {"all": "all classes"}.get(result["part"], f"{result['part']} split")
+    learner = f"{result['run']}, {result['checkpoint']}, step {result['step']}"
+    if result["way"] != result["way_train"]:
+        head = "a new head" if result["new_head"] else f"{result['way']} of its {result['way_train']} outputs"
+        learner += f", with {head}"
+    rows = [
+        *_measured(result, {"all": "all classes:"}.get(result["part"], result["part"])),
+        ["tasks", f"{task}, {classes}, seed {result['seed']}"],
+        ["learner", learner],
     ]
+    _show(result, rows, folder)
+
+
+def _show(result: Mapping[str, Any], rows: Sequence[Sequence[str]], folder: Path) -> None:
+    """Print the table, and the record below it, whose path would make a column wide."""
     console.table(f"{result['algo']} on {result['data']}", ["", ""], rows)
+    console.say(f"record: {folder}")
 
 
-def _tested(result: Mapping[str, Any]) -> list[list[str]]:
-    """The rows that show the test score and the adaptation curve."""
+def _measured(result: Mapping[str, Any], part: str) -> list[list[str]]:
+    """The rows that show the score on tasks of a part of the classes, and the adaptation curve.
+
+    Args:
+        part: the name of the tasks, such as `test`.
+    """
     curve, objective = result["adaptation_curve"], objective_of(result)
     shown = curve if len(curve) <= 6 else [*curve[:4], curve[-1]]
     steps = [*range(4), len(curve) - 1] if len(curve) > 6 else range(len(curve))
     mode = "" if result["norm_mode"] == "none" else f", {result['norm_mode']}"
-    rows = [[f"test {objective.name} ({result['test_tasks']} tasks, 95%{mode})", score_words(result, "test")]]
+    rows = [[f"{part} {objective.name} ({result['test_tasks']} tasks, 95%{mode})", score_words(result, "test")]]
     if result["norm_mode"] not in ("none", "support"):
         rows.append(["the same tasks with support statistics", score_words(result, "test", "_support")])
+    if result.get("classes_seen_in_training"):
+        rows.append(["classes of these tasks that were in training", str(result["classes_seen_in_training"])])
     if result["test_nonfinite_tasks"]:
-        rows.append(["test tasks with non-finite outputs", str(result["test_nonfinite_tasks"])])
-    return [
-        *rows,
-        ["test after inner steps " + ", ".join(map(str, steps)), "  ".join(map(objective.spell_short, shown))],
-    ]
+        rows.append(["tasks with non-finite outputs", str(result["test_nonfinite_tasks"])])
+    after = ", ".join(map(str, steps))
+    rows.append([f"{part} after inner steps {after}", "  ".join(map(objective.spell_short, shown))])
+    if "pixel_nearest_neighbour" in result:
+        rows.append(["nearest neighbour on pixels, same tasks", f"{result['pixel_nearest_neighbour']:.1%}"])
+    return rows

@@ -108,18 +108,19 @@ def warn(text: str) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a small table whose first column holds names."""
+    """Print a title and a small table whose first column holds names. Columns without headings have no heading line."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    grid = Table(title=escape(title), title_justify="left", show_header=any(columns), box=box.SIMPLE)
+    headed = any(columns)
+    grid = Table(show_header=headed, box=box.SIMPLE if headed else None, padding=(0, 1 if headed else 2))
     for i, column in enumerate(columns):
         grid.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
         grid.add_row(*map(escape, row))
-    # Wider than the terminal if needed: a folded path cannot be copied
-    with contextlib.suppress(OSError):
+    say(title)
+    with contextlib.suppress(OSError):  # wider than the terminal if needed: a folded cell cannot be copied
         to = console()
         wide = type(to)(highlight=False, width=max(to.width, 200)) if to is terminal() else to
         wide.print(grid)

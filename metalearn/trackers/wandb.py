@@ -40,7 +40,8 @@ class WandB(Tracker):
             wandb.teardown()  # the service still holds the run's ID, and would refuse it
             mode, self.run = "offline", self._open("offline", config, folder, run)
         if mode == "offline":
-            say(f"W&B is offline (not logged in, or WANDB_MODE): send it later with `wandb sync {self.run.dir}/..`")
+            place = Path(self.run.dir).parent  # of its folder files/
+            say(f"W&B is offline (not logged in, or WANDB_MODE): send it later with `wandb sync {place}`")
 
     def _open(self, mode: Any, config: dict[str, Any], folder: Path, run: TrackerRun) -> Any:
         kind = self.wandb.Settings

@@ -19,19 +19,19 @@ from metalearn.training.layers import layer_distances
 
 @dataclass(frozen=True)
 class Score:
-    """Mean over tasks with its 95% confidence interval (Student's t, half-width)."""
+    """Mean over tasks with its 95% confidence interval (Student's t, half-width). Lists are not in its text."""
 
     mean: float
     ci95: float
     tasks: int
-    curve: list[float]  # the mean after 0, 1, 2, ... inner steps, where asked for; else only after the last
+    curve: list[float] = field(repr=False)  # mean after 0, 1, 2, ... inner steps, if asked for; else after the last
     loss: float = math.nan  # mean query loss
-    changes: dict[str, float] = field(default_factory=dict)  # how far the inner loop moves each layer: RMS over weights
-    confused: list[dict[str, Any]] = field(default_factory=list)  # see `_most_confused`
-    scores: list[float] = field(default_factory=list)  # of each task, by task id
+    changes: dict[str, float] = field(default_factory=dict, repr=False)  # RMS by which the inner loop moves each layer
+    confused: list[dict[str, Any]] = field(default_factory=list, repr=False)  # see `_most_confused`
+    scores: list[float] = field(default_factory=list, repr=False)  # of each task, by task id
     nonfinite: int = 0  # tasks with outputs that are not finite
-    curve_ci95: list[float] = field(default_factory=list)  # of each entry of `curve`
-    support: list[float] = field(default_factory=list)  # of each task, with support statistics, where asked for
+    curve_ci95: list[float] = field(default_factory=list, repr=False)  # of each entry of `curve`
+    support: list[float] = field(default_factory=list, repr=False)  # `scores` with support statistics, if asked for
 
 
 def evaluate(

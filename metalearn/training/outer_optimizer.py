@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metalearn.algorithms.parameters import MetaGradient, MetaParameters
 from metalearn.config.checks import at_least
+from metalearn.config.instantiate import check
 from metalearn.errors import UserError
 
 
@@ -47,6 +48,7 @@ class OuterOptimizer:
         kind = getattr(torch.optim, str(optimizer.get("name")), None)
         if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
             raise UserError(f"outer.optimizer.name={optimizer.get('name')}: not an optimizer of torch.optim")
+        check(settings.get("lr", 0.0), float, "outer.optimizer.lr")
         try:
             self.optimizer = kind(list(self.parameters.values()), **settings)
             trial = torch.zeros(2, 2, requires_grad=True)  # some need a closure, or sparse gradients

@@ -41,7 +41,7 @@ class Trainer:
         log_every: meta-steps between rows of metrics.csv.
         before_step: called before each meta-step with its number; an exception here leaves the state unchanged.
         after_step: called after each meta-step.
-        make_learner: makes a learner for the user's controls from meta-parameters.
+        make_learner: makes a learner for the user's controls from meta-parameters and their meta-step.
     """
 
     algorithm: Algorithm
@@ -57,7 +57,7 @@ class Trainer:
     log_every: int
     before_step: Callable[[int], None] = lambda step: None
     after_step: Callable[[], None] = lambda: None
-    make_learner: Callable[[MetaParameters], Any] = lambda params: params
+    make_learner: Callable[[MetaParameters, int], Any] = lambda params, step: params
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
@@ -173,7 +173,7 @@ class Trainer:
 
     def learner(self) -> Any:
         """Return the present learner, as metalearn.load gives it."""
-        return self.make_learner(detached(self.params))
+        return self.make_learner(detached(self.params), self.step)
 
     # -- state ----------------------------------------------------------------------------------------------------
 

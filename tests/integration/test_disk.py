@@ -30,7 +30,7 @@ def test_a_folder_with_a_run_is_not_overwritten(typed, tmp_path):
         typed(*QUICK, "seed=5", "hydra.run.dir=out"),
         "already contains a run: resume it (python -m metalearn.run resume=",
     )
-    refused(typed("resume=out", "steps=4"), "its configuration has changed: steps: 3 -> 4")
+    refused(typed("resume=out", "steps=4"), "complete and is not changed any more (steps: 3 -> 4). To train from its")
     refused(typed("resume=out", "model.filters=3", "allow_changes=true"), "this run is complete")
     refused(typed("resume=out", "hydra.run.dir=other"), "leave hydra.run.dir= out")
     assert content_of(tmp_path / "out") == before

@@ -102,7 +102,7 @@ def test_a_complete_run_is_never_rewritten(stopped, change):
     train(config(*SINUSOID, f"resume={stopped}"), stopped)
     before = {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file()}
     train(config(*SINUSOID, f"resume={stopped}"), stopped)  # there is nothing left to do
-    with pytest.raises(UserError, match=r"this run is complete .*metalearn.evaluate.*init="):
+    with pytest.raises(UserError, match=r"this run is complete .*a new run with init=.*metalearn.evaluate"):
         train(config(*SINUSOID, change, f"resume={stopped}", "allow_changes=true"), stopped)
     assert {file: file.read_bytes() for file in stopped.rglob("*") if file.is_file()} == before
 
@@ -167,8 +167,8 @@ def test_runs_started_in_the_same_second_have_folders_of_their_own(tmp_path):
 def test_an_unfinished_run_is_claimed_by_one_process_alone(stopped):
     pattern = f"{stopped.parent}/${{now}}"
     node = config(*SINUSOID)
-    assert run_folder.unfinished(pattern, node) == stopped
-    assert run_folder.unfinished(pattern, node) is None  # it is locked now; the scan passes it over
+    assert run_folder.unfinished(pattern, node).found == stopped
+    assert run_folder.unfinished(pattern, node) == (None, stopped, [])  # it is locked now; the scan passes it over
     with lock.hold(stopped):
         assert not lock.claim(stopped)
     assert lock.claim(stopped)

@@ -111,7 +111,7 @@ def read_run(folder: Path, name: str) -> Run:
         result, status = None, f"damaged record ({' '.join(str(error).split())[:60]})"
     rows, damaged = _rows(folder / "metrics.csv")
     words = config.get("overrides") if isinstance(config, dict) else None
-    typed = [word.partition("=")[0].lstrip("+~") for word in words or () if isinstance(word, str)]
+    typed = [name for word in words or () if isinstance(word, str) and not _ignored(name := _name(word))]
     node = config.get("config") if isinstance(config, dict) else None
     settings = _settings(node if isinstance(node, dict) else {}, config, result or {})
     if result is None and not status:
@@ -138,7 +138,9 @@ def _settings(node: Mapping[str, Any], config: Mapping[str, Any], result: Mappin
     """The settings by dotted name: those of config.json, or if that is missing, those in result.json."""
     if not node:
         return {name: result[name] for name in _RECORDED if name in result} | _norm(result)
-    flat = {name: value for name, value in _flat(node) if not f"{name}.".startswith(_IGNORED_PREFIXES)}
+    flat = {name: value for name, value in _flat(node) if not _ignored(name)}
+    if isinstance(flat.get("data.split"), list) and "split" in result:  # shares, for which the data had a split perhaps
+        flat["data.split"] = result["split"]
     named = {
         "algo": result.get("algo") or _target(node, "algo"),
         "data": result.get("data") or _target(node, "data"),
@@ -147,11 +149,21 @@ def _settings(node: Mapping[str, Any], config: Mapping[str, Any], result: Mappin
     found = {DATA_FOUND: config["data"]} if isinstance(config.get("data"), str) else {}
     if "part" in result:  # a record of metalearn.evaluate
         flat |= {setting: result[name] for name, setting in _EVALUATED.items() if name in result}
-        other = f"{result['data']}, {str(result.get('fingerprint'))[:16]}"
+        other = f"{result['data']}, {str(result.get('data_fingerprint'))[:16]}"
         if found.get(DATA_FOUND) != other:  # other data than the run's: its data settings do not apply
             flat = {name: value for name, value in flat.items() if not name.startswith("data.")}
             found = {DATA_FOUND: other}
     return named | flat | _norm(result) | found  # last: a column only if no other setting distinguishes the data
+
+
+def _name(word: str) -> str:
+    """The setting that a word of the command line sets."""
+    return word.partition("=")[0].lstrip("+~")
+
+
+def _ignored(name: str) -> bool:
+    """True for a setting that changes no result."""
+    return f"{name}.".startswith(_IGNORED_PREFIXES)
 
 
 def _norm(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,6 +215,6 @@ def _failed(folder: Path) -> list[tuple[Path, Run]]:
         return []
     runs = []
     for name, words, why in pairs:
-        settings = {str(word).partition("=")[0].lstrip("+~"): str(word).partition("=")[2] for word in words}
+        settings = {_name(str(w)): str(w).partition("=")[2] for w in words if not _ignored(_name(str(w)))}
         runs.append(((folder / name).resolve(), Run(name, settings, list(settings), None, f"failed: {why}")))
     return runs

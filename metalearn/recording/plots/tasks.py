@@ -14,6 +14,7 @@ from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.recording.plots.style import PLAIN, RIGHT, SUPPORT, WRONG, pyplot, saved
 
 _ROWS = 10  # classes in a column; others are in a second block beside it
+_WIDE, _HIGH, _EDGE, _TOP, _LABEL = 0.62, 0.7, 0.5, 0.16, 1.2  # inches: a cell, its image, above it, and its label
 
 
 def tasks(algorithm: Algorithm, params: MetaParameters, source: TaskSource, path: Path, *, way: int, shot: int,
@@ -41,28 +42,23 @@ def tasks(algorithm: Algorithm, params: MetaParameters, source: TaskSource, path
         predicted = algorithm.predict(adapted[-1], batch.query_x).argmax(-1).cpu()
     names = [[source.class_names[i] for i in row] for row in source.classes(ids, way).tolist()]
     shots, queries, rows = min(shot, 3), min(query, 5), math.ceil(way / blocks)
-    plt = pyplot()
     lines = math.ceil(count * blocks / 2)
-    size = (2 * (0.62 * (shots + queries) + 1.7), 0.7 * rows * lines + 0.6)
-    figure = plt.figure(figsize=size, layout="constrained")
-    parts = figure.subfigures(lines, 2, squeeze=False).flatten()
-    for part, (task, block) in zip(parts, [(t, b) for t in range(count) for b in range(blocks)], strict=False):
-        axes = part.subplots(rows, shots + queries, squeeze=False)
-        for r, row in enumerate(axes):
-            c = block * rows + r
-            if c >= way:
-                for axis in row:
-                    axis.set_axis_off()
-                continue
+    width, height = 2 * (_LABEL + _WIDE * (shots + queries)), _HIGH * rows * lines + 0.4 * lines + 0.3
+    figure, axes = pyplot().subplots(lines, 2, figsize=(width, height), squeeze=False, layout="constrained")
+    for axis in axes.flat:  # one for a block of images: an axis for each image would take seconds
+        axis.set_axis_off()
+    for axis, (task, block) in zip(axes.flat, [(t, b) for t in range(count) for b in range(blocks)], strict=False):
+        for row, c in enumerate(range(block * rows, min(way, (block + 1) * rows))):
+            label = f"{c}: {_short(names[task][c])}"
+            axis.text(-0.08, _HIGH * row + _TOP + _EDGE / 2, label, fontsize=7, ha="right", va="center")
             for k in range(shots):
-                label = f"{c}: {_short(names[task][c])}" if k == 0 else ""
-                _image(row[k], source.viewable(batch.support_x[task, c * shot + k]), SUPPORT, label)
+                _image(axis, row, k, source.viewable(batch.support_x[task, c * shot + k]), SUPPORT)
             for q in range(queries):
                 guess = int(predicted[task, c * query + q])
-                colour = RIGHT if guess == c else WRONG
-                _image(row[shots + q], source.viewable(batch.query_x[task, c * query + q]), colour)
-                mark = "" if guess == c else " ✗"
-                row[shots + q].set_title(f"{guess}{mark}", fontsize=7, pad=1, color=colour)
+                colour, mark = (RIGHT, "") if guess == c else (WRONG, " ✗")
+                picture = source.viewable(batch.query_x[task, c * query + q])
+                _image(axis, row, shots + q, picture, colour, f"{guess}{mark}")
+        axis.set(xlim=(-_LABEL, _WIDE * (shots + queries)), ylim=(_HIGH * rows, 0), aspect="equal")
     what = f"{count} test task" + "s" * (count > 1)
     figure.suptitle(
         f"{what}: support (blue frame), and query images with the predicted class (✗ and orange frame: wrong)",
@@ -77,13 +73,17 @@ def _short(name: str) -> str:
     return name if len(name) <= 13 else f"{name[:6]}…{name[-6:]}"
 
 
-def _image(axis: Any, image: Tensor, colour: str, label: str = "") -> None:
+def _image(axis: Any, row: int, column: int, image: Tensor, colour: str, title: str = "") -> None:
+    """Draw an image [C, H, W] in its cell, with a frame and a title above."""
+    from matplotlib.patches import Rectangle
+
     pixels = image.permute(1, 2, 0).cpu().clamp(0, 1).numpy()
-    axis.imshow(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
-    axis.set(xticks=[], yticks=[])
-    axis.set_ylabel(label, fontsize=7, rotation=0, ha="right", va="center")
-    for spine in axis.spines.values():
-        spine.set(color=colour, linewidth=2)
+    high, wide = (_EDGE * side / max(pixels.shape[:2]) for side in pixels.shape[:2])
+    left, top = _WIDE * column + (_WIDE - wide) / 2, _HIGH * row + _TOP + (_EDGE - high) / 2
+    shown = pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels
+    axis.imshow(shown, cmap="gray", vmin=0, vmax=1, extent=(left, left + wide, top + high, top))
+    axis.add_patch(Rectangle((left, top), wide, high, fill=False, edgecolor=colour, linewidth=2))
+    axis.text(left + wide / 2, top - 0.02, title, fontsize=7, color=colour, ha="center", va="bottom")
 
 
 def _functions(algorithm: Algorithm, adapted: Sequence[Any], batch: TaskBatch, path: Path) -> Path:

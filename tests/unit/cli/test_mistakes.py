@@ -9,8 +9,11 @@ import subprocess
 import sys
 
 import pytest
+from torch import nn
 
 from metalearn import controls
+from metalearn.config.instantiate import call
+from metalearn.errors import UserError
 from tests.helpers.configs import ROOT, choices
 from tests.helpers.folders import picture
 from tests.helpers.processes import refused
@@ -29,12 +32,18 @@ MISTAKES = {
     "budget=nope": f"budget=nope: no such choice; there are {choices('budget')}",
     "task=nope": "task=nope: no such choice; there are sinusoid",
     "algo=mmal": f"there are {choices('algo')}",
+    "algo=malm": "algo=malm: no such choice (did you mean maml?); there are",
+    "data=glyps --help": "data=glyps: no such choice (did you mean glyphs?); there are",
     "data=omnigloot": f"there are {choices('data')}",
     "experiment=nope": "no such choice; there are omniglot/anil_20w1s, ",
     "algo=maml,anil": "algo=maml,anil: several values are a sweep: add -m",
     "foo": "key=value",
     "steps=abc": "must be a whole number",
     "steps=1.5": "must be a whole number",
+    "steps=1e3": "steps=1000.0: must be a whole number: steps=1000",
+    "outer.optimizer.lr=abc": "outer.optimizer.lr=abc: must be a number",
+    "init=runs/nope": "metalearn: init=runs/nope: no such checkpoint",
+    "model._target_=nowhere.Net": "cannot be imported (No module named 'nowhere'); work in the folder of nowhere, or add",
     "steps=-1": "must be at least 0",
     "way=0": "must be at least 1",
     "way=": "must be a whole number",
@@ -169,6 +178,13 @@ def test_batch_norm_over_a_single_value(typed, tmp_path):
         "steps=1",
     )
     refused(done, "batch norm: one value in each of 64 channels has no variance")
+
+
+def test_a_limit_in_the_words_of_another_library_is_no_name_of_a_setting():
+    with pytest.raises(UserError, match=r"^model: dropout probability has to be between 0 and 1"):
+        call(nn.Dropout, {"p": 2.0}, "model")
+    with pytest.raises(UserError, match=r"^control.cycle.Save.seconds=-1: must be above 0"):
+        call(controls.Save, {"seconds": -1}, "control.cycle.Save")
 
 
 def test_a_wrong_folder_to_compare(tmp_path):

@@ -32,3 +32,16 @@ def test_a_callback_that_raises(control, tmp_path, monkeypatch):
     train(config(*words, f"resume={tmp_path / 'run'}"), tmp_path / "run")
     train(config(*words), tmp_path / "whole")
     same(tmp_path / "whole", tmp_path / "run")
+
+
+STEPS = []
+
+
+def remember(learner):
+    STEPS.append((learner.step, repr(learner)))
+
+
+def test_the_learner_of_a_control_knows_its_meta_steps(tmp_path):
+    STEPS.clear()
+    train(config(*SINUSOID, "+control.cycle.WithModel.f=tests.unit.controls.test_callbacks.remember"), tmp_path)
+    assert [step for step, _ in STEPS] == [5, 10, 15, 20] and "20 meta-steps" in STEPS[-1][1]

@@ -40,7 +40,7 @@ def test_a_split_in_a_csv_file(tmp_path):
     images(tmp_path / "mine", {c: 6 for names in CLASSES.values() for c in names} | {"unused": 6})
     file = table(tmp_path / "split.csv", "image,class,split", rows())
     dataset = load_folder(tmp_path / "mine", split=str(file))
-    assert dataset.classes == EXPECTED
+    assert dataset.classes == EXPECTED and dataset.split == "split.csv"
     x = dataset.source("train", 0, "cpu").tasks(torch.arange(2), 3, 1, 5).query_x
     assert x.shape == (2, 15, 1, 16, 16)
 

@@ -6,6 +6,7 @@ import torch
 
 import metalearn
 from metalearn.errors import UserError
+from metalearn.recording import checkpoint
 from tests.helpers.folders import archive
 
 
@@ -47,7 +48,10 @@ FILES = {
     "a tensor": (torch.zeros(3), "not a checkpoint of metalearn"),
     "somebody else's checkpoint": ({"state_dict": {}}, "not a checkpoint of metalearn"),
     "another version": ({"format": 1, "params": {}}, "another version"),
-    "a digest that is not its own": ({"format": 3, "params": {}, "digest": "0"}, "does not have the digest"),
+    "a digest that is not its own": (
+        {"format": checkpoint.FORMAT, "params": {}, "digest": "0"},
+        "does not have the digest",
+    ),
 }
 
 

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import metalearn
@@ -95,12 +96,41 @@ def test_the_same_settings_have_one_record_and_others_another(run, capsys):
 
 
 @pytest.mark.parametrize("name", ["anil", "pretrain"])
-@pytest.mark.parametrize("way", [3, 8])
-def test_a_head_of_another_width_is_made_anew_where_only_the_head_is_adapted(name, way, run, capsys):
+def test_a_head_for_more_ways_is_made_anew_where_only_the_head_is_adapted(name, run, capsys):
     folder = run(name)
-    assert evaluate.main([str(folder), f"way={way}"]) == 0
+    assert evaluate.main([str(folder), "way=8"]) == 0
     again = record(folder)
-    assert again["new_head"] and again["way"] == way
+    assert again["new_head"] and again["way"] == 8 and again["way_train"] == 5
+    assert "with a new head" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["maml", "anil", "pretrain", "metasgd", "protonet"])
+def test_fewer_ways_take_the_first_rows_of_the_head_as_an_adapted_learner_does(name, runs, capsys):
+    folder = runs / name
+    if not folder.exists():
+        train(config(*WORDS, f"algo={name}"), folder)
+    learner, dataset = metalearn.load(folder), metalearn.dataset("glyphs", classes=[20, 8, 12])
+    score = learner.evaluate(dataset, tasks=6, way=3, query=4)
+    source = dataset.source("test", 0, "cpu")
+    scores = []
+    for task in range(6):
+        batch = source.tasks(torch.tensor([task]), 3, 1, 4)
+        classifier = learner.adapt(batch.support_x[0], batch.support_y[0])
+        assert classifier._adapted.weights["head.weight"].shape[-2] == 3
+        predicted = torch.tensor(classifier.predict(batch.query_x[0]))
+        scores.append((predicted == batch.query_y[0]).float().mean().item())
+    assert score.support == pytest.approx(scores)  # an adapted learner uses support statistics
+
+
+def test_a_narrower_head_and_another_part_are_said(run, capsys):
+    folder = run("maml")
+    assert evaluate.main([str(folder), "way=3", "split=validation"]) == 0
+    out = capsys.readouterr().out
+    table = out[out.index("\nmaml on glyphs\n") : out.index("\nrecord: ")]
+    assert "with 3 of its 5 outputs" in table and not record(folder)["new_head"]
+    assert "validation accuracy (7 tasks" in table and "validation after inner steps" in table and "test" not in table
+    assert "\n\n" not in out and not out.startswith("\n")
+    assert max(map(len, table.splitlines())) < 110 and out.rstrip().endswith(str(next(folder.glob("evaluations/*"))))
 
 
 def test_images_of_a_folder_take_the_learners_shape(run, tmp_path, capsys):
@@ -138,8 +168,8 @@ def test_an_unfinished_run_is_evaluated_with_a_warning(run, capsys):
 @pytest.mark.parametrize(
     ("name", "words", "message"),
     [
-        ("maml", ["way=8"], "way=8: this maml learner has a learned head for way=5"),
-        ("maml", ["way=20"], "way=20: this maml learner has a learned head"),
+        ("maml", ["way=8"], "8 classes, but this maml learner has a learned head for 5; more classes need a new head"),
+        ("maml", ["way=20"], "20 classes, but this maml learner has a learned head"),
         ("anil", ["way=20"], "way=20: the test split has only 12 classes"),
         ("anil", ["way=1"], "way=1: classification needs at least 2"),
         ("maml", ["norm=per_step"], "norm=per_step: this learner has no running statistics"),
@@ -241,5 +271,24 @@ def test_from_python(runs):
     learner = metalearn.load(runs / "anil")
     score = learner.evaluate(dataset, tasks=4, way=8, inner_steps=2)
     assert len(score.scores) == 4 and len(score.support) == 4
-    with pytest.raises(metalearn.UserError, match="way=8: this maml learner has a learned head"):
+    assert repr(score).startswith("Score(mean=") and len(repr(score)) < 120
+    with pytest.raises(metalearn.UserError, match="8 classes, but this maml learner has a learned head"):
         metalearn.load(runs / "maml").evaluate(dataset, tasks=4, way=8)
+    with pytest.raises(metalearn.UserError, match="split=val: must be train, validation or test"):
+        learner.evaluate(dataset, split="val")
+    with pytest.raises(metalearn.UserError, match="val: no such part; there are train, validation, test"):
+        dataset.source("val", 0, "cpu")
+
+
+def test_training_classes_are_noticed_by_every_loader(runs, tmp_path, capsys):
+    """The record of the run is not needed: the checkpoint knows its training classes."""
+    file = shutil.copy(runs / "maml" / "checkpoints" / "best.pt", tmp_path / "mine.pt")
+    assert evaluate.main([str(file), "data=glyphs", "data.classes=[20,8,12]", "tasks=4", "split=all"]) == 0
+    message = "20 of the classes of these tasks were in training: this is no test on new classes"
+    assert message in capsys.readouterr().out and record(tmp_path)["classes_seen_in_training"] == 20
+    metalearn.load(file).save(tmp_path / "again.pt")
+    learner = metalearn.load(tmp_path / "again.pt")
+    learner.evaluate(metalearn.dataset("glyphs", classes=[1, 1, 38]), tasks=2)
+    assert "of the classes of these tasks were in training" in capsys.readouterr().out
+    learner.evaluate(metalearn.dataset("glyphs", classes=[20, 8, 12]), tasks=2)
+    assert "in training" not in capsys.readouterr().out

@@ -198,3 +198,25 @@ def test_a_sweep_as_typed_ends_in_the_comparison(typed, tmp_path):
     assert "run 3 of 4: " in done.stdout and "best by validation" in done.stdout
     assert "1: failed: algo.inner_optimizer" in done.stdout
     assert (tmp_path / "sweep" / "comparison.png").exists()
+
+
+def test_shares_that_a_split_of_the_data_replaced_are_not_shown(tmp_path):
+    for name, split in (("a", "published"), ("b", "0.64:0.16:0.2 seed 0")):
+        made(tmp_path / name, "maml", 0.1, 0, 0.9, [0.8, 0.9], split=split)
+        path = tmp_path / name / "config.json"
+        noted = json.loads(path.read_text())
+        noted["config"]["data"] |= {"split": [0.64, 0.16, 0.2], "split_seed": 0}
+        path.write_text(json.dumps(noted))
+    runs = read_runs([tmp_path])
+    assert varying(runs) == ["data.split"]
+    table = compare_runs(runs)
+    assert {row[table.columns.index("data.split")] for row in table.rows} == {"published", "0.64:0.16:0.2 seed 0"}
+
+
+def test_words_of_resuming_are_no_settings(sweep, capfd):
+    words = ["algo=anil", "resume=auto", "trust=true"]
+    (sweep / "failed.json").write_text(json.dumps([{"run": "4", "words": words, "why": "way=30"}]))
+    assert compare.main([str(sweep), "--pivot", "resume", "algo"]) == 2
+    error = capfd.readouterr().err
+    assert "no run has this setting" in error and "trust" not in error
+    assert not {"resume", "trust"} & set(next(csv.reader(io.StringIO(as_csv(read_runs([sweep]))))))

@@ -144,7 +144,7 @@ def test_an_evaluation_has_the_settings_of_its_run_and_a_name_of_its_own(pair):
         edit(pair / name, found="glyphs, f0")
         result = json.loads((pair / name / "result.json").read_text())
         result = {n: v for n, v in result.items() if not n.startswith(("val_", "steps", "train"))}
-        result |= {"part": "test", "shot": 2, "run": name, "fingerprint": "f0", "test_digest": f"two shots {name}"}
+        result |= {"part": "test", "shot": 2, "run": name, "data_fingerprint": "f0", "test_digest": f"two shots {name}"}
         place = pair / name / "evaluations" / "two"
         place.mkdir(parents=True)
         (place / "result.json").write_text(json.dumps(result))
