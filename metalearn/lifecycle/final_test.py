@@ -142,7 +142,7 @@ def pictures(session: Session, phase: Phase, first: TrainingResult, last: Traini
     """Draw what was learned, and yield each picture's name and file; arguments as for `test`."""
     setup = session.setup
     if setup.settings.pictures == "none":
-        return {}
+        return
     rows, layers = first.tables["metrics"], first.tables["layers"]
     draw: dict[str, Callable[[Path], Path]] = {
         "curves": lambda path: plots.curves(rows, result, path),
