@@ -5,6 +5,7 @@ import errno
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_NO_LIMIT = 10_000  # characters
+_logs: list[Path] = []  # files that lines are appended to, see `logged`
 
 
 def drop(stream: IO[str]) -> None:
@@ -90,8 +94,21 @@ def terminal() -> "Console":
     return Steady(highlight=False, soft_wrap=True)
 
 
+@contextlib.contextmanager
+def logged(file: Path) -> Iterator[None]:
+    """Append every line that is printed inside to a file, with its time. A disk that fails loses lines, and no run."""
+    _logs.append(file)
+    try:
+        yield
+    finally:
+        _logs.remove(file)
+
+
 def say(text: str, style: str | None = None) -> None:
     """Print one line."""
+    for log in _logs:
+        with contextlib.suppress(OSError), open(log, "a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
     with contextlib.suppress(OSError):  # a log on a full disk must not end the training
         console().print(text, style=style, markup=False)
 
@@ -108,20 +125,26 @@ def warn(text: str) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a small table whose first column holds names."""
+    """Print a small table whose first column holds names, as wide as its cells need."""
     from rich import box
     from rich.markup import escape
+    from rich.measure import Measurement
     from rich.table import Table
 
+    if not columns:
+        say(title)
+        return
     grid = Table(title=escape(title), title_justify="left", show_header=any(columns), box=box.SIMPLE)
     for i, column in enumerate(columns):
         grid.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
         grid.add_row(*map(escape, row))
-    # Wider than the terminal if needed: a folded path cannot be copied
+    # Wider than the terminal if needed: a folded path cannot be copied, and a cut score cannot be read
+    to = console()
+    place: dict[str, Any] = {} if to is terminal() else {"file": to.file}
+    wide = type(to)(highlight=False, width=_NO_LIMIT, **place)
+    wide.width = max(to.width, Measurement.get(wide, wide.options, grid).maximum)
     with contextlib.suppress(OSError):
-        to = console()
-        wide = type(to)(highlight=False, width=max(to.width, 200)) if to is terminal() else to
         wide.print(grid)
 
 
