@@ -158,6 +158,7 @@ def _compare(asked: argparse.Namespace) -> None:
     from metalearn.recording.comparison.pivot import pivot
     from metalearn.recording.comparison.runs import read_runs
     from metalearn.recording.comparison.table import compare_runs
+    from metalearn.recording.comparison.width import WIDTH
 
     runs = read_runs(asked.folders, asked.evaluations)
     if asked.figure:
@@ -169,7 +170,8 @@ def _compare(asked: argparse.Namespace) -> None:
     if asked.csv:
         print(as_csv(runs), end="", flush=True)
     elif asked.markdown or asked.latex:
-        table = pivot(runs, *asked.pivot) if asked.pivot else compare_runs(runs)
+        width = sys.maxsize if asked.latex else WIDTH  # a table for a paper keeps every setting
+        table = pivot(runs, *asked.pivot) if asked.pivot else compare_runs(runs, width)
         print((as_markdown if asked.markdown else as_latex)(table), flush=True)
     elif asked.pivot:
         show_pivot(runs, *asked.pivot)
