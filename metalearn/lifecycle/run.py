@@ -60,7 +60,7 @@ def run(setup: Setup, folder: Path, invocation: Invocation | None = None) -> Fin
         opened = open_run(setup, folder, _manifest(setup, invocation))
         result = opened.result
         if result is None:
-            with console.logged(folder / "log.txt"):
+            with console.copied(folder / "log.txt"):
                 result = _run(setup, folder, opened, invocation, signals.check)
         else:
             say(f"{folder}: this run is complete")

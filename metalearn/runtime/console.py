@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _NO_LIMIT = 10_000  # characters
-_logs: list[Path] = []  # files that lines are appended to, see `logged`
+_copies: list[Path] = []  # files that lines are appended to, see `copied`
 
 
 def drop(stream: IO[str]) -> None:
@@ -95,19 +95,22 @@ def terminal() -> "Console":
 
 
 @contextlib.contextmanager
-def logged(file: Path) -> Iterator[None]:
-    """Append every line that is printed inside to a file, with its time. A disk that fails loses lines, and no run."""
-    _logs.append(file)
+def copied(file: Path) -> Iterator[None]:
+    """Append every line that is printed inside to a file too, with its time.
+
+    A disk that fails loses these lines, and does not end the run.
+    """
+    _copies.append(file)
     try:
         yield
     finally:
-        _logs.remove(file)
+        _copies.remove(file)
 
 
 def say(text: str, style: str | None = None) -> None:
     """Print one line."""
-    for log in _logs:
-        with contextlib.suppress(OSError), open(log, "a", encoding="utf-8") as file:
+    for copy in _copies:
+        with contextlib.suppress(OSError), open(copy, "a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
     with contextlib.suppress(OSError):  # a log on a full disk must not end the training
         console().print(text, style=style, markup=False)

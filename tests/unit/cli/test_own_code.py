@@ -215,7 +215,7 @@ def test_the_check_draws_no_random_numbers():
 
 def test_the_log_of_a_run_keeps_its_warnings(tmp_path):
     train(config(*SINUSOID), tmp_path / "run")
-    with console.logged(tmp_path / "run" / "log.txt"):
+    with console.copied(tmp_path / "run" / "log.txt"):
         console.warn("of mine")
     console.warn("outside")
     lines = (tmp_path / "run" / "log.txt").read_text().splitlines()

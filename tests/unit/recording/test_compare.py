@@ -272,7 +272,7 @@ def test_a_colour_stands_for_the_same_settings_in_all_panels(tmp_path, drawn):
 
 
 def test_a_picture_of_many_runs_is_bounded_and_nothing_overlaps(tmp_path, drawn, recwarn):
-    mixed(tmp_path, 40)
+    mixed(tmp_path, 96)
     learning_curves(read_runs([tmp_path]), tmp_path / "x.png")
     (figure,) = drawn
     figure.canvas.draw()
