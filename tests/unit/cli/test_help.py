@@ -87,7 +87,7 @@ def test_inherited_settings_of_an_own_class_are_explained(first, typed, tmp_path
 @pytest.mark.parametrize("columns", ["60", "80", "100"])
 def test_no_name_is_broken_over_two_lines(columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", columns)
-    text = choices.explain(*choices.asked(["algo=anil"])[0])
+    text = choices.explain(*groups.asked(["algo=anil"])[0])
     assert "metalearn.inner.unroll.make_inner_loop" in text
 
 

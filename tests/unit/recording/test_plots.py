@@ -14,6 +14,7 @@ from metalearn.data.task_sampler import image_dataset
 from metalearn.lifecycle.launch import train
 from metalearn.recording import plots
 from metalearn.recording.plots import style
+from metalearn.training.layers import layer_parts
 from tests.helpers.configs import config
 from tests.helpers.tasks import algorithm
 
@@ -164,7 +165,7 @@ def test_the_layers_of_a_short_training_begin_at_step_0_and_have_plain_ticks(tmp
 
 def test_the_rates_of_gamma_and_beta_are_two():
     algo = algorithm("metasgd")
-    parts = algo.parts(algo.init())
+    parts = layer_parts(algo, algo.init())
     assert parts["rate.norms.0.weight"] == ("rate.norms.0.gamma", "rate")
     assert parts["norms.0.bias"] == ("norms.0.beta", "beta") and parts["convs.0.weight"] == ("convs.0", "weights")
 
