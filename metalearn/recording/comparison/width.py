@@ -49,7 +49,7 @@ def fitted(settings: Sequence[Cells], scores: Sequence[Cells], width: int) -> tu
             room -= needed
     left = [name for name in names if name not in columns]
     usual = {name: Counter(row[name] for row in settings if name in row).most_common(1)[0][0] for name in left}
-    below = [f"settings without a column, if not given with the row: {_listed(usual)}"] if usual else []
+    below = [f"settings without a column, unless the row below says otherwise: {_listed(usual)}"] if usual else []
     rows: list[Cells] = []
     for own, row, cells in zip(settings, numbered, kept, strict=True):
         rows.append({"row": row["row"], **{name: own.get(name, "") for name in columns}, **cells})
