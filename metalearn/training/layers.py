@@ -14,7 +14,8 @@ def layer_parts(algorithm: Algorithm, params: MetaParameters) -> dict[str, Part]
 
     Batch norm's gamma and beta are two parts, since a mean over both would say nothing.
     """
-    norms, found = algorithm.model.norm_parameters(), {}
+    norms = algorithm.model.norm_parameters()
+    found: dict[str, Part] = {}
     for name in params.learned:
         norm = next((own for own in norms if f".{name}".endswith(f".{own}")), None)
         which = {"weight": "gamma", "bias": "beta"}[norm.rpartition(".")[2]] if norm else ""

@@ -41,7 +41,8 @@ def fitted(settings: Sequence[Cells], scores: Sequence[Cells], width: int) -> tu
         return joined, []
     numbered = [{"row": str(n), **row} for n, row in enumerate(scores, 1)]
     kept = [{name: cell for name, cell in row.items() if name != "run"} for row in numbered]
-    room, columns = width - sum(_width(kept, name) for name in filled(kept)), []
+    room = width - sum(_width(kept, name) for name in filled(kept))
+    columns: list[str] = []
     names = filled(settings)
     for name in names:
         if (needed := _width(settings, name)) <= room:

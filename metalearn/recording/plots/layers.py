@@ -32,7 +32,7 @@ def layers(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: P
     columns = math.ceil(len(names) / 14)
     size = (4.6 * (len(panels) + 1) + 1.6 * columns, max(4.0, 0.2 * min(len(names), 14) + 1.2))
     figure, axes = plt.subplots(1, len(panels) + 1, figsize=size, layout="constrained")
-    handles = {}
+    handles: dict[str, Any] = {}
     for name in dict.fromkeys(row["layer"] for row in own):
         found = [row for row in own if row["layer"] == name]
         layer, kind = _layer(found[0]), found[0]["kind"]
