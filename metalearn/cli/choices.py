@@ -108,7 +108,7 @@ def _as_typed(source: str) -> str:
         value = ast.literal_eval(source)
     except (ValueError, SyntaxError):
         return source
-    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000).partition("\n")[0]
+    return str(yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)).partition("\n")[0]
 
 
 def _brought(group: str, file: Path, choice: str) -> Iterator[Setting]:

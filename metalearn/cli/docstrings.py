@@ -75,7 +75,9 @@ def _imported(tree: ast.Module, name: str, module: str, file: Path) -> str:
     """The dotted path that a name is imported from; empty for a name of the module itself."""
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     for node in tree.body:
-        for alias in node.names if isinstance(node, (ast.ImportFrom, ast.Import)) else ():
+        if not isinstance(node, (ast.ImportFrom, ast.Import)):
+            continue
+        for alias in node.names:
             if (alias.asname or alias.name.partition(".")[0]) != name:
                 continue
             if isinstance(node, ast.Import):

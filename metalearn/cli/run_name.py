@@ -29,7 +29,7 @@ def _named(config: Any, group: str) -> tuple[str, bool]:
     file = CONF / group / f"{choice}.yaml"
     if not file.is_file() or target is None:
         return choice.replace("/", "_"), not file.is_file()
-    if target == OmegaConf.load(file).get("_target_", target):
+    if target == OmegaConf.select(OmegaConf.load(file), "_target_", default=target):
         return choice.replace("/", "_"), False
     module, _, name = str(target).rpartition(".")
     return (module.rpartition(".")[2] if name in _PLAIN else name).lower(), True

@@ -22,7 +22,7 @@ def one_line(error: Exception) -> str:
         name = inside if inside.startswith(f"{name}.") else name
         if name.rpartition(".")[0] in ("algo.inner_optimizer", "outer.optimizer"):
             return f"{name}: not set yet; add it with +{name}=, and the optimizer receives it"
-        added = re.search(r"To append to your config use \+(.*)", text)
+        added = re.search(rf"To append to your config use \+({re.escape(name)}=.*)", text)
         meant = suggestion(name)
         if name.startswith(OPEN) and not meant.startswith(" (did you mean"):
             meant += f"; if its class has it, add it with +{added[1] if added else f'{name}=...'}"

@@ -97,10 +97,10 @@ def _functions(algorithm: Algorithm, adapted: Sequence[Any], batch: TaskBatch, r
         order = batch.query_x[task, :, 0].argsort().cpu()
         x = batch.query_x[task, :, 0].cpu()[order]
         axis.plot(x, batch.query_y[task, :, 0].cpu()[order], color=PLAIN, label="query")
-        for result, style in zip(adapted, (":", "-"), strict=False):
+        for one, style in zip(adapted, (":", "-"), strict=False):
             with torch.no_grad():
-                y = algorithm.predict(result, batch.query_x)[task, :, 0].cpu()[order]
-            axis.plot(x, y, style, color=RIGHT, label=f"after {result.step} steps")
+                y = algorithm.predict(one, batch.query_x)[task, :, 0].cpu()[order]
+            axis.plot(x, y, style, color=RIGHT, label=f"after {one.step} steps")
         axis.plot(batch.support_x[task, :, 0].cpu(), batch.support_y[task, :, 0].cpu(), "k^", label="support")
         axis.set(title=f"test task {task}", xlabel="x")
     axes[0].legend(fontsize=7)

@@ -71,12 +71,12 @@ class Inside(Net):
         self.more = nn.Conv2d(3, 3, 1)
 
     def features(self, x, norm):
-        return self.more(self.conv(x)).flatten(1)  # line 55
+        return self.more(self.conv(x)).flatten(1)  # line 58
 
 
 class Misspelled(Net):
     def features(self, x, norm):
-        return self.convs(x).flatten(1)  # line 60
+        return self.convs(x).flatten(1)  # line 63
 
 
 class TooFew(Net):
@@ -91,7 +91,7 @@ class Nothing(Net):
 
 class Raises(Net):
     def __init__(self, *, shape, outputs):
-        self.width = shape[3]  # line 75
+        self.width = shape[3]  # line 78
 
 
 class Plain(nn.Module):
@@ -105,7 +105,7 @@ class Outputs(Net):
 
 
 def function(*, shape, outputs) -> MetaModel:
-    return Net(shape=shape, outputs=outputs).convs  # line 89
+    return Net(shape=shape, outputs=outputs).convs  # line 92
 """
 MISTAKES = {
     "NoHead": "model=NoHead: has no head: set self.head = nn.Linear(features, outputs); see docs/extending.md#a-model",
@@ -119,10 +119,10 @@ MISTAKES = {
     "attribute 'convs'",
     "TooFew": "TooFew.features() takes 2 positional arguments but 3 were given",
     "Nothing": "model=Nothing: features gives a NoneType; it must give one row",
-    "Raises": "model._target_: IndexError: tuple index out of range (own.py:75)",
+    "Raises": "model._target_: IndexError: tuple index out of range (own.py:78)",
     "Plain": "does not make a metalearn.models.base.MetaModel; see docs/extending.md#a-model",
     "Outputs": "model=Outputs: forward gives the shape [2, 1] for 2 inputs; it must give the 3 outputs of the head",
-    "function": "model._target_: AttributeError: 'Net' object has no attribute 'convs' (own.py:89)",
+    "function": "model._target_: AttributeError: 'Net' object has no attribute 'convs' (own.py:92)",
 }
 WITHOUT = ("~model.filters", "~model.downsampling", "~model.pooling")
 WORDS = [word for word in GLYPHS if not word.startswith("model.")]
@@ -134,7 +134,7 @@ def test_a_mistake_in_a_model(name, typed, tmp_path):
     done = typed(*WORDS, *WITHOUT, f"model._target_=own.{name}", "test=false")
     refused(done, MISTAKES[name])
     if name in ("Inside", "Misspelled"):
-        assert {"Inside": "(own.py:55)", "Misspelled": "(own.py:60)"}[name] in done.stderr
+        assert {"Inside": "(own.py:58)", "Misspelled": "(own.py:63)"}[name] in done.stderr
     assert not list((tmp_path / "runs").iterdir())  # no empty folder is left
 
 

@@ -151,6 +151,7 @@ def test_a_log_file_has_the_expected_time_and_a_line_a_minute(clock, capfd):
         "step 9/60000",
         "validation 50/200",
         "validation 150/200",
+        "validation 200/200",
     ]
 
 
