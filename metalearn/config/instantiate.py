@@ -48,7 +48,7 @@ def locate(target: str, where: str, kind: type | None) -> Any:
 
 
 def _page(kind: type) -> str:
-    """Where the documentation shows how to write such a class."""
+    """The page of the documentation that shows how to write such a class, as the end of a message."""
     anchor = _PAGES.get(kind.__name__)
     return f"; see docs/extending.md#{anchor}" if anchor else ""
 

@@ -46,8 +46,8 @@ def layers(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: P
             )
     for axis, kind in zip(axes, panels, strict=False):
         axis.set(title=_PANELS[kind], xlabel="meta-step", ylabel="mean")
-    about = "change by the inner loop (validation tasks)"
-    axes[-1].set(title=f"{about}; beta: hollow" if "beta" in panels else about, xlabel="meta-step",
+    about = "change by the inner loop"
+    axes[-1].set(title=f"{about} (hollow: beta)" if "beta" in panels else about, xlabel="meta-step",
                  ylabel="RMS of the change / RMS of the weights")  # fmt: skip
     plain_log(axes[-1])
     for axis in axes:
