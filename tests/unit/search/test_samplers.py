@@ -244,3 +244,23 @@ def test_hyperparameters_are_drawn_independently_of_each_other(sampler):
     draws = np.array([[t.params[name] for name in "abc"] for t in study.records()], dtype=float)
     correlations = np.corrcoef(draws.T)[np.triu_indices(3, 1)]
     assert np.abs(correlations).max() < 0.25 and len(np.unique(draws[:, 0])) == 150
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_sampler_takes_one_hyperparameter_and_one_value(sampler):
+    """Spaces that are as small as can be, past the random beginning."""
+    for words in (
+        ["a=range(2, 6)"],
+        ["a=range(2, 3)", "b=range(0.5, 2, 0.5)"],
+        *([["a=choice(x)"]] * (sampler != "cmaes")),
+    ):
+        study = study_in(None, words, sampler, trials=7, options=OPTIONS.get(sampler))
+        run(study, lambda candidate: [0.1 * candidate.number])
+        assert [t.state.name for t in study.records()] == ["COMPLETE"] * 7
+
+
+def test_several_objectives_are_drawn_by_those_that_can():
+    for sampler in ("random", "qmc", "tpe", "genetic", "gp"):
+        study = study_in(None, MIXED, sampler, trials=6, goals=(ACCURACY, MSE), options=OPTIONS.get(sampler))
+        run(study, lambda candidate: [accuracy(candidate)[0], candidate.values["steps"]])
+        assert [t.state.name for t in study.records()] == ["COMPLETE"] * 6
