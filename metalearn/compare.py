@@ -20,8 +20,10 @@ examples:
   python -m metalearn.compare runs --pivot way algo.inner_optimizer.lr
   python -m metalearn.compare runs --figure curves.pdf
 
-Each setting that differs between the runs is a column; settings that all runs share are in the title. Runs that differ
+Each setting that differs between the runs is a column; settings that all runs share are in the title. Where the table
+would be too wide, the rows are numbered, and names of runs and further settings are listed below it. Runs that differ
 only in their seed are one row. Rows are sorted by validation score; * marks the best of each data set, way and shot.
+LaTeX has no columns of run, pixels, seconds and machine.
 
 The column "test" is measured in the batch-norm mode of training, "support" in that of a loaded learner. "difference" is
 the test score minus that of the best, on the same test tasks, with its paired 95% interval (Student's t). The interval
@@ -79,11 +81,13 @@ class Comparison(Callback):
 def show(runs: Sequence[Any], folder: Path | None) -> None:
     """Print the table; if a folder is given, write comparison.csv and comparison.png into it."""
     from metalearn.recording.comparison.figure import learning_curves
-    from metalearn.recording.comparison.table import as_csv, compare_runs
-    from metalearn.runtime.console import say, warn
+    from metalearn.recording.comparison.formats import as_csv
+    from metalearn.recording.comparison.table import compare_runs
+    from metalearn.recording.comparison.width import WIDTH
+    from metalearn.runtime.console import console, say, warn
     from metalearn.runtime.files import write_atomically
 
-    _print(compare_runs(runs))
+    _print(compare_runs(runs, max(console().width, WIDTH) if console().is_terminal else WIDTH))
     if folder is None:
         return
     try:
@@ -96,7 +100,7 @@ def show(runs: Sequence[Any], folder: Path | None) -> None:
 
 def show_pivot(runs: Sequence[Any], row: str, column: str) -> None:
     """Print a table of validation scores by two settings."""
-    from metalearn.recording.comparison.table import pivot
+    from metalearn.recording.comparison.pivot import pivot
 
     _print(pivot(runs, row, column))
 
@@ -111,8 +115,9 @@ def _print(table: Any) -> None:
 
 def markdown(*folders: Path) -> str:
     """The comparison of these folders as a Markdown table."""
+    from metalearn.recording.comparison.formats import as_markdown
     from metalearn.recording.comparison.runs import read_runs
-    from metalearn.recording.comparison.table import as_markdown, compare_runs
+    from metalearn.recording.comparison.table import compare_runs
 
     return as_markdown(compare_runs(read_runs(folders)))
 
@@ -149,8 +154,11 @@ def main(words: Sequence[str]) -> int:
 
 def _compare(asked: argparse.Namespace) -> None:
     from metalearn.recording.comparison.figure import learning_curves
+    from metalearn.recording.comparison.formats import as_csv, as_latex, as_markdown
+    from metalearn.recording.comparison.pivot import pivot
     from metalearn.recording.comparison.runs import read_runs
-    from metalearn.recording.comparison.table import as_csv, as_latex, as_markdown, compare_runs, pivot
+    from metalearn.recording.comparison.table import compare_runs
+    from metalearn.recording.comparison.width import WIDTH
 
     runs = read_runs(asked.folders, asked.evaluations)
     if asked.figure:
@@ -158,10 +166,12 @@ def _compare(asked: argparse.Namespace) -> None:
             raise UserError(f"--figure {asked.figure}: must end in .png, .pdf or .svg")
         if learning_curves(runs, asked.figure) is None:
             raise UserError("--figure: no run was measured on its validation classes")
+        print(f"written: {asked.figure}", file=sys.stderr)  # standard output may be a table for a file
     if asked.csv:
         print(as_csv(runs), end="", flush=True)
     elif asked.markdown or asked.latex:
-        table = pivot(runs, *asked.pivot) if asked.pivot else compare_runs(runs)
+        width = sys.maxsize if asked.latex else WIDTH  # a table for a paper keeps every setting
+        table = pivot(runs, *asked.pivot) if asked.pivot else compare_runs(runs, width)
         print((as_markdown if asked.markdown else as_latex)(table), flush=True)
     elif asked.pivot:
         show_pivot(runs, *asked.pivot)

@@ -1,6 +1,13 @@
-"""Expected errors, such as wrong input and stopped runs. Each is shown as one line, without a traceback."""
+"""Expected errors, such as wrong input and stopped runs, and the description of any error in one line."""
 
+import sysconfig
+import traceback
 from pathlib import Path
+
+_LIBRARIES = tuple(str(Path(path).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+                   if (path := sysconfig.get_path(name)))  # fmt: skip
+_PACKAGE = str(Path(__file__).resolve().parent)
+_MOST = 300  # characters of a message
 
 _OF_PARALLEL_METALEARN = ("file_manager", "model_wrappers", "nn_models")  # its folders, none of them ours
 
@@ -52,3 +59,40 @@ class Unfinished(Exception):
     def __init__(self, reason: str, step: int, folder: Path, status: int):
         super().__init__(f"{reason} at meta-step {step}; resume it with resume={folder}")
         self.reason, self.step, self.folder, self.status = reason, step, folder, status
+
+
+def place_in_own_code(error: BaseException) -> str | None:
+    """Find the innermost line of the user's code that an error passed, as `file:line`.
+
+    Returns:
+        None where the error passed only metalearn, installed packages and Python itself.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{_near(error.filename)}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not is_library(frame.filename)]
+    return f"{_near(own[-1].filename)}:{own[-1].lineno}" if own else None
+
+
+def described(error: BaseException) -> str:
+    """Describe any error in one line: its type, its message, and the line of the user's code, else of metalearn's."""
+    text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    text = f": {text[:_MOST]}" if text else ""
+    place = place_in_own_code(error)
+    if place is None:
+        frames = traceback.extract_tb(error.__traceback__)
+        here = [frame for frame in frames if frame.filename.startswith(_PACKAGE)] or frames
+        place = f"{here[-1].filename}:{here[-1].lineno}" if here else "no place known"
+    return f"{type(error).__name__}{text} ({place})"
+
+
+def is_library(file: str) -> bool:
+    """True for a source file of Python, of an installed package, or of metalearn."""
+    path = str(Path(file).resolve())
+    return file.startswith("<") or path.startswith((*_LIBRARIES, _PACKAGE))
+
+
+def _near(file: str) -> str:
+    """A path as it is shorter: relative to the present folder, if it lies below."""
+    path, here = Path(file).resolve(), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file

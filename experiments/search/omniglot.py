@@ -4,9 +4,9 @@ Command: `python experiments/search/omniglot.py` (about 2 hours on two cores). I
 omniglot.json, omniglot.md and omniglot.png beside this file; the studies themselves go below --folder.
 
 Lake's split (alphabets of the test are new). Each search has about 2,000 meta-steps: 22 trials of 90, or as many
-competing trials as the same meta-steps train. Every sampler and competing models for ANIL; random, TPE, policy gradient and
-competing models for MAML; 3 seeds each, of the sampler and of the runs. At the end of each search its winner and the
-default settings are trained again with 3 fresh seeds and compared on new validation tasks, then tested.
+competing trials as the same meta-steps train. Every sampler and competing models for ANIL; random, TPE, policy gradient
+and competing models for MAML; 3 seeds each, of the sampler and of the runs. At the end of each search its winner and
+the default settings are trained again with 3 fresh seeds and compared on new validation tasks, then tested.
 
     --folder DIR   of the studies (default runs/search_omniglot)
     --at-once N    searches at the same time, with one thread each (default 2)

@@ -14,7 +14,8 @@ from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.errors import UserError
 from metalearn.inner.optimizers import Optimizer
 from metalearn.inner.unroll import InnerLoop, Loss, make_inner_loop
-from metalearn.models.base import HEAD, MetaModel, Weights
+from metalearn.models.base import HEAD, Weights
+from metalearn.models.checks import check_head
 from metalearn.models.functional import Functional
 from metalearn.models.norm import NormMode
 from metalearn.models.torch_layers import pure
@@ -33,11 +34,7 @@ class Algorithm(AlgorithmSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.model, MetaModel):
-            raise UserError(
-                f"model={type(self.model).__name__}: must be a metalearn.models.base.MetaModel; for any other module: "
-                "metalearn.models.backbone.Backbone(module, width=..., outputs=...)"
-            )
+        check_head(self.model)
         self.model = pure(self.model)
         self.require_outputs(self.way)
         if self.engine.recompute and (why := self.cannot_recompute):

@@ -116,6 +116,13 @@ def nth(path: Iterator[Adapted], n: int) -> Adapted:
     return next(islice(path, n, None))
 
 
+class Part(NamedTuple):
+    """A part of the meta-parameters as layers.csv shows it."""
+
+    name: str  # of the layer, with `.gamma` or `.beta` in batch norm
+    kind: str  # `weights`, `gamma`, `beta` or `rate` (learned inner rates)
+
+
 def layer_of(parameter: str) -> str:
     """The layer that a parameter belongs to: `convs.0` of `convs.0.weight`."""
     return parameter.rpartition(".")[0] or parameter

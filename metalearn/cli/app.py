@@ -9,17 +9,19 @@ from typing import Any
 
 from metalearn.cli import choices
 from metalearn.cli.hydra_args import options_first
-from metalearn.cli.job import remove_empty_folder
-from metalearn.cli.messages import say, sentence
+from metalearn.cli.job import remove_empty_folder, sweeping
+from metalearn.cli.messages import say, sentence, unexpected
 from metalearn.cli.overrides import about_changed_choice, resumed_words, resumes_folder, trusted
+from metalearn.cli.run_name import run_name
 from metalearn.config import groups, trust
 from metalearn.config.messages import one_line
 from metalearn.config.quoting import quoted_words
-from metalearn.errors import Unfinished, UserError
+from metalearn.errors import Unfinished, UserError, described
 from metalearn.recording.comparison.sweep import reasons
 from metalearn.runtime.console import drop
 
 _accepted: list[bool] = []  # set when a run or a search has begun: errors after that are defects
+_SIGNAL = 128  # exit statuses above are those of signals
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # failures of the machine, not of the user: exit status 1
 
 
@@ -55,6 +57,7 @@ def _under_hydra(task: Callable[[Any], float]) -> int:
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors and does not print its own tracebacks
     OmegaConf.register_new_resolver("metalearn.choices", lambda: choices.overview(sys.argv[1:]), replace=True)
+    OmegaConf.register_new_resolver("metalearn.run_name", lambda *, _root_: run_name(_root_), replace=True)
     _accepted.clear()
     failed: list[int] = []  # exit statuses
 
@@ -72,9 +75,19 @@ def _under_hydra(task: Callable[[Any], float]) -> int:
                 reasons.append(message)
                 remove_empty_folder()
                 return float("nan")
-            except Unfinished as error:  # ends a sweep too
+            except Unfinished as error:
                 say(sentence(error))
-                sys.exit(error.status)
+                if not sweeping() or error.status > _SIGNAL:  # a signal ends the whole sweep
+                    sys.exit(error.status)
+                failed.append(error.status)
+                reasons.append(f"{error.reason} at meta-step {error.step}")
+                return float("nan")
+            except Exception as error:  # a defect, most often of the user's own code
+                failed.append(1)
+                say(unexpected(error))
+                reasons.append(described(error))
+                remove_empty_folder()
+                return float("nan")
 
     given = sys.argv[1:]
     try:

@@ -3,6 +3,7 @@
 Nothing is imported for it: docstrings are read from the source.
 """
 
+import ast
 import shutil
 import textwrap
 from collections.abc import Iterator
@@ -12,14 +13,30 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from metalearn.cli.docstrings import arguments, controls
+from metalearn.cli.docstrings import arguments, controls, parameters
 from metalearn.config.groups import CONF, SELECTED, choices, groups, is_global, own_folders, package
 
+_NARROW = 36  # characters of a column of text
 TARGETS = {  # of groups without a `_target_`
     "outer": "metalearn.training.outer_optimizer.OuterOptimizer",
     "control": "metalearn.training.settings.ControlSettings",
     "engine": "metalearn.config.engine.EngineSettings",
 }
+
+
+GIVEN = {
+    "model",
+    "objective",
+    "way",
+    "shot",
+    "query",
+    "norm",
+    "labels",
+    "seed",
+    "engine",
+    "shape",
+    "outputs",
+}  # no settings
 
 
 class Setting(NamedTuple):
@@ -60,6 +77,9 @@ def explain(group: str, file: Path) -> str:
     for setting in (*settings(file, TARGETS.get(group), package(text, group)), *_brought(group, file, choice)):
         earlier = latest.get(setting.name)
         latest[setting.name] = setting._replace(text=setting.text or earlier.text) if earlier else setting
+    if not file.resolve().is_relative_to(CONF.resolve()):
+        prefix = package(text, group)
+        latest |= {s.name: s for s in _unset(file, prefix) if s.name.lstrip("+") not in latest}
     listed = list(latest.values())
     column = min(44, max((len(s.name) + len(s.value) + 5 for s in listed), default=0))
     lines += [""] if listed else ["  It has no settings."]
@@ -70,6 +90,25 @@ def explain(group: str, file: Path) -> str:
         for name, about, arguments in controls():
             lines += _entry(f"  {name}", f"{about} {arguments}".strip(), column, width)
     return "\n".join(lines)
+
+
+def _unset(file: Path, prefix: str) -> Iterator[Setting]:
+    """The arguments of a class of the user that its file does not set: with their default values, or needed."""
+    target = (yaml.safe_load(file.read_text()) or {}).get("_target_", "")
+    about = arguments(target)
+    for name, default in parameters(target).items():
+        if name in about and name not in GIVEN:
+            text = about[name].rstrip(".")
+            yield Setting(f"+{prefix}{name}", _as_typed(default), text if default else f"a value is needed: {text}")
+
+
+def _as_typed(source: str) -> str:
+    """A Python expression as a value of the command line, if it is a plain one."""
+    try:
+        value = ast.literal_eval(source)
+    except (ValueError, SyntaxError):
+        return source
+    return str(yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)).partition("\n")[0]
 
 
 def _brought(group: str, file: Path, choice: str) -> Iterator[Setting]:
@@ -83,7 +122,10 @@ def _brought(group: str, file: Path, choice: str) -> Iterator[Setting]:
 
 def _entry(head: str, text: str, column: int, width: int) -> list[str]:
     """A name and its explanation in two columns."""
-    wrapped = textwrap.wrap(text, width - column) or [""]
+    if width - column < _NARROW:  # no room beside the names
+        column = 6
+    # A broken name or path cannot be copied
+    wrapped = textwrap.wrap(text, width - column, break_long_words=False, break_on_hyphens=False) or [""]
     first = [f"{head:<{column}}{wrapped[0]}"] if len(head) < column else [head, " " * column + wrapped[0]]
     return [line.rstrip() for line in (*first, *(" " * column + line for line in wrapped[1:])) if line.strip()]
 

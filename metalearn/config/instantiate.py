@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from metalearn.config import trust
-from metalearn.errors import UserError
+from metalearn.errors import UserError, described, place_in_own_code
 
 Made = TypeVar("Made")
+_PAGES = {"Algorithm": "an-algorithm", "MetaModel": "a-model", "Dataset": "a-data-set", "Control": "a-control",
+          "Optimizer": "an-inner-optimizer"}  # fmt: skip
 
 
 def locate(target: str, where: str, kind: type | None) -> Any:
@@ -34,14 +36,15 @@ def locate(target: str, where: str, kind: type | None) -> Any:
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise UserError(f"{where}={target}: cannot be imported ({error}){_place_hint(error, module)}") from error
+    except Exception as error:
+        why = str(error) if place_in_own_code(error) is None else described(error)
+        raise UserError(f"{where}={target}: cannot be imported ({why}){_place_hint(error, module)}") from error
     if not callable(found):
         raise UserError(f"{where}={target}: is not a class or a function")
     if kind is not None and not _makes(found, kind):
         name = f"{kind.__module__}.{kind.__name__}"
         say = "" if inspect.isclass(found) else f"; annotate what the function returns: -> {kind.__name__}"
-        raise UserError(f"{where}={target}: does not make a {name}{say}")
+        raise UserError(f"{where}={target}: does not make a {name}{say}{_page(kind)}")
     return found
 
 
@@ -51,6 +54,12 @@ def _place_hint(error: Exception, module: str) -> str:
     if not isinstance(error, ModuleNotFoundError) or error.name != root:
         return ""
     return f"; work in the folder of {root}, or add that folder to PYTHONPATH (in Python: to sys.path)"
+
+
+def _page(kind: type) -> str:
+    """The page of the documentation that shows how to write such a class, as the end of a message."""
+    anchor = _PAGES.get(kind.__name__)
+    return f"; see docs/extending.md#{anchor}" if anchor else ""
 
 
 def _makes(found: Any, kind: type) -> bool:
@@ -82,7 +91,8 @@ def build(node: Mapping[str, Any], where: str, kind: type[Made], **given: Any) -
     trust.permit_values(target, values, where)
     made = call(locate(target, f"{where}._target_", kind), values, where, **given)
     if not isinstance(made, kind):
-        raise UserError(f"{where}._target_={target}: does not make a {kind.__module__}.{kind.__name__}")
+        name = f"{kind.__module__}.{kind.__name__}"
+        raise UserError(f"{where}._target_={target}: does not make a {name}{_page(kind)}")
     return made
 
 
@@ -104,10 +114,13 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
                 f"{prefix}{name}: {target.__name__} has no such setting; it has {own}; leave one out by ~{prefix}{name}"
             )
         check(value, hints.get(name, Any), prefix + name)
-    for name, parameter in parameters.items():
-        needed = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
-        if needed and name not in values and name not in given:
-            raise UserError(f"{prefix}{name}: a value is needed for {target.__name__}")
+    needed = [
+        n for n, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    ]
+    missing = [f"{prefix}{name}" for name in needed if name not in values and name not in given]
+    if missing:
+        say = "a value is needed" if len(missing) == 1 else "values are needed"
+        raise UserError(f"{', '.join(missing)}: {say} for {target.__name__}")
     try:
         return target(**values, **given)
     except ValueError as error:  # constructors state the range in a ValueError, as everywhere in Python
@@ -115,9 +128,19 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
         known = named and (open_ended or named[1] in parameters)
         raise UserError(f"{prefix}{error}" if known or not where else f"{where}: {error}") from error
     except TypeError as error:  # of a constructor that passes settings on to another
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise UserError(f"{where}: {error}") from error
+        if "unexpected keyword argument" in str(error):
+            raise UserError(f"{where}: {error}") from error
+        _refuse_own(error, where)
+        raise
+    except Exception as error:
+        _refuse_own(error, where)
+        raise
+
+
+def _refuse_own(error: Exception, where: str) -> None:
+    """Raise UserError for an error in the user's own code; it names the line."""
+    if type(error).__module__.partition(".")[0] != "metalearn" and place_in_own_code(error) is not None:
+        raise UserError(f"{where}._target_: {described(error)}") from error
 
 
 def check(value: Any, hint: Any, where: str) -> None:

@@ -3,7 +3,7 @@
 import re
 
 from metalearn.config.groups import choices
-from metalearn.config.names import for_choice, suggestion
+from metalearn.config.names import OPEN, for_choice, suggestion
 from metalearn.config.similar import did_you_mean
 
 
@@ -24,8 +24,11 @@ def one_line(error: Exception) -> str:
         name = inside if inside.startswith(f"{name}.") else name
         if name.rpartition(".")[0] in ("algo.inner_optimizer", "outer.optimizer"):
             return f"{name}: not set yet; add it with +{name}=, and the optimizer receives it"
-        own = f"; for a setting of your class: +{name}=" if name.startswith(("algo.", "model.", "data.")) else ""
-        return f"{name}: no such setting{suggestion(name)}; --help explains them, --cfg job shows all{own}"
+        added = re.search(rf"To append to your config use \+({re.escape(name)}=.*)", text)
+        meant = suggestion(name)
+        if name.startswith(OPEN) and not meant.startswith(" (did you mean"):
+            meant += f"; if its class has it, add it with +{added[1] if added else f'{name}=...'}"
+        return f"{name}: no such setting{meant}; --help explains them, --cfg job shows all"
     if "missing EQUAL" in text:
         return f"{text.split(chr(39))[1]}: write settings as key=value; --help explains them"
     if key := re.search(r"node `([^`]*)` is not a container", text):

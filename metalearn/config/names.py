@@ -1,10 +1,12 @@
 """Find the setting that was meant: by its spelling, or by what other libraries call it."""
 
 import difflib
+from collections.abc import Iterable
 from typing import Any
 
 from metalearn.config.groups import CONF, package
 
+OPEN = ("algo.", "model.", "data.", "control.cycle.")  # groups whose settings depend on the class that is chosen
 _OUTER, _INNER, _BATCH = "outer.optimizer.lr", "algo.inner_optimizer.lr", "algo.meta_batch, the tasks in a meta-step"
 _STEPS, _INNER_STEPS = "steps, the meta-steps", "algo.inner_steps and algo.inner_steps_test (meta-steps are steps)"
 ELSEWHERE = {
@@ -50,11 +52,22 @@ def suggestion(key: str) -> str:
     if choices := known.get(key):  # it exists, but not in what is chosen
         return f" in what is chosen; it belongs to {' and '.join(choices)}"
     last = key.rpartition(".")[2].lower()
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.85)
-    if not close and last in _FOREIGN:
+    if not (close := _close(key, known, 0.85)) and last in _FOREIGN:
         return f" (here it is {_FOREIGN[last]})"
-    close = close or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
+    close = close or _close(key, known, 0.7 if key.startswith(OPEN) else 0.6)
+    return f" (did you mean {close}?)" if close else ""
+
+
+def _close(key: str, known: Iterable[str], least: float) -> str | None:
+    """The known name that is spelled most alike; what it shares with the group's name does not count.
+
+    Args:
+        least: how much must be alike, from 0 to 1.
+    """
+    group = next((group for group in OPEN if key.startswith(group)), "")
+    names = [name.removeprefix(group) for name in known if name.startswith(group) and name != group]
+    found = difflib.get_close_matches(key.removeprefix(group), names, n=1, cutoff=least)
+    return f"{group}{found[0]}" if found else None
 
 
 def for_choice(group: str, choice: str) -> str:

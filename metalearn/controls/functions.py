@@ -2,13 +2,12 @@
 
 import operator
 import re
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 from metalearn.config.instantiate import locate
 from metalearn.controls.loop import ControlLoop, Failed, Plan
-from metalearn.errors import UserError
+from metalearn.errors import UserError, described
 from metalearn.runtime.signals import Stopped
 
 _COMPARE = {
@@ -69,9 +68,7 @@ def call_own(path: str, f: Callable[..., Any], argument: Any) -> Any:
     except (UserError, Failed, Stopped):
         raise
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        text = " ".join(str(error).split())
-        raise Failed(f"{path} raised {type(error).__name__}: {text} ({last.filename}:{last.lineno})") from error
+        raise Failed(f"{path} raised {described(error)}") from error
 
 
 def value_of(name: str, run: ControlLoop) -> float | None:

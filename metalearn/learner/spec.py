@@ -148,8 +148,11 @@ def shapes(spec: Mapping[str, Any]) -> dict[str, dict[str, tuple[int, ...]]] | N
     try:
         with torch.device("meta"):
             return algorithm_of(spec).init().shapes()
-    except (NotImplementedError, RuntimeError) as error:
-        if "overflow" in str(error).lower():
+    except (NotImplementedError, RuntimeError, UserError) as error:
+        cause = error.__cause__ if isinstance(error, UserError) else error  # of the user's own class
+        if not isinstance(cause, (NotImplementedError, RuntimeError)):
+            raise
+        if "overflow" in str(cause).lower():
             raise UserError("model: more parameters than any machine can hold") from error
         if trust.limited():
             raise

@@ -9,6 +9,8 @@ from metalearn.config.compose import choice
 from metalearn.config.instantiate import build
 from metalearn.data.base import Dataset
 from metalearn.models.base import MetaModel
+from metalearn.models.checks import check_forward
+from metalearn.models.torch_layers import pure
 
 
 def dataset(name: str, **settings: Any) -> Dataset:
@@ -36,7 +38,10 @@ def model(name: str, *, shape: Sequence[int], outputs: int, **settings: Any) -> 
     Raises:
         UserError: no such model, or a wrong setting.
     """
-    return build(choice("model", name, settings)["model"], "model", MetaModel, shape=tuple(shape), outputs=outputs)
+    node = choice("model", name, settings)["model"]
+    made = build(node, "model", MetaModel, shape=tuple(shape), outputs=outputs)
+    check_forward(pure(made), shape)
+    return made
 
 
 def algorithm(

@@ -149,7 +149,7 @@ def pictures(session: Session, phase: Phase, first: TrainingResult, last: Traini
         "layers": lambda path: plots.layers(layers, result, path),
     }
     if (source := setup.test) is not None:
-        draw["tasks"] = lambda path: plots.tasks(phase.algorithm, last.best.params, source, path, **setup.tasks)
+        draw["tasks"] = lambda path: plots.tasks(phase.algorithm, last.best.params, source, result, path, **setup.tasks)
     if any(row["kind"] == "rate" for row in layers):
         draw["rates"] = lambda path: plots.rates(layers, result, path)
     if "confused" in result:

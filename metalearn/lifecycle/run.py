@@ -10,13 +10,14 @@ from metalearn.config.quoting import shell_quoted
 from metalearn.learner import training_classes
 from metalearn.lifecycle import final_test, initial_weights, lock
 from metalearn.lifecycle.manifest import RunManifest, json_values
-from metalearn.lifecycle.run_folder import Invocation, OpenedRun, open_run
+from metalearn.lifecycle.run_folder import Invocation, OpenedRun, open_run, unused_removed
 from metalearn.lifecycle.session import Session, stoppable
 from metalearn.lifecycle.setup import Phase, Setup, prepare_phase
 from metalearn.lifecycle.train import retrain, train
 from metalearn.recording import summary
 from metalearn.recording.result import write_result
 from metalearn.recording.writer import RetryingWriter
+from metalearn.runtime import console
 from metalearn.runtime.console import say, warn
 from metalearn.runtime.progress import Progress
 from metalearn.runtime.signals import Signals, Stopped
@@ -57,11 +58,12 @@ def run(setup: Setup, folder: Path, invocation: Invocation | None = None) -> Fin
     if invocation.by_default:
         folder = lock.new_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with lock.hold(folder), Signals() as signals:
+    with unused_removed(folder, invocation), lock.hold(folder), Signals() as signals:
         opened = open_run(setup, folder, _manifest(setup, invocation))
         result = opened.result
         if result is None:
-            result = _run(setup, folder, opened, invocation, signals.check)
+            with console.copied(folder / "log.txt"):
+                result = _run(setup, folder, opened, invocation, signals.check)
         else:
             say(f"{folder}: this run is complete")
             summary.summary(result, folder)
@@ -149,8 +151,8 @@ def headline(setup: Setup) -> str:
     settings, dataset, algorithm = setup.settings, setup.dataset, setup.phase.algorithm
     task, norm = setup.objective.task_words(settings.way, settings.shot), summary.norm_words(algorithm.passes.mode)
     return (
-        f"{type(algorithm).__name__} on {dataset.name} (split: {dataset.split}), {task}, {settings.steps} meta-steps "
-        f"of {algorithm.meta_batch} on {setup.device}, {norm}, seed {settings.seed}"
+        f"{type(algorithm).__name__} with {type(algorithm.model).__name__} on {dataset.name} (split: {dataset.split}), "
+        f"{task}, {settings.steps} meta-steps of {algorithm.meta_batch} on {setup.device}, {norm}, seed {settings.seed}"
     )
 
 

@@ -1,7 +1,9 @@
 """Open the folder of a run: start a run there, or resume the one in it."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -10,12 +12,12 @@ import torch
 
 from metalearn.algorithms.parameters import MetaParameters
 from metalearn.config.quoting import shell_quoted
-from metalearn.errors import RunExists, UserError
+from metalearn.errors import RunExists, Unfinished, UserError
 from metalearn.lifecycle import lock, manifest
 from metalearn.lifecycle.manifest import RunManifest, changes, changes_scores, read_manifest, write_manifest
 from metalearn.lifecycle.setup import Setup
 from metalearn.recording import checkpoint
-from metalearn.recording.checkpoint import BEFORE, LAST
+from metalearn.recording.checkpoint import BEFORE, BEST, LAST
 from metalearn.runtime.console import say, warn
 from metalearn.runtime.files import read_json
 from metalearn.training.result import Checkpoint
@@ -52,6 +54,21 @@ class OpenedRun:
     def scores_changed(self) -> bool:
         """True if earlier validation scores do not compare with those to come."""
         return changes_scores(self.changed)
+
+
+@contextmanager
+def unused_removed(folder: Path, invocation: Invocation) -> Iterator[None]:
+    """Remove the folder of a new run that ends by a mistake before it has any result, unless the user named it."""
+    try:
+        yield
+    except Unfinished:
+        raise
+    except Exception:
+        used = [path for name in (LAST, BEFORE, BEST) if (path := folder / "checkpoints" / name).exists()]
+        rows = folder / "metrics.csv"
+        if invocation.by_default and not used and not (rows.exists() and len(rows.read_bytes().splitlines()) > 1):
+            shutil.rmtree(folder, ignore_errors=True)  # `lock.new_folder` made it for this process
+        raise
 
 
 def open_run(setup: Setup, folder: Path, present: RunManifest) -> OpenedRun:

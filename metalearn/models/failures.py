@@ -31,7 +31,7 @@ def explained(error: RuntimeError, model: nn.Module, again: Callable[[], Any]) -
         return None
     found = [say for sign, say in CAUSES.items() if sign in text]
     say = found[0] if found else f"cannot run over many tasks at once ({text[:200]})"
-    return UserError(f"model: {_layer(model, again)} {say}")
+    return UserError(f"model: {innermost_layer(model, again)} {say}")
 
 
 def changed_buffer(name: str) -> UserError:
@@ -42,8 +42,13 @@ def changed_buffer(name: str) -> UserError:
     )
 
 
-def _layer(model: nn.Module, again: Callable[[], Any]) -> str:
-    """The innermost layer in which a pass ends."""
+def innermost_layer(model: nn.Module, again: Callable[[], Any]) -> str:
+    """Name the innermost layer in which a pass ends.
+
+    Args:
+        model: with its layers.
+        again: repeats the pass.
+    """
     inside: list[tuple[str, nn.Module]] = []
 
     def enter(name: str, layer: nn.Module, _: Any) -> None:
@@ -56,7 +61,7 @@ def _layer(model: nn.Module, again: Callable[[], Any]) -> str:
     hooks += [layer.register_forward_hook(leave) for layer in model.modules()]
     try:
         again()
-    except RuntimeError:
+    except Exception:
         pass
     finally:
         for hook in hooks:

@@ -2,10 +2,11 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metalearn.algorithms.parameters import Part
 from metalearn.recording.writer import RetryingWriter
 from metalearn.runtime.files import write_atomically
 from metalearn.trackers.base import Tracker
@@ -139,22 +140,18 @@ class Record:
             table.rows[-1] |= {name: value for name, value in values.items() if name in table.columns}
 
     def log_layers(
-        self,
-        step: int,
-        statistics: Mapping[str, tuple[float, float]],
-        changes: Mapping[str, float],
-        kind: Callable[[str], str],
+        self, step: int, statistics: Mapping[Part, tuple[float, float]], changes: Mapping[str, float]
     ) -> None:
-        """Record one row for each layer.
+        """Record one row for each layer, and one each for gamma and beta of batch norm.
 
         Args:
-            statistics: by layer, the mean and the root mean square of its weights.
-            changes: by adapted layer, the root mean square of its change by the inner loop.
-            kind: `weights`, `norm` (gamma and beta) or `rate` (learned inner rates).
+            step: the meta-step.
+            statistics: by part, the mean and the root mean square of its weights.
+            changes: by name of the adapted part, the root mean square of its change by the inner loop.
         """
-        for layer, (mean, size) in statistics.items():
-            row: dict[str, Any] = {"step": step, "layer": layer, "kind": kind(layer), "mean_weight": mean}
-            change = changes.get(layer)
+        for part, (mean, size) in statistics.items():
+            row: dict[str, Any] = {"step": step, "layer": part.name, "kind": part.kind, "mean_weight": mean}
+            change = changes.get(part.name)
             row["inner_change"] = "" if change is None else change
             row["relative_change"] = "" if change is None or not size else change / size
             self.layers.rows.append(row)

@@ -5,6 +5,7 @@ import errno
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_NO_LIMIT = 10_000  # characters
+_copies: list[Path] = []  # files that lines are appended to, see `copied`
 
 
 def drop(stream: IO[str]) -> None:
@@ -90,8 +94,24 @@ def terminal() -> "Console":
     return Steady(highlight=False, soft_wrap=True)
 
 
+@contextlib.contextmanager
+def copied(file: Path) -> Iterator[None]:
+    """Append every line that is printed inside to a file too, with its time.
+
+    A disk that fails loses these lines, and does not end the run.
+    """
+    _copies.append(file)
+    try:
+        yield
+    finally:
+        _copies.remove(file)
+
+
 def say(text: str, style: str | None = None) -> None:
     """Print one line."""
+    for copy in _copies:
+        with contextlib.suppress(OSError), open(copy, "a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
     with contextlib.suppress(OSError):  # a log on a full disk must not end the training
         console().print(text, style=style, markup=False)
 
@@ -108,21 +128,30 @@ def warn(text: str) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a title and a small table whose first column holds names. Columns without headings have no heading line."""
+    """Print a title and a small table whose first column holds names, as wide as its cells need.
+
+    Columns without headings have no heading line.
+    """
     from rich import box
     from rich.markup import escape
+    from rich.measure import Measurement
     from rich.table import Table
 
+    say(title)
+    if not columns:
+        return
     headed = any(columns)
     grid = Table(show_header=headed, box=box.SIMPLE if headed else None, padding=(0, 1 if headed else 2))
     for i, column in enumerate(columns):
         grid.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
         grid.add_row(*map(escape, row))
-    say(title)
-    with contextlib.suppress(OSError):  # wider than the terminal if needed: a folded cell cannot be copied
-        to = console()
-        wide = type(to)(highlight=False, width=max(to.width, 200)) if to is terminal() else to
+    # Wider than the terminal if needed: a folded path cannot be copied, and a cut score cannot be read
+    to = console()
+    place: dict[str, Any] = {} if to is terminal() else {"file": to.file}
+    wide = type(to)(highlight=False, width=_NO_LIMIT, **place)
+    wide.width = max(to.width, Measurement.get(wide, wide.options, grid).maximum)
+    with contextlib.suppress(OSError):
         wide.print(grid)
 
 

@@ -1,6 +1,7 @@
 """Progress of a run: a bar in a terminal, one line per minute in a log file."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from metalearn.runtime.console import console, say, values_in_words
 
 LINE_SECONDS = 60.0  # between lines without a terminal
+VALUE_SECONDS = 1.0  # between updates of loss, score and rate in a terminal
 ANNOUNCED_SECONDS = 10.0  # a shorter training does not announce its time
 _FIRST_GUESS = (2, 2.0, 20)  # the first estimate needs 2 steps and 2 seconds, or 20 steps
 
@@ -17,24 +19,27 @@ Clock = Callable[[], float]
 class Pace:
     """Estimate of the remaining time, from the steps of this session.
 
-    The rate excludes the first step, which also warms up caches and allocators. It includes the time of validation.
+    In training, the rate excludes the first step, which also warms up caches and allocators, and includes the time of
+    validation.
 
     Args:
-        total: number of steps of the whole training.
+        total: number of steps of the whole work.
         done: number of steps before this session.
         clock: monotonic clock in seconds.
+        warms_up: exclude the first step from the rate.
     """
 
-    def __init__(self, total: int, done: int, clock: Clock):
+    def __init__(self, total: int, done: int, clock: Clock, warms_up: bool = True):
         self.total, self.done, self._clock = total, done, clock
-        self.started = clock()
-        self._first: tuple[int, float] | None = None  # first step of this session, and the time of its end
+        self.started = self._last = clock()
+        # The step that the rate counts from, and the time of its end
+        self._first = None if warms_up else (done, self.started)
         self._steps = 0  # of this session
 
     def step(self, done: int) -> None:
         """Record that `done` steps are done."""
-        self.done, self._steps = done, self._steps + 1
-        self._first = self._first or (done, self._clock())
+        self.done, self._steps, self._last = done, self._steps + 1, self._clock()
+        self._first = self._first or (done, self._last)
 
     @property
     def elapsed(self) -> float:
@@ -43,21 +48,27 @@ class Pace:
 
     @property
     def per_step(self) -> float | None:
-        """Seconds per step; None before the second step."""
+        """Seconds per step; None before the second step, or the first one without warm-up."""
         if self._first is None or self.done <= self._first[0]:
             return None
-        return (self._clock() - self._first[1]) / (self.done - self._first[0])
+        return (self._last - self._first[1]) / (self.done - self._first[0])
 
     @property
     def remaining(self) -> float | None:
-        """Estimated remaining time in seconds; None before the second step."""
-        return None if self.per_step is None else self.per_step * (self.total - self.done)
+        """Estimated remaining time in seconds, which falls between two steps too; None where `per_step` is None."""
+        if self.per_step is None:
+            return None
+        return max(0.0, self.per_step * (self.total - self.done) - (self._clock() - self._last))
 
     @property
     def settled(self) -> bool:
         """True when the estimate is reliable enough to be printed."""
         steps, seconds, many = _FIRST_GUESS
         return self._steps >= many or (self._steps >= steps and self.elapsed >= seconds)
+
+    def __str__(self) -> str:
+        """Format elapsed and remaining time at this moment, such as `2:31<4:10`."""
+        return f"{clock_time(self.elapsed)}<{_left(self.remaining)}"
 
 
 class Progress:
@@ -69,6 +80,13 @@ class Progress:
 
     def __init__(self, clock: Clock = time.monotonic):
         from rich import progress
+        from rich.text import Text
+
+        class Time(progress.ProgressColumn):
+            """Elapsed and remaining time, formatted anew at each refresh, so that it moves within a long step."""
+
+            def render(self, task: progress.Task) -> Text:
+                return Text(str(task.fields["pace"]))
 
         self._clock = clock
         self._bar = progress.Progress(
@@ -76,7 +94,7 @@ class Progress:
             progress.BarColumn(bar_width=8),  # narrow, so that all values fit into 80 columns
             progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[shown]}"),
-            progress.TextColumn("{task.fields[time]}"),
+            Time(),
             console=console(),
             transient=True,
             disable=not console().is_terminal,
@@ -85,24 +103,34 @@ class Progress:
         self._spoken = clock()  # time of the last line
         self._pace: Pace | None = None
         self._told = False  # True when the expected time was printed
-        self._values = ""  # the last row of metrics, formatted
+        self._values, self._shown_at = "", -math.inf  # the metrics as they are shown, and since when
 
     @contextmanager
     def training(self, steps: int, done: int = 0) -> Iterator[None]:
         """Context manager that shows a training of `steps` meta-steps, `done` of which were done before."""
         self._pace, self._told, self._values = Pace(steps, done, self._clock), False, ""
-        self._spoken = self._clock()
-        with self._shown("", steps, done) as self._task:
+        self._spoken, self._shown_at = self._clock(), -math.inf
+        with self._shown("", self._pace) as self._task:
             yield
         self._pace = None
 
-    def step(self, step: int) -> None:
-        """Show that meta-step `step` is done. Call this after each meta-step; it takes microseconds."""
+    def step(self, step: int, values: Callable[[], Mapping[str, float]] = dict) -> None:
+        """Show that meta-step `step` is done. Call this after each meta-step; most calls take microseconds.
+
+        Args:
+            step: its number.
+            values: returns the present loss, score and rate, named as in metrics.csv and timing.csv. It is called when
+                they are shown, at most once a second, because it may wait for the device.
+        """
         pace = self._pace
         if pace is None:
             return
         pace.step(step)
-        self._update(self._task, step, self._values, f"{clock_time(pace.elapsed)}<{_left(pace.remaining)}")
+        due = VALUE_SECONDS if console().is_terminal else LINE_SECONDS
+        since = self._shown_at if console().is_terminal else self._spoken
+        if self._clock() - since >= due and (row := values()):
+            self.values(row)
+        self._update(self._task, step, self._values)
         if not self._told and pace.settled and pace.remaining is not None and step < pace.total:
             self._told = True
             if pace.remaining >= ANNOUNCED_SECONDS:
@@ -114,7 +142,7 @@ class Progress:
 
     def values(self, row: Mapping[str, float]) -> None:
         """Show the values of a row of metrics.csv and timing.csv."""
-        self._values = values_in_words(row)
+        self._values, self._shown_at = values_in_words(row), self._clock()
 
     @contextmanager
     def counting(
@@ -130,24 +158,26 @@ class Progress:
         Yields:
             A function that reports the number of units done.
         """
-        pace = Pace(total, 0, self._clock)
-        with self._shown(what, total, 0) as task:
+        pace, spoken = Pace(total, 0, self._clock, warms_up=False), self._spoken
+        with self._shown(what, pace) as task:
 
             def report(done: int) -> None:
                 check()
-                left = pace.elapsed * (total - done) / done if done else None
-                self._update(task, done, "", f"{clock_time(pace.elapsed)}<{_left(left)}")
+                pace.step(done)
+                self._update(task, done, "")
                 self._line(f"{what} {done}/{total}")
 
             yield report
+        if self._spoken != spoken:  # the last line told of a part: without this one, it would seem to end there
+            self._line(f"{what} {total}/{total}", after=0.0)
 
     @contextmanager
-    def _shown(self, what: str, total: int, done: int) -> Iterator[int]:
+    def _shown(self, what: str, pace: Pace) -> Iterator[int]:
         """Show a bar while the context is open."""
         if not self._open:
             self._bar.start()
         self._open += 1
-        task = self._bar.add_task(what, total=total, completed=done, shown="", time="0:00<-:--")
+        task = self._bar.add_task(what, total=pace.total, completed=pace.done, shown="", pace=pace)
         try:
             yield task
         finally:
@@ -156,13 +186,13 @@ class Progress:
             if not self._open:
                 self._bar.stop()
 
-    def _update(self, task: int, done: int, shown: str, spent: str) -> None:
+    def _update(self, task: int, done: int, shown: str) -> None:
         with contextlib.suppress(OSError):
-            self._bar.update(task, completed=done, shown=shown, time=spent)  # type: ignore[arg-type]
+            self._bar.update(task, completed=done, shown=shown)  # type: ignore[arg-type]
 
-    def _line(self, text: str) -> None:
-        """Print a line if there is no terminal and the last line is a minute old."""
-        if console().is_terminal or self._clock() - self._spoken < LINE_SECONDS:
+    def _line(self, text: str, after: float = LINE_SECONDS) -> None:
+        """Print a line if there is no terminal and the last line is old enough."""
+        if console().is_terminal or self._clock() - self._spoken < after:
             return
         self._spoken = self._clock()
         spent = (

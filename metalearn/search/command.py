@@ -31,7 +31,7 @@ from metalearn.search.samplers import SeededSampler
 from metalearn.search.settings import Goal, SearchSettings, goals
 from metalearn.search.space import Space
 from metalearn.search.storage import connect, open_record, pruner_of, quiet_optuna
-from metalearn.search.study import Study
+from metalearn.search.study import Study, best
 from metalearn.search.trial import SILENT, Compose, Trials
 
 if TYPE_CHECKING:
@@ -218,7 +218,9 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
     if not any(trial.values for trial in study.latest().values()):
         warn(f"{folder}: no trial has a score")
         sys.exit(1)
-    if settings.confirm and len(asked.goals) == 1:
+    if settings.confirm and not best(study, 1):
+        warn(f"{folder}: no trial trained to its end, so that there is none to confirm")
+    elif settings.confirm and len(asked.goals) == 1:
 
         def confirmed() -> dict[str, Any]:
             return confirm(study, trials, asked.fixed, folder, settings, asked.setup, signals.check)

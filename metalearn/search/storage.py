@@ -78,12 +78,17 @@ def _compare(where: str, way_out: str, earlier: dict[str, Any], spec: dict[str, 
     present = json.loads(json.dumps(spec))
     for name in sorted({*earlier, *present}):
         if (before := earlier.get(name)) != (now := present.get(name)):
+            if isinstance(before, list) and isinstance(now, list):
+                before, now = ([entry for entry in one if entry not in other] for one, other in
+                               ((before, now), (now, before)))  # fmt: skip
             changed = f"{_shown(before)} -> {_shown(now)}"
             raise UserError(f"{where}: the study there was begun with another {name}: {changed}; resume it with the "
                             f"command that began it, or choose another {way_out}")  # fmt: skip
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_shown, value)) or "none"
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from metalearn.controls.loop import Control
 from metalearn.errors import UserError
 from metalearn.learner.learner import Learner, load
+from metalearn.lifecycle import lock
 from metalearn.lifecycle.launch import launch
 from metalearn.lifecycle.run_folder import Invocation
 from metalearn.recording import checkpoint
@@ -44,7 +46,7 @@ class Trials:
             own: list[str] = []
             if self._seeds > 1:
                 place, own = place / f"seed{index}", [f"seed={self._compose(words)['seed'] + index}"]
-            results.append(self.train([*words, *own], place, candidate.controls))
+            results.append(self.train([*words, *own], _free(place), candidate.controls))
         for goal in self._goals:
             if goal.name not in results[0]:
                 raise UserError(f"search.objectives: {goal.name}: result.json has no such entry")
@@ -75,6 +77,15 @@ class Trials:
         named = set(_targets(self._compose(words)))
         spec = checkpoint.read(checkpoint.find(folder))["spec"]
         return load(folder, trust=set(_targets(spec)) <= named)
+
+
+def _free(place: Path) -> Path:
+    """Return a run folder, or `7_2` beside `7` where a worker that was thought to be lost still trains in it."""
+    for number in count(1):
+        folder = place if number == 1 else place.with_name(f"{place.name}_{number}")
+        if not folder.exists() or lock.claim(folder):
+            return folder
+    raise AssertionError("numbers have no end")
 
 
 def _targets(node: Any) -> Iterator[str]:

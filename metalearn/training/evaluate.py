@@ -14,7 +14,7 @@ from metalearn.algorithms.parameters import Adapted, MetaParameters
 from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.recording.intervals import interval
 from metalearn.training.chunks import Chunks
-from metalearn.training.layers import layer_distances
+from metalearn.training.layers import layer_distances, layer_parts
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ def evaluate(
     algorithm.require_outputs(way)
     objective, chunks = algorithm.objective, chunks or Chunks(algorithm)
     params = params.map(lambda value: value.detach())
+    parts = layer_parts(algorithm, params)
     pieces, losses, others, finite = [], [], [], []  # [T, steps scored], then [T] each
     squares: dict[str, list[Tensor]] = {}  # of each layer, by parameter: [T] squared distances from the start
     # Pairs of classes as numbers a * classes + b: a query image of a was taken for b, or was in a task with b
@@ -87,7 +88,7 @@ def evaluate(
             if support:
                 support_outputs = algorithm.predict(adapted, batch.query_x, "support")
                 others.append(objective.score(support_outputs, batch.query_y))
-            for name, moved in layer_distances(adapted, params).items():
+            for name, moved in layer_distances(adapted, params, parts).items():
                 squares.setdefault(name, []).append(moved)
             if curve and source.class_names:
                 classes = source.classes(torch.arange(start - size, start, device=device), way)  # [T, N]

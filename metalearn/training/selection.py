@@ -1,7 +1,7 @@
 """Validation during a training, and the choice of the best learner."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from metalearn.algorithms.base import Algorithm
@@ -11,7 +11,7 @@ from metalearn.recording.record import Record
 from metalearn.runtime.console import warn
 from metalearn.training.checkpoints import Checkpoints
 from metalearn.training.evaluate import Score
-from metalearn.training.layers import layer_kinds, layer_statistics
+from metalearn.training.layers import layer_parts, layer_statistics
 from metalearn.training.result import Best, SelectionState, detached
 
 
@@ -38,6 +38,11 @@ class Selection:
         self.best: Best | None = None
         self.measured, self.loss = -1, math.nan
 
+    def begin(self, params: MetaParameters, step: int) -> None:
+        """Record the layers before any training; nothing if they are recorded."""
+        if self.validate is not None and not self.record.layers.rows:
+            self._log_layers(params, step, {})
+
     def measure(self, params: MetaParameters, step: int, valid: bool) -> Score:
         """Validate a learner, record its score, and keep it if it is the best so far.
 
@@ -55,8 +60,7 @@ class Selection:
             warn(f"step {step}: {score.nonfinite} of {score.tasks} validation tasks have non-finite outputs")
         values = {f"val_{objective.name}": score.mean, "val_ci95": score.ci95, "val_loss": score.loss}
         self.record.log(step, values)
-        kinds = layer_kinds(self.algorithm, params)
-        self.record.log_layers(step, layer_statistics(params), score.changes, kinds.__getitem__)
+        self._log_layers(params, step, score.changes)
         better = self.best is None or objective.better(score.mean, self.best.score.mean)
         if better and valid and math.isfinite(self.loss):
             self.keep(score, params, step)
@@ -81,6 +85,9 @@ class Selection:
         self.best = None if state["best"] is None else Best.restored(state["best"], device)
         self.measured, self.loss = state["measured"], state["loss"]
         self._save()
+
+    def _log_layers(self, params: MetaParameters, step: int, changes: Mapping[str, float]) -> None:
+        self.record.log_layers(step, layer_statistics(params, layer_parts(self.algorithm, params)), changes)
 
     def _save(self) -> None:
         if self.best is not None:

@@ -1,6 +1,7 @@
 """Metrics of the meta-steps since the last row of metrics.csv, and the first value among them that is not finite."""
 
 import math
+import time
 from collections.abc import Mapping
 
 import torch
@@ -35,12 +36,16 @@ class StepMetrics:
         Args:
             step: the meta-steps taken so far.
         """
-        values = self.stacked()
         self.find_invalid(step)
-        means = {f"train_{name}": v.mean().item() for name, v in values.items() if not name.endswith("_norm")}
-        means["grad_norm"] = values["grad_norm"].mean().item()
+        means = self.so_far()[0] | {"grad_norm": self.stacked()["grad_norm"].mean().item()}
         self._steps, self.seconds = [], 0.0
         return means
+
+    def so_far(self) -> tuple[dict[str, float], float]:
+        """Return the mean loss and score since the last row, and the time of these steps. This waits for the device."""
+        started, values = time.perf_counter(), self.stacked()
+        means = {f"train_{name}": v.mean().item() for name, v in values.items() if not name.endswith("_norm")}
+        return means, self.seconds + time.perf_counter() - started  # for steps that were queued on the device
 
     def find_invalid(self, step: int) -> None:
         """Look for the first value that is not finite, and describe it in `invalid`.

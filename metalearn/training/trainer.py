@@ -72,14 +72,13 @@ class Trainer:
     def train(self, until: int) -> None:
         """Take one meta-step. Record a row at multiples of log_every, and at `until`."""
         self.before_step(self.step)
+        self.selection.begin(self.params, self.step)
         started, self._lr = time.perf_counter(), self.outer.lr
-
         batch = self.algorithm.sample(self.source, self.step, self.device)
         gradient = self.executor(self.params, batch)
         norms = self.outer.step(gradient)
         self._metrics.add({**gradient.metrics, **norms})
         self.step += 1
-
         self.after_step()
         row = self.step == min(until, self.limit) or self.step % self.log_every == 0
         if row and self.device != "cpu":  # the time of a row includes what is queued on the device
@@ -90,7 +89,7 @@ class Trainer:
         if row:
             self._record_row()
         if self.progress:
-            self.progress.step(self.step)
+            self.progress.step(self.step, self._so_far)
 
     def measure(self) -> float:
         """Validate, keep the best learner, and return the loss that controls use: 1 - accuracy, or mse."""
@@ -205,14 +204,20 @@ class Trainer:
         set_random_state(state["random"], self.device)
         self.record.start(state["tables"])
 
+    def _so_far(self) -> Mapping[str, float]:
+        """Return loss, score and rate since the last row, to be shown; empty if the row is this moment's."""
+        if not len(self._metrics):
+            return {}
+        means, seconds = self._metrics.so_far()
+        return means | self._rate(len(self._metrics), seconds)
+
+    def _rate(self, steps: int, seconds: float) -> dict[str, float]:
+        return {f"{self.algorithm.unit}_per_second": steps * self.algorithm.meta_batch / seconds}
+
     def _record_row(self) -> None:
         """Record the means since the last row."""
-        count, seconds = len(self._metrics), self._metrics.seconds
-        row = self._metrics.means(self.step) | {
-            "lr": self._lr,
-            f"{self.algorithm.unit}_per_second": count * self.algorithm.meta_batch / seconds,
-            "train_seconds": self.trained_seconds,
-        }
+        rate = self._rate(len(self._metrics), self._metrics.seconds)
+        row = self._metrics.means(self.step) | {"lr": self._lr, **rate, "train_seconds": self.trained_seconds}
         self.record.log(self.step, row)
         if self.progress:
             self.progress.values(row)

@@ -139,6 +139,15 @@ def test_a_control_ends_a_search(typed, tmp_path):
     assert len(trials(tmp_path / "study")) == 2
 
 
+def test_a_search_in_which_no_trial_ends_confirms_none(typed, tmp_path):
+    """The first trial pauses at its rung, and a control ends the search."""
+    words = (*SEARCH[:-1], "search.compete=halving", "search.factor=2", "+search.control.NumberLimit.n=1")
+    done = typed(*words, "hydra.sweep.dir=study")
+    assert done.returncode == 0, done.stderr
+    assert "no trial trained to its end" in done.stdout + done.stderr
+    assert [row["state"] for row in trials(tmp_path / "study")] == ["paused"]
+
+
 def test_mistakes_are_one_line_before_any_trial(typed, tmp_path):
     refused(typed("search=tpe", *SMALL), "needs -m", folder=tmp_path)
     refused(typed("-m", "search=tpe", *SMALL, "algo.inner_steps=range(1, 1)"), "an empty range", folder=tmp_path)

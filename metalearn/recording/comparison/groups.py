@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from metalearn.algorithms.objective import Objective, objective_of
+from metalearn.algorithms.objective import OBJECTIVES, Objective, objective_of
 from metalearn.recording.comparison.runs import Run
 from metalearn.recording.intervals import paired
 
 _PROBLEM = ("data", "split", "way", "shot")
 _TASKS = ("test_digest", "test_tasks", "eval_query", *_PROBLEM)  # results equal in these have the same test tasks
+_SCORES = tuple(f"{part}_{objective.name}" for part in ("val", "test") for objective in OBJECTIVES)
 ALWAYS = ("data", "algo", "way", "shot", "norm")  # shown in every table: as columns, or in the title
 
 
@@ -29,8 +30,13 @@ class Group:
 
     @property
     def results(self) -> list[Mapping[str, Any]]:
-        """The content of each run's result.json."""
-        return [run.result for run in self.runs if run.result is not None]
+        """The content of result.json for each seed; of runs with the same seed, of one that was tested."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for run in self.runs:
+            seed = spelled(run.settings.get("seed"))
+            if run.result is not None and (seed not in found or "test_tasks" not in found[seed]):
+                found[seed] = run.result
+        return list(found.values())
 
     @property
     def objective(self) -> Objective:
@@ -75,17 +81,37 @@ class Group:
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Group finished runs that differ only in their seed; sort by problem, then by validation score, best first."""
-    collected: dict[str, list[Run]] = {}
+    """Group finished runs that differ only in their seed; sort by problem, then by validation score, best first.
+
+    A run with a seed that the group has joins it if the result is the same, as with and without a test. Otherwise, as
+    after a change of the code, it begins another group.
+    """
+    collected: dict[str, list[list[Run]]] = {}
     for run in runs:
         if run.result is not None:
-            shared = {name: value for name, value in run.settings.items() if name != "seed"}
-            collected.setdefault(json.dumps(shared, sort_keys=True, default=str), []).append(run)
-    groups = [
-        Group({n: v for n, v in own[0].settings.items() if n != "seed" or len(own) == 1}, own)
-        for own in collected.values()
-    ]
+            shared = spelled({name: value for name, value in run.settings.items() if name != "seed"})
+            alike = collected.setdefault(shared, [])
+            own = next((own for own in alike if all(_may_join(run, other) for other in own)), None)
+            if own is None:
+                alike.append([run])
+            else:
+                own.append(run)
+    groups = [_group(own) for alike in collected.values() for own in alike]
     return sorted(groups, key=lambda group: (group.problem, group.rank))
+
+
+def _may_join(run: Run, other: Run) -> bool:
+    """True if the runs have different seeds, or the same scores."""
+    if run.settings.get("seed") != other.settings.get("seed") or run.result is None or other.result is None:
+        return True
+    both = [name for name in _SCORES if name in run.result and name in other.result]
+    return bool(both) and all(run.result[name] == other.result[name] for name in both)
+
+
+def _group(own: Sequence[Run]) -> Group:
+    """Make a group, with the seed as a setting if there is only one."""
+    single = len({spelled(run.settings.get("seed")) for run in own}) == 1
+    return Group({name: value for name, value in own[0].settings.items() if name != "seed" or single}, own)
 
 
 def best_of(groups: Sequence[Group]) -> dict[tuple[str, ...], Group]:
@@ -133,16 +159,17 @@ def varying(runs: Sequence[Run]) -> list[str]:
     names.sort(key=lambda name: (name not in typed, first.index(name) if name in first else len(first)))
     kept: list[str] = []
     for name in names:
-        if name == "seed" or len({_spelled(run.settings.get(name)) for run in runs}) < 2:
+        if name == "seed" or len({spelled(run.settings.get(name)) for run in runs}) < 2:
             continue
         cells: dict[tuple[str, ...], set[str]] = {}
         for run in runs:
-            place = tuple(_spelled(run.settings.get(other)) for other in kept)
-            cells.setdefault(place, set()).add(_spelled(run.settings.get(name)))
+            place = tuple(spelled(run.settings.get(other)) for other in kept)
+            cells.setdefault(place, set()).add(spelled(run.settings.get(name)))
         if name in typed or name in ALWAYS or any(len(values) > 1 for values in cells.values()):
             kept.append(name)
     return sorted(kept, key=lambda name: (name not in first, first.index(name) if name in first else 0))
 
 
-def _spelled(value: Any) -> str:
+def spelled(value: Any) -> str:
+    """Write a value as text that is equal for equal values only."""
     return json.dumps(value, sort_keys=True, default=str)

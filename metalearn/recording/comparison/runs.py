@@ -14,8 +14,8 @@ from metalearn.runtime.files import read_json
 EVALUATIONS = "evaluations"  # in a run's folder: records of metalearn.evaluate
 DATA_FOUND = "data found"  # an extra setting: name and fingerprint of the data set
 # Settings, and groups of them, that change no result
-_IGNORED = ("resume", "allow_changes", "trust", "profile", "tracker", "paper", "hydra", "log_every", "device",
-            "engine.chunk", "engine.cuda_graph")  # fmt: skip
+_IGNORED = ("resume", "allow_changes", "trust", "profile", "tracker", "paper", "hydra", "log_every", "device", "test",
+            "pictures", "engine.chunk", "engine.cuda_graph")  # fmt: skip
 _IGNORED_PREFIXES = tuple(f"{name}." for name in _IGNORED)
 _EVALUATED = {"way": "way", "shot": "shot", "eval_query": "eval.query", "test_tasks": "eval.test_tasks",
               "inner_steps_test": "algo.inner_steps_test", "part": "part"}  # fmt: skip
@@ -111,7 +111,7 @@ def read_run(folder: Path, name: str) -> Run:
         result, status = None, f"damaged record ({' '.join(str(error).split())[:60]})"
     rows, damaged = _rows(folder / "metrics.csv")
     words = config.get("overrides") if isinstance(config, dict) else None
-    typed = [name for word in words or () if isinstance(word, str) and not _ignored(name := _name(word))]
+    typed = _typed(words if isinstance(words, list) else [])
     node = config.get("config") if isinstance(config, dict) else None
     settings = _settings(node if isinstance(node, dict) else {}, config, result or {})
     if result is None and not status:
@@ -119,6 +119,11 @@ def read_run(folder: Path, name: str) -> Run:
         status = f"unfinished: recorded up to meta-step {last} of {settings.get('steps', '?')}"
     places = {n: settings.pop(n) for n in list(settings) if n.startswith("data.") and n.endswith(_PLACES)}
     return Run(name, settings, typed, result, status or damaged, _curve(rows), places)
+
+
+def _typed(words: Sequence[Any]) -> list[str]:
+    """The settings that these words of a command line give, without those that change no result."""
+    return [name for word in words if not _ignored(name := _name(str(word)))]
 
 
 def _damage(result: Any) -> str:
@@ -215,6 +220,7 @@ def _failed(folder: Path) -> list[tuple[Path, Run]]:
         return []
     runs = []
     for name, words, why in pairs:
-        settings = {_name(str(w)): str(w).partition("=")[2] for w in words if not _ignored(_name(str(w)))}
+        given = {_name(str(word)): str(word).partition("=")[2] for word in words}
+        settings = {setting: given[setting] for setting in _typed(words)}
         runs.append(((folder / name).resolve(), Run(name, settings, list(settings), None, f"failed: {why}")))
     return runs

@@ -6,13 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metalearn.recording.plots.style import headline, look, pyplot, saved, whole_steps
+from metalearn.recording.plots.style import headline, look, plain_log, pyplot, saved, whole_steps
 
-_PANELS = {"weights": "mean weight of each layer", "norm": "mean of batch norm's gamma and beta"}
+_PANELS = {
+    "weights": "mean weight of each layer",
+    "gamma": "mean of batch norm's gamma",
+    "beta": "mean of batch norm's beta",
+}
 
 
 def layers(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: Path) -> Path:
     """Draw each layer's mean weight, and its relative change by the inner loop.
+
+    Batch norm's gamma and beta have a panel each, and one look for each layer.
 
     Args:
         rows: of layers.csv.
@@ -21,30 +27,48 @@ def layers(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: P
     """
     plt = pyplot()
     own = [row for row in rows if row["kind"] != "rate"]
-    names = list(dict.fromkeys(row["layer"] for row in own))
+    names = list(dict.fromkeys(_layer(row) for row in own))
     panels = [kind for kind in _PANELS if any(row["kind"] == kind for row in own)]
     columns = math.ceil(len(names) / 14)
-    size = (5 * (len(panels) + 1) + 1.6 * columns, max(4.0, 0.2 * min(len(names), 14) + 1.2))
+    size = (4.6 * (len(panels) + 1) + 1.6 * columns, max(4.0, 0.2 * min(len(names), 14) + 1.2))
     figure, axes = plt.subplots(1, len(panels) + 1, figsize=size, layout="constrained")
-    for i, name in enumerate(names):
+    handles: dict[str, Any] = {}
+    for name in dict.fromkeys(row["layer"] for row in own):
         found = [row for row in own if row["layer"] == name]
-        axis = axes[panels.index(found[0]["kind"])]
-        axis.plot([row["step"] for row in found], [row["mean_weight"] for row in found], **look(i), label=name)
+        layer, kind = _layer(found[0]), found[0]["kind"]
+        style = look(names.index(layer))
+        means = [(row["step"], row["mean_weight"]) for row in found]
+        (handles[layer],) = axes[panels.index(kind)].plot(*zip(*means, strict=True), **style, label=layer)
         moved = [(row["step"], row["relative_change"]) for row in found if row["relative_change"] not in ("", 0.0)]
-        if moved:
-            axes[-1].plot(*zip(*moved, strict=True), **look(i))
+        if moved:  # beta is hollow, where gamma has the same look
+            axes[-1].plot(
+                *zip(*moved, strict=True), **style, **({"markerfacecolor": "white"} if kind == "beta" else {})
+            )
     for axis, kind in zip(axes, panels, strict=False):
         axis.set(title=_PANELS[kind], xlabel="meta-step", ylabel="mean")
-    axes[-1].set(title="relative change by the inner loop (validation tasks)", xlabel="meta-step",
-                 ylabel="RMS of the change / RMS of the weights", yscale="log")  # fmt: skip
+    about = "change by the inner loop"
+    axes[-1].set(title=f"{about} (hollow: beta)" if "beta" in panels else about, xlabel="meta-step",
+                 ylabel="RMS of the change / RMS of the weights")  # fmt: skip
+    plain_log(axes[-1])
     for axis in axes:
         axis.grid(alpha=0.25)
+        axis.set_xlim(*_limits(own))
         whole_steps(axis)
-    handles = [entry for axis in axes[:-1] for entry in zip(*axis.get_legend_handles_labels(), strict=True)]
     if handles:
-        figure.legend(*zip(*handles, strict=True), loc="outside right upper", fontsize=8, ncols=columns)
+        figure.legend(handles.values(), handles, loc="outside right upper", fontsize=8, ncols=columns)
     figure.suptitle(headline(result))
     return saved(figure, path)
+
+
+def _layer(row: Mapping[str, Any]) -> str:
+    """The layer of a row, without the part of batch norm that the row is of."""
+    return str(row["layer"]).removesuffix(f".{row['kind']}")
+
+
+def _limits(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Limits of the meta-steps, from the beginning of the training, so that all panels show the same ones."""
+    last = max((row["step"] for row in rows), default=1)
+    return -0.03 * max(1, last), 1.03 * max(1, last)
 
 
 def rates(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: Path) -> Path:

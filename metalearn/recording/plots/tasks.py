@@ -1,7 +1,7 @@
 """Picture tasks.png: some test tasks, with the learner's predictions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ from torch import Tensor
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import MetaParameters, nth
 from metalearn.data.base import TaskBatch, TaskSource
-from metalearn.recording.plots.style import PLAIN, RIGHT, SUPPORT, WRONG, pyplot, saved
+from metalearn.recording.plots.style import PLAIN, RIGHT, SUPPORT, WRONG, headline, pyplot, saved
 
 _ROWS = 10  # classes in a column; others are in a second block beside it
 _WIDE, _HIGH, _EDGE, _TOP, _LABEL = 0.62, 0.7, 0.5, 0.16, 1.2  # inches: a cell, its image, above it, and its label
 
 
-def tasks(algorithm: Algorithm, params: MetaParameters, source: TaskSource, path: Path, *, way: int, shot: int,
-          query: int, device: str) -> Path:  # fmt: skip
+def tasks(algorithm: Algorithm, params: MetaParameters, source: TaskSource, result: Mapping[str, Any], path: Path, *,
+          way: int, shot: int, query: int, device: str) -> Path:  # fmt: skip
     """Draw the first test tasks: support and query images as in the files, with predictions.
 
     All classes of a task are drawn, so fewer tasks at many ways. Without classes, functions are drawn.
@@ -26,6 +26,7 @@ def tasks(algorithm: Algorithm, params: MetaParameters, source: TaskSource, path
     Args:
         params: the learned meta-parameters.
         source: of the test tasks.
+        result: the content of result.json, for the title.
         path: of the picture.
     """
     has_classes = bool(source.class_names)
@@ -37,7 +38,7 @@ def tasks(algorithm: Algorithm, params: MetaParameters, source: TaskSource, path
     steps = algorithm.inner_steps_test
     adapted = [nth(algorithm.adapt(params, batch.support_x, batch.support_y), n) for n in sorted({0, steps})]
     if not has_classes:
-        return _functions(algorithm, adapted, batch, path)
+        return _functions(algorithm, adapted, batch, result, path)
     with torch.no_grad():
         predicted = algorithm.predict(adapted[-1], batch.query_x).argmax(-1).cpu()
     names = [[source.class_names[i] for i in row] for row in source.classes(ids, way).tolist()]
@@ -61,6 +62,7 @@ def tasks(algorithm: Algorithm, params: MetaParameters, source: TaskSource, path
         axis.set(xlim=(-_LABEL, _WIDE * (shots + queries)), ylim=(_HIGH * rows, 0), aspect="equal")
     what = f"{count} test task" + "s" * (count > 1)
     figure.suptitle(
+        f"{headline(result)}\n"
         f"{what}: support (blue frame), and query images with the predicted class (✗ and orange frame: wrong)",
         fontsize=9,
     )
@@ -86,7 +88,8 @@ def _image(axis: Any, row: int, column: int, image: Tensor, colour: str, title: 
     axis.text(left + wide / 2, top - 0.02, title, fontsize=7, color=colour, ha="center", va="bottom")
 
 
-def _functions(algorithm: Algorithm, adapted: Sequence[Any], batch: TaskBatch, path: Path) -> Path:
+def _functions(algorithm: Algorithm, adapted: Sequence[Any], batch: TaskBatch, result: Mapping[str, Any],
+               path: Path) -> Path:  # fmt: skip
     plt = pyplot()
     count = len(batch.support_x)
     figure, axes = plt.subplots(1, count, figsize=(3.4 * count, 3), layout="constrained", sharey=True)
@@ -94,11 +97,12 @@ def _functions(algorithm: Algorithm, adapted: Sequence[Any], batch: TaskBatch, p
         order = batch.query_x[task, :, 0].argsort().cpu()
         x = batch.query_x[task, :, 0].cpu()[order]
         axis.plot(x, batch.query_y[task, :, 0].cpu()[order], color=PLAIN, label="query")
-        for result, style in zip(adapted, (":", "-"), strict=False):
+        for one, style in zip(adapted, (":", "-"), strict=False):
             with torch.no_grad():
-                y = algorithm.predict(result, batch.query_x)[task, :, 0].cpu()[order]
-            axis.plot(x, y, style, color=RIGHT, label=f"after {result.step} steps")
+                y = algorithm.predict(one, batch.query_x)[task, :, 0].cpu()[order]
+            axis.plot(x, y, style, color=RIGHT, label=f"after {one.step} steps")
         axis.plot(batch.support_x[task, :, 0].cpu(), batch.support_y[task, :, 0].cpu(), "k^", label="support")
         axis.set(title=f"test task {task}", xlabel="x")
     axes[0].legend(fontsize=7)
+    figure.suptitle(headline(result), fontsize=9)
     return saved(figure, path)

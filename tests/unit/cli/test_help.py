@@ -64,6 +64,33 @@ def test_help_of_several_choices_and_of_ones_own(typed, tmp_path):
     refused(typed("--help", "algo=nope"), "algo=nope: no such choice; there are anil, ")
 
 
+@pytest.mark.parametrize("first", ["from metalearn.algorithms.maml import MAML as Base", "from metalearn.algorithms import maml",
+                                   "import metalearn.algorithms.maml as maml"])  # fmt: skip
+def test_inherited_settings_of_an_own_class_are_explained(first, typed, tmp_path):
+    base = "Base" if "Base" in first else "maml.MAML"
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "__init__.py").write_text("from .mine import Mine\n")
+    (tmp_path / "own" / "mine.py").write_text(
+        f'{first}\n\n\nclass Mine({base}):\n    """Mine."""\n\n    last: int = 3  # layers\n'
+    )
+    (tmp_path / "conf" / "algo").mkdir(parents=True)
+    (tmp_path / "conf" / "algo" / "mine.yaml").write_text("# My own\n_target_: own.Mine\nmeta_batch: 4\n")
+    text = " ".join(typed("--help", "algo=mine", "--config-dir=conf").stdout.split())
+    for part in ("algo.meta_batch=4 tasks (or single examples) in a meta-step", "+algo.last=3 layers",
+                 "+algo.inner_steps= a value is needed: inner-loop steps in meta-training",
+                 "+algo.reduction=mean of the inner loss", "+algo.adapt_norm=true ",
+                 "+algo.inner_optimizer={name: SGD, lr: 0.1}"):  # fmt: skip
+        assert part in text, (part, text)
+    assert "algo.way" not in text and "algo.model" not in text
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "100"])
+def test_no_name_is_broken_over_two_lines(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    text = choices.explain(*groups.asked(["algo=anil"])[0])
+    assert "metalearn.inner.unroll.make_inner_loop" in text
+
+
 def test_help_of_a_choice_imports_nothing_heavy():
     code = "import sys; sys.argv = ['x', '--help', 'algo=anil', 'control=steps']\nfrom metalearn.run import cli\n"
     code += "try: cli()\nfinally: print(sorted({'torch', 'hydra', 'numpy'} & set(sys.modules)))"

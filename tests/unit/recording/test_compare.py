@@ -4,15 +4,19 @@ import csv
 import io
 import json
 import math
+import sys
 
 import pytest
 
 from metalearn import compare
 from metalearn.errors import UserError
+from metalearn.recording.comparison.figure import PANELS, learning_curves
+from metalearn.recording.comparison.formats import as_csv, as_latex, as_markdown
 from metalearn.recording.comparison.groups import best_of, difference, group_runs, varying
+from metalearn.recording.comparison.pivot import pivot
 from metalearn.recording.comparison.runs import read_runs
 from metalearn.recording.comparison.sweep import Sweep, count_runs
-from metalearn.recording.comparison.table import as_csv, as_latex, as_markdown, compare_runs, pivot
+from metalearn.recording.comparison.table import compare_runs
 from metalearn.recording.intervals import interval
 from tests.helpers.folders import made
 
@@ -136,7 +140,7 @@ def test_the_formats(sweep):
     table = compare_runs(runs)
     lines = as_markdown(table).splitlines()
     assert lines[3] == "|---" * len(table.columns) + "|" and lines[4].startswith(
-        "| anil | 0.1 | 2 |  | 96.00 ± 1.00% * |"
+        "| anil | 0.1 | 2 | 1 | 96.00 ± 1.00% * |"
     )
     latex = as_latex(table)
     assert r"algo.inner\_optimizer.lr" in latex and r"96.00 $\pm$ 1.00\% $^*$" in latex and r"\bottomrule" in latex
@@ -151,8 +155,138 @@ def test_a_sweep_over_two_settings_is_pivoted(sweep):
         pivot(read_runs([sweep]), "algo", "nothing")
 
 
-def test_the_picture_of_the_learning_curves(sweep, tmp_path):
+def test_a_column_of_means_says_which_interval_it_shows(sweep):
+    table = compare_runs(read_runs([sweep]))
+    assert [row[table.columns.index("seeds")] for row in table.rows] == ["1", "2", "1"]
+    assert "± with 2 or more seeds: the standard deviation over seeds" in table.notes
+    assert "± with 1 seed: the 95% interval over tasks" in table.notes
+    alone = compare_runs([run for run in read_runs([sweep]) if run.name in "23"])
+    assert "± is the 95% interval over tasks" in alone.notes and "seeds" not in alone.columns
+
+
+def test_latex_has_minus_signs_and_nothing_of_the_machine(sweep):
+    runs = read_runs([sweep])
+    difference = next(row for row in compare_runs(runs).rows if any(cell.startswith("-") for cell in row))
+    latex = as_latex(compare_runs(runs))
+    header = next(line for line in latex.splitlines() if "validation" in line)
+    assert not {"run", "pixels", "seconds", "on"} & set(header.removesuffix(r" \\").split(" & "))
+    number = next(cell for cell in difference if cell.startswith("-")).partition(" ")[0]
+    assert f"${number}$ $\\pm$" in latex and f" {number} " not in latex
+
+
+def mixed(folder, count=14):
+    """Runs that differ in many settings, with names as long as those of new runs."""
+    for i in range(count):
+        place = folder / f"2026-01-01_12-00-{i:02d}_headandlastblock_miniimagenet_seed0"
+        made(place, f"algorithm{i % 3}", 0.1 * (i + 1), 0, 0.5 + 0.01 * i, [0.8, 0.9], way=5 + i % 8,
+             pixel_nearest_neighbour=0.4, paper_accuracy=0.9)  # fmt: skip
+        path = place / "config.json"
+        noted = json.loads(path.read_text())
+        noted["config"] |= {
+            "way": 5 + i % 8,
+            "eval": {"tasks": 20 * i, "query": i},
+            "outer": {"schedule": "cosine" * (1 + i % 3)},
+        }
+        noted["config"]["data"] |= {"classes": [600 + i, 100, 200], "a_setting_with_a_long_name": f"the value {i}"}
+        noted["overrides"] += ["eval.tasks=1", "eval.query=1", "outer.schedule=x", "data.classes=x",
+                               "data.a_setting_with_a_long_name=x"]  # fmt: skip
+        path.write_text(json.dumps(noted))
+
+
+def test_mixed_runs_fit_the_page_and_no_score_is_cut(tmp_path, capfd):
+    mixed(tmp_path)
+    runs = read_runs([tmp_path])
+    compare.show(runs, None)
+    lines = capfd.readouterr().out.splitlines()
+    table = compare_runs(runs)
+    scores = [cell for row in table.rows for name, cell in zip(table.columns, row, strict=True)
+              if name in ("validation", "test", "support")]  # fmt: skip
+    assert all(any(score in line for line in lines) for score in scores) and not any("…" in line for line in lines)
+    header = next(i for i, line in enumerate(lines) if "validation" in line)
+    assert max(len(line.rstrip()) for line in lines[header : header + 2 + len(table.rows)]) <= 160
+    text = "\n".join(lines)
+    for run in runs:
+        assert (
+            run.name in text
+            and f"data.a_setting_with_a_long_name={run.settings['data.a_setting_with_a_long_name']}" in text
+        )
+
+
+def test_a_wide_table_is_written_whole_into_a_file(tmp_path, capfd):
+    made(tmp_path / ("long" * 60), "maml", 0.1, 0, 0.9, [0.8, 0.9])
+    compare.show(read_runs([tmp_path]), None)
+    assert "long" * 60 in capfd.readouterr().out
+
+
+def test_a_run_without_a_test_has_no_column_for_that(tmp_path):
+    for name, lr in (("a", 0.1), ("b", 0.2)):
+        made(tmp_path / name, "maml", lr, 0, 0.9, [0.8, 0.9])
+    untested(tmp_path / "b")
+    table = compare_runs(read_runs([tmp_path]))
+    assert list(table.columns).count("test") == 1 and table.columns.index("test") > table.columns.index("validation")
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert sorted(row["test"] for row in rows) == ["", "85.00 ± 2.00%"]
+
+
+def untested(run):
+    """Make the record of a run one with test=false."""
+    noted, result = (json.loads((run / name).read_text()) for name in ("config.json", "result.json"))
+    noted["config"]["test"] = False
+    noted["overrides"].append("test=false")
+    (run / "config.json").write_text(json.dumps(noted))
+    kept = {name: value for name, value in result.items() if not name.startswith("test")}
+    (run / "result.json").write_text(json.dumps(kept))
+
+
+def test_a_run_made_twice_is_no_second_seed(tmp_path):
+    for name, val in (("search", 0.9), ("final", 0.9), ("other code", 0.7)):
+        made(tmp_path / name, "maml", 0.1, 0, val, [0.8, 0.9])
+    untested(tmp_path / "search")
+    first, second = group_runs(read_runs([tmp_path]))
+    assert sorted(run.name for run in first.runs) == ["final", "search"] and len(first.results) == 1
+    assert first.score("test") == (pytest.approx(0.85), 0.02)
+    assert [run.name for run in second.runs] == ["other code"] and second.score("val") == (0.7, 0.01)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are drawn."""
+    seen = []
+    module = sys.modules["metalearn.recording.comparison.figure"]
+    monkeypatch.setattr(module, "saved", lambda figure, path: seen.append(figure) or path)
+    return seen
+
+
+def test_a_colour_stands_for_the_same_settings_in_all_panels(tmp_path, drawn):
+    for i, (algo, way, seed) in enumerate(
+        [("maml", 5, 0), ("maml", 5, 1), ("anil", 5, 0), ("anil", 20, 0), ("maml", 20, 0)]
+    ):
+        made(tmp_path / str(i), algo, 0.1, seed, 0.9 - 0.1 * i, [0.8, 0.9], way=way)
+        path = tmp_path / str(i) / "config.json"
+        noted = json.loads(path.read_text())
+        noted["config"]["way"] = way
+        path.write_text(json.dumps(noted))
+    learning_curves(read_runs([tmp_path]), tmp_path / "x.png")
+    panels = [{line.get_label().split(" (")[0]: line.get_color() for line in axis.lines} for axis in drawn[0].axes]
+    assert len(panels) == 2 and panels[0] == panels[1] and len(set(panels[0].values())) == 2
+
+
+def test_a_picture_of_many_runs_is_bounded_and_nothing_overlaps(tmp_path, drawn, recwarn):
+    mixed(tmp_path, 96)
+    learning_curves(read_runs([tmp_path]), tmp_path / "x.png")
+    (figure,) = drawn
+    figure.canvas.draw()
+    assert not recwarn.list and len(figure.axes) == PANELS and figure.get_size_inches()[1] < 25
+    assert "2 more combinations of data, way and shot are not drawn" in figure._suptitle.get_text()
+    texts = [(axis.title, axis.xaxis.label, axis.get_legend()) for axis in figure.axes]
+    boxes = [part.get_window_extent() for parts in texts for part in parts] + [figure._suptitle.get_window_extent()]
+    overlaps = [(i, j) for i, a in enumerate(boxes) for j, b in enumerate(boxes[:i]) if a.overlaps(b)]
+    assert not overlaps and max(box.x1 for box in boxes) < figure.bbox.x1 * 1.02
+
+
+def test_the_picture_of_the_learning_curves(sweep, tmp_path, capfd):
     assert compare.main([str(sweep), "--figure", str(tmp_path / "curves.svg"), "--csv"]) == 0
+    assert f"written: {tmp_path / 'curves.svg'}\n" == capfd.readouterr().err
     text = (tmp_path / "curves.svg").read_text()
     assert text.count("<!-- maml, algo.inner_optimizer.lr=0.1 (2 seeds) -->") == 1 and "glyphs, 5-way 1-shot" in text
 
@@ -220,3 +354,40 @@ def test_words_of_resuming_are_no_settings(sweep, capfd):
     error = capfd.readouterr().err
     assert "no run has this setting" in error and "trust" not in error
     assert not {"resume", "trust"} & set(next(csv.reader(io.StringIO(as_csv(read_runs([sweep]))))))
+
+
+OWN = """
+from metalearn.algorithms.maml import MAML
+
+
+class Broken(MAML):
+    def is_adapted(self, name):
+        return name.startswith(self.prefix)  # line 7: there is no such attribute
+"""
+
+
+def test_a_sweep_goes_through_though_code_of_the_user_raises(typed, tmp_path):
+    from tests.helpers.configs import QUICK
+
+    (tmp_path / "mine.py").write_text(OWN)
+    targets = "algo._target_=mine.Broken,metalearn.algorithms.maml.MAML"
+    done = typed("-m", *QUICK, targets, "seed=1,0", "hydra.sweep.dir=sweep")
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2 and "Traceback" not in done.stderr + done.stdout
+    assert "metalearn: failed: AttributeError: 'Broken' object has no attribute 'prefix' (mine.py:7)" in lines[0]
+    assert "run 4 of 4: " in done.stdout and "0: failed: AttributeError: 'Broken' object" in done.stdout
+    assert (tmp_path / "sweep" / "comparison.png").exists() and "validation" in done.stdout
+    rows = list(csv.DictReader(open(tmp_path / "sweep" / "comparison.csv")))
+    assert len(rows) == 4 and sum("mine.py:7" in row["status"] for row in rows) == 2
+    assert "return name.startswith(self.prefix)" in (tmp_path / "sweep" / "0" / "traceback.txt").read_text()
+    assert json.loads((tmp_path / "sweep" / "failed.json").read_text())[0]["why"].endswith("(mine.py:7)")
+
+
+def test_a_control_that_ends_its_run_does_not_end_the_sweep(typed, tmp_path):
+    from tests.helpers.configs import QUICK
+
+    (tmp_path / "mine.py").write_text("def check(learner):\n    raise ZeroDivisionError('of mine')\n")
+    done = typed("-m", *QUICK, "+control.cycle.Callback.f=mine.check", "seed=0,1", "hydra.sweep.dir=sweep")
+    assert done.returncode == 1 and "run 2 of 2: " in done.stdout
+    assert "1: failed: ERROR: mine.check raised ZeroDivisionError: of mine (mine.py:2) at meta-step" in done.stdout

@@ -8,10 +8,12 @@ import torch
 
 from metalearn import compare
 from metalearn.data import glyphs
+from metalearn.recording.comparison.formats import as_csv
 from metalearn.recording.comparison.groups import difference, group_runs, varying
+from metalearn.recording.comparison.pivot import pivot
 from metalearn.recording.comparison.runs import read_runs
 from metalearn.recording.comparison.sweep import Sweep
-from metalearn.recording.comparison.table import as_csv, compare_runs, pivot
+from metalearn.recording.comparison.table import compare_runs
 from metalearn.training.evaluate import tasks_digest
 from tests.helpers.folders import made
 

@@ -14,6 +14,7 @@ from metalearn.data.task_sampler import image_dataset
 from metalearn.lifecycle.launch import train
 from metalearn.recording import plots
 from metalearn.recording.plots import style
+from metalearn.training.layers import layer_parts
 from tests.helpers.configs import config
 from tests.helpers.tasks import algorithm
 
@@ -119,7 +120,7 @@ def test_thirty_layers_are_told_apart_and_all_are_named(tmp_path):
         {
             "step": s,
             "layer": f"layer{i}.bn",
-            "kind": "norm" if i % 2 else "weights",
+            "kind": "gamma" if i % 2 else "weights",
             "mean_weight": 0.1,
             "inner_change": 0.1,
             "relative_change": 0.2,
@@ -129,7 +130,44 @@ def test_thirty_layers_are_told_apart_and_all_are_named(tmp_path):
     ]
     words = words_of(plots.layers(rows, RESULT, tmp_path / "layers.svg"))
     assert {f"layer{i}.bn" for i in range(30)} <= set(words)
-    assert "mean of batch norm's gamma and beta" in words and "RMS of the change / RMS of the weights" in words
+    assert "mean of batch norm's gamma" in words and "RMS of the change / RMS of the weights" in words
+
+
+def test_the_layers_of_a_short_training_begin_at_step_0_and_have_plain_ticks(tmp_path, monkeypatch, pictures):
+    seen = []
+    module = sys.modules["metalearn.recording.plots.layers"]
+    monkeypatch.setattr(module, "saved", lambda figure, path: seen.append(figure) or path)
+    words = (
+        "data=glyphs",
+        "data.classes=[8,6,6]",
+        "model.filters=2",
+        "steps=3",
+        "way=3",
+        "eval.tasks=4",
+        "eval.query=2",
+    )
+    train(config(*words, "test=false"), tmp_path / "run")
+    rows = plot.table(tmp_path / "run" / "layers.csv")
+    assert {row["step"] for row in rows} == {0, 3}
+    own = {(row["layer"], row["kind"]): row["mean_weight"] for row in rows if row["step"] == 0}
+    assert own["norms.0.gamma", "gamma"] == 1.0 and own["norms.0.beta", "beta"] == 0.0
+    (figure,) = seen
+    figure.canvas.draw()
+    assert [axis.get_title() for axis in figure.axes[1:3]] == [
+        "mean of batch norm's gamma",
+        "mean of batch norm's beta",
+    ]
+    for axis in figure.axes:
+        assert axis.get_xlim()[0] <= 0 and axis.get_xlim()[1] < 4
+    ticks = [label.get_text() for which in ("major", "minor") for label in figure.axes[-1].get_yticklabels(which=which)]
+    assert any(ticks) and not any("10^" in tick or "times" in tick for tick in ticks)
+
+
+def test_the_rates_of_gamma_and_beta_are_two():
+    algo = algorithm("metasgd")
+    parts = layer_parts(algo, algo.init())
+    assert parts["rate.norms.0.weight"] == ("rate.norms.0.gamma", "rate")
+    assert parts["norms.0.bias"] == ("norms.0.beta", "beta") and parts["convs.0.weight"] == ("convs.0", "weights")
 
 
 def test_all_twenty_classes_are_shown_as_the_files_show_them(tmp_path, monkeypatch, small_glyphs):
@@ -147,9 +185,10 @@ def test_all_twenty_classes_are_shown_as_the_files_show_them(tmp_path, monkeypat
     dataset = image_dataset("x", "s", images, parts, rotate_train=False, rotate_test=False, invert=True)
     algo = algorithm("maml", shape=(1, 28, 28), way=20, shot=1)
     source = dataset.source("test", 0, "cpu")
-    path = plots.tasks(algo, algo.init(), source, tmp_path / "t.svg", way=20, shot=1, query=2, device="cpu")
+    path = plots.tasks(algo, algo.init(), source, RESULT, tmp_path / "t.svg", way=20, shot=1, query=2, device="cpu")
     labels = [word for word in words_of(path) if ": letter" in word]
     assert {label.partition(":")[0] for label in labels} == {str(c) for c in range(20)} and len(shown) == 120
+    assert any("maml on glyphs, 20-way 5-shot, seed 7" in word for word in words_of(path))
     assert shown[0].max() == 1.0 and shown[0][0, 11, 11] == 0.0  # dark ink on light paper
 
 

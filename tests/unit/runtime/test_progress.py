@@ -72,12 +72,61 @@ def test_the_rate_of_a_row_is_the_one_that_its_last_step_used(tmp_path, clock):
 
 def test_the_bar_moves_with_every_step_and_knows_the_end_from_the_second_on(clock):
     shown, bar = [], progress.Progress(clock)
-    bar._update = lambda task, done, values, spent: shown.append((done, spent))
+    bar._update = lambda task, done, values: shown.append((done, str(bar._pace)))
     with bar.training(10):
         for step in range(1, 5):
             clock.now += 40.0
             bar.step(step)
+        clock.now += 15.0
+        assert str(bar._pace) == "2:55<3:45"  # the clock goes on between two steps
     assert shown == [(1, "0:40<-:--"), (2, "1:20<5:20"), (3, "2:00<4:40"), (4, "2:40<4:00")]
+
+
+def test_the_time_is_drawn_anew_between_two_steps(clock):
+    bar = progress.Progress(clock)
+    with bar.training(10):
+        (task,) = bar._bar.tasks
+        drawn = [column for column in bar._bar.columns if type(column).__name__ == "Time"]
+        clock.now += 7.0
+        assert [str(column(task)) for column in drawn] == ["0:07<-:--"]
+        clock.now += 1.0
+        assert [str(column(task)) for column in drawn] == ["0:08<-:--"]
+
+
+def test_the_loss_is_shown_from_the_first_step_and_read_once_a_second(clock, monkeypatch):
+    monkeypatch.setattr(progress.console(), "_force_terminal", True)
+    asked, shown, bar = [], [], progress.Progress(clock)
+    bar._update = lambda task, done, values: shown.append(values)
+
+    def values():
+        asked.append(clock.now)
+        return {"train_loss": 2.0 / len(asked), "tasks_per_second": 8.0}
+
+    with bar.training(10):
+        for step in range(1, 8):
+            clock.now += 0.4
+            bar.step(step, values)
+    assert shown[0] == "loss 2.0000  8 tasks/s" and len(asked) == 3 and shown[-1] == "loss 0.6667  8 tasks/s"
+
+
+def test_a_slow_training_tells_its_loss_in_a_log(tmp_path, clock, capfd):
+    training, iteration = training_of(tmp_path, clock, 40.0, {"Step": {"n": 100}}, limit=4)
+    training.progress = progress.Progress(clock)
+    with training.progress.training(4):
+        iteration.run()
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("step ")]
+    assert len(lines) == 2 and all("loss 1.0000" in line and "tasks/s" in line for line in lines)
+
+
+def test_a_work_that_a_log_tells_of_is_told_to_its_end(clock, capfd):
+    bar = progress.Progress(clock)
+    with bar.counting("pictures", 4) as report:
+        for done in range(4):
+            report(done)
+            clock.now += 25.0
+    with bar.counting("quick", 4) as report:
+        report(2)
+    assert capfd.readouterr().out.splitlines() == ["pictures 3/4", "pictures 4/4"]
 
 
 def test_a_log_file_has_the_expected_time_and_a_line_a_minute(clock, capfd):
@@ -102,6 +151,7 @@ def test_a_log_file_has_the_expected_time_and_a_line_a_minute(clock, capfd):
         "step 9/60000",
         "validation 50/200",
         "validation 150/200",
+        "validation 200/200",
     ]
 
 

@@ -26,6 +26,7 @@ OPTIONS = {
 
 def of(folder, sampler, **settings):
     options = settings.pop("options", OPTIONS.get(sampler))
+    settings = {"seed": 3, **settings}  # under which an order of parents that changes would change a child
     return study_in(folder, settings.pop("words", SPACES.get(sampler, MIXED)), sampler, options=options, **settings)
 
 
@@ -232,3 +233,34 @@ def test_samplers_that_would_draw_a_conditional_space_at_random_are_known():
     run(study, lambda candidate: [1 - abs(candidate.values.get("b", 0) - 0.8)])
     late = [t.params["b"] for t in study.records()[30:] if "b" in t.params]
     assert len(late) > 15 and np.median(np.abs(np.array(late) - 0.8)) < 0.1
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe", "genetic", "policy_gradient"])
+def test_hyperparameters_are_drawn_independently_of_each_other(sampler):
+    """Before anything is learned; each has random numbers of its own."""
+    study = study_in(None, ["a=interval(0, 1)", "b=interval(0, 1)", "c=choice(0, 1)"], sampler)
+    for _ in range(150):
+        study.space.suggest(study.record.ask())
+    draws = np.array([[t.params[name] for name in "abc"] for t in study.records()], dtype=float)
+    correlations = np.corrcoef(draws.T)[np.triu_indices(3, 1)]
+    assert np.abs(correlations).max() < 0.25 and len(np.unique(draws[:, 0])) == 150
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_sampler_takes_one_hyperparameter_and_one_value(sampler):
+    """Spaces that are as small as can be, past the random beginning."""
+    for words in (
+        ["a=range(2, 6)"],
+        ["a=range(2, 3)", "b=range(0.5, 2, 0.5)"],
+        *([["a=choice(x)"]] * (sampler != "cmaes")),
+    ):
+        study = study_in(None, words, sampler, trials=7, options=OPTIONS.get(sampler))
+        run(study, lambda candidate: [0.1 * candidate.number])
+        assert [t.state.name for t in study.records()] == ["COMPLETE"] * 7
+
+
+def test_several_objectives_are_drawn_by_those_that_can():
+    for sampler in ("random", "qmc", "tpe", "genetic", "gp"):
+        study = study_in(None, MIXED, sampler, trials=6, goals=(ACCURACY, MSE), options=OPTIONS.get(sampler))
+        run(study, lambda candidate: [accuracy(candidate)[0], candidate.values["steps"]])
+        assert [t.state.name for t in study.records()] == ["COMPLETE"] * 6

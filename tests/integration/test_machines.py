@@ -1,0 +1,93 @@
+"""The command line of a search started on several machines: folders that share a database and nothing else."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.helpers.postgres import Server
+
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
+
+SMALL = ("algo=anil", "data=glyphs", "data.classes=[20,8,12]", "model.filters=4", "steps=12", "eval.every=3", "eval.tasks=20",
+         "eval.test_tasks=20", "search.confirm=1", "search.confirm_seeds=2", "search.confirm_tasks=20")  # fmt: skip
+RATE = "algo.inner_optimizer.lr=tag(log, interval(0.01, 2))"
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server()
+    yield server
+    server.close()
+
+
+def begin(machine, *words):
+    machine.mkdir(exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return subprocess.Popen([sys.executable, "-m", "metalearn.run", "-m", *words], cwd=machine, env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)  # fmt: skip
+
+
+def finished(process, status=0):
+    out, error = process.communicate(timeout=600)
+    assert process.returncode == status, out + error
+    return out, error
+
+
+def table(folder):
+    with open(folder / "trials.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def test_two_machines_share_a_study(server, tmp_path):
+    words = ["search=random", *SMALL, RATE, "search.trials=6", f"search.storage={server.url}", "search.name=rates"]
+    machines = [tmp_path / "one", tmp_path / "two"]
+    processes = [begin(machine, *words) for machine in machines]
+    outputs = [finished(process)[0] for process in processes]
+    folders = [machine / "runs" / "rates" for machine in machines]
+    assert table(folders[0]) == table(folders[1])
+    assert [row["trial"] for row in table(folders[0])] == list("012345")
+    assert {row["state"] for row in table(folders[0])} == {"complete"}
+    runs = [{path.parent.name for path in folder.glob("[0-9]*/result.json")} for folder in folders]
+    assert runs[0] | runs[1] == set("012345") and not runs[0] & runs[1], "each trial is trained once"
+    assert [(folder / "confirmed.json").exists() for folder in folders].count(True) == 1
+    assert sum("another worker confirms its best trials" in out for out in outputs) == 1
+    # A worker that comes late finds all done, and shows what was confirmed elsewhere
+    late = finished(begin(tmp_path / "three", *words))[0]
+    assert "6 trials are done" in late and "verdict: " in late
+    assert not list((tmp_path / "three").glob("runs/rates/[0-9]*"))
+    result = [
+        json.loads((folder / "confirmed.json").read_text())
+        for folder in folders
+        if (folder / "confirmed.json").exists()
+    ]
+    assert json.loads((tmp_path / "three/runs/rates/confirmed.json").read_text()) == result[0]
+    # The same name for something else
+    _, error = finished(begin(tmp_path / "four", *words, "way=3"), status=2)
+    assert error.count("\n") == 1 and "begun with another settings: none -> way=3" in error
+    assert not (tmp_path / "four" / "runs").exists()
+
+
+def test_a_shared_folder_lets_another_worker_resume_a_lost_trial(server, tmp_path):
+    words = ["search=random", *SMALL, RATE, "steps=600", "eval.every=30", "search.trials=1", "search.confirm=0",
+             f"search.storage={server.url}", "search.name=shared", "search.heartbeat=1"]  # fmt: skip
+    first = begin(tmp_path, *words)
+    metrics = tmp_path / "runs" / "shared" / "0" / "metrics.csv"
+    deadline = time.monotonic() + 200
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) > 4) and first.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    assert finished(begin(tmp_path, *words))[0].count("trial 0 (1 of 1)") == 1
+    (row,) = table(tmp_path / "runs" / "shared")
+    assert row["state"] == "complete" and list(json.loads(row["scores"])) == [str(step) for step in range(30, 601, 30)]
+    assert "resum" in (tmp_path / "runs" / "shared" / "logs" / "0.txt").read_text()
+    with open(metrics) as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert steps == sorted(set(steps)) and steps[-1] == 600

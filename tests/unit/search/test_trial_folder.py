@@ -1,0 +1,31 @@
+"""The folder of a trial that was given to another worker."""
+
+import pytest
+
+from metalearn.lifecycle import lock
+from metalearn.search import trial
+from metalearn.search.settings import Goal
+from metalearn.search.study import Candidate
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_folder_in_which_a_worker_still_trains_is_left_to_it(tmp_path, monkeypatch, seeds):
+    used = []
+
+    class Run:
+        result = {"val_accuracy": 0.5}  # noqa: RUF012
+
+    def launch(config, folder, invocation, controls):
+        with lock.hold(folder) if folder.exists() else open(tmp_path / "new", "w"):
+            used.append(folder.relative_to(tmp_path).as_posix())
+        return Run
+
+    monkeypatch.setattr(trial, "launch", launch)
+    trials = trial.Trials(tmp_path, lambda words: {"seed": 0}, (), [Goal("val_accuracy", True)], seeds)
+    candidate = Candidate(7, {}, [], {})
+    first = tmp_path / ("7" if seeds == 1 else "7/seed0")
+    first.mkdir(parents=True)
+    with lock.hold(first):
+        trials(candidate)
+    trials(candidate)
+    assert used == (["7_2", "7"] if seeds == 1 else ["7/seed0_2", "7/seed1", "7/seed0", "7/seed1"])
