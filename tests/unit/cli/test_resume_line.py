@@ -41,6 +41,10 @@ def fail_once(run):  # at the end of the first cycle
     if not Path("failed").exists():
         Path("failed").touch()
         raise RuntimeError("once")
+
+
+def fail_first(run):  # which no file of the user's names
+    fail_once(run)
 """
 
 
@@ -111,14 +115,14 @@ def test_another_choice_on_resuming_is_explained(typed, tmp_path):
     assert typed(*QUICK, "algo.adapt_norm=false", "hydra.run.dir=out").returncode == 0
     refused(typed("resume=out", "algo=anil"), "for a new run with its weights, algo=anil init=out")
     assert typed(*QUICK, "experiment=omniglot/maml_5w1s", "hydra.run.dir=recipe").returncode == 0
-    refused(typed("resume=recipe", "algo=anil"), "for a new run with its weights, algo=anil init=recipe")
+    refused(typed("resume=recipe", "algo=anil"), "this run is complete", "from its weights: init=recipe")
 
 
 @pytest.mark.parametrize("how", [("--config-dir", "my conf"), ("--config-dir=my conf",)])
 def test_a_run_of_the_users_own_choices_resumes_by_the_line_as_printed(typed, tmp_path, how):
     choices(tmp_path)
     words = [word for word in QUICK if not word.startswith("data")]
-    done = typed(*how, *words, *OWN, "+control.cycle.Callback.f=mine.fail_once", "hydra.run.dir=a run")
+    done = typed(*how, *words, *OWN, "+control.cycle.Callback.f=mine.fail_first", "hydra.run.dir=a run")
     assert done.returncode == 1 and "once" in done.stderr, done.stderr
     line = done.stderr.strip().rpartition(": ")[2]
     assert line.endswith(" trust=true")  # the function is named by no file of the user's
