@@ -15,7 +15,7 @@ from metalearn.search.parse import parse
 from metalearn.search.patient_storage import PatientStorage
 from metalearn.search.records import LOST, RETRIES, WITHDRAWN, counted, latest, message, number
 from metalearn.search.settings import Goal
-from metalearn.search.study import Study
+from metalearn.search.study import OWN, Study
 
 
 @pytest.fixture
@@ -104,9 +104,13 @@ def test_a_trial_is_retried_with_its_number_and_values_and_its_first_worker_reco
     study, storage, monkeypatch, capsys
 ):
     def slow(candidate):
+        report = candidate.controls[OWN]._report
+        assert report(1, 0.5) is None
+        monkeypatch.setattr(PatientStorage, "record_heartbeat", lambda storage, trial_id: None)  # as if suspended
         silent(storage, monkeypatch)
         other = Study(record=study.record, space=study.space, goals=study.goals, trials=1)
         assert other.run_next(lambda again: [again.values["x"]] if again.values == candidate.values else [9.0])
+        assert report(2, 0.4) == "given to another worker"
         return [5.0]
 
     assert not study.run_next(slow)
