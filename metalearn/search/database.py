@@ -149,12 +149,13 @@ def _numbers(name: str) -> dict[str, int]:
 
 
 def _address(url: str) -> tuple[str, URL]:
-    """Return a URL without its password, for messages, and the URL with the driver that is used."""
+    """Return a URL without password and parameters, for messages, and the URL with the driver that is used."""
     try:
         address = make_url(url).set(drivername="postgresql+psycopg")
     except (ArgumentError, ValueError) as error:
         raise UserError("search.storage: not a URL; write postgresql://USER@HOST/DATABASE") from error
-    return address.set(drivername="postgresql").render_as_string(hide_password=True), address
+    shown = address.set(drivername="postgresql", query={})
+    return shown.render_as_string(hide_password=True), address
 
 
 def _options(address: URL) -> dict[str, Any]:

@@ -161,11 +161,10 @@ class PatientStorage(RDBStorage):
 
 def _repeated(name: str) -> Callable[..., Any]:
     """Return a method of RDBStorage that is repeated while the server is away."""
-    method: Callable[..., Any] = getattr(RDBStorage, name)
 
-    @functools.wraps(method)
+    @functools.wraps(getattr(RDBStorage, name))
     def call(self: PatientStorage, *args: Any, **options: Any) -> Any:
-        return self.patience.call(lambda _: method(self, *args, **options))
+        return self.patience.call(lambda _: getattr(RDBStorage, name)(self, *args, **options))
 
     return call
 

@@ -193,7 +193,8 @@ class Study:
             trial = heartbeats.ask(self.record)
             trial.set_user_attr(WORKER, self.worker)
             if NUMBER not in trial.user_attrs:
-                before = [t for t in self.records() if t.number < trial.number and ORIGIN not in t.user_attrs]
+                first = int(trial.user_attrs.get(ORIGIN, trial.number))
+                before = [t for t in self.records() if t.number < first and ORIGIN not in t.user_attrs]
                 trial.set_user_attr(NUMBER, len(before))
             if self.competition and BRACKET not in trial.user_attrs:
                 trial.set_user_attr(BRACKET, self.competition.place(latest(self.records())))

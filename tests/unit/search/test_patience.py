@@ -119,6 +119,7 @@ def nobody_listens() -> int:
 
 @pytest.mark.parametrize(("url", "message"), [
     ("postgresql://me:secret@127.0.0.1:{port}/lab", "cannot be reached"),
+    ("postgresql://me@127.0.0.1:{port}/lab?password=secret", "cannot be reached"),
     ("postgresql://me:secret@127.0.0.1:none/lab", "not a URL"),
 ])  # fmt: skip
 def test_a_database_that_is_not_there_is_one_line_without_the_password(url, message):

@@ -159,6 +159,22 @@ def test_a_trial_given_back_and_taken_again_belongs_to_its_last_worker(tmp_path)
     assert states(study_in(tmp_path)) == ["WAITING"]
 
 
+def test_a_trial_that_was_lost_before_it_had_a_number_has_its_own_when_it_is_tried_again(tmp_path):
+    from metalearn.search.copies import add_again
+
+    study = study_in(tmp_path, trials=4)
+    with quiet_optuna():
+        study.run_next(accuracy)
+        with dying_after(1):
+            study.run_next(accuracy)
+        study.run_next(accuracy)
+        study.record.tell(1, state=TrialState.FAIL)  # as a storage with heartbeats does
+        add_again(study.record, study.records()[1], {})
+    run(study)
+    assert sorted(number(t) for t in study.latest().values()) == [0, 1, 2, 3]
+    assert [number(t) for t in study.records() if t.state == TrialState.COMPLETE] == [0, 2, 1, 3]
+
+
 def test_the_best_come_first(tmp_path):
     scores = [0.3, 0.7, 0.5, 0.7]
     for goal, order in ((ACCURACY, [1, 3, 2, 0]), (MSE, [0, 2, 1, 3])):
