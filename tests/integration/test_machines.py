@@ -91,3 +91,26 @@ def test_a_shared_folder_lets_another_worker_resume_a_lost_trial(server, tmp_pat
     with open(metrics) as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps == sorted(set(steps)) and steps[-1] == 600
+
+
+def test_a_signal_while_the_server_is_away_saves_the_trial(server, tmp_path):
+    words = ["search=random", *SMALL, RATE, "steps=600", "eval.every=30", "search.trials=1", "search.confirm=0",
+             f"search.storage={server.url}", "search.name=away", "search.heartbeat=1"]  # fmt: skip
+    folder = tmp_path / "runs" / "away"
+    first = begin(tmp_path, *words)
+    deadline = time.monotonic() + 200
+    while not (folder / "0" / "metrics.csv").exists() and first.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    server.stop()
+    try:
+        time.sleep(5)
+        first.send_signal(signal.SIGTERM)
+        out, _ = finished(first, status=128 + signal.SIGTERM)
+    finally:
+        server.start()
+    assert out.count("waiting for the database (") == 1
+    assert "stopped by SIGTERM" in out and "To resume: " in out and "hydra.sweep.dir=runs/away" in out
+    assert (folder / "0" / "checkpoints" / "last.pt").exists()
+    assert "trial 0 (1 of 1)" in finished(begin(tmp_path, *words))[0]
+    assert "resum" in (folder / "logs" / "0.txt").read_text()
