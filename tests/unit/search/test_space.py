@@ -213,3 +213,8 @@ def test_a_wrong_option_of_a_sampler_is_refused(sampler, options, message):
 def test_a_sampler_of_one_objective_refuses_two(sampler):
     with pytest.raises(UserError, match="takes one objective; for several take tpe, genetic or random"):
         SeededSampler(sampler, parse(["a=interval(0, 1)"]), 0, {}, objectives=2)
+
+
+def test_an_example_has_the_choices_that_its_choices_depend_on():
+    words = ["a=choice(x, y)", 'b=tag("if a=y", choice(false, true))', 'c=tag("if b=true", range(3))']
+    assert ["a=y", "b=true", "c=0"] in parse(words).examples()
