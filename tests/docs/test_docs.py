@@ -200,7 +200,7 @@ def test_own_images_with_a_table_work_as_printed(tmp_path, typed):
     done = typed(*words, *small, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert (result["data"], result["split"]) == ("birds", "published")
+    assert (result["data"], result["split"]) == ("birds", "birds.csv")
 
 
 def test_folders_import_downwards_and_the_drawing_shows_it():

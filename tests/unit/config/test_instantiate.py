@@ -36,8 +36,10 @@ def test_a_setting_that_is_handed_on_to_a_constructor_without_it():
         build({"_target_": f"{__name__}.HandsOn", "downsampling": "stride"}, "model", Inner)
 
 
-def test_a_defect_of_a_constructor_keeps_its_traceback():
-    with pytest.raises(TypeError, match="has no len"):
+def test_a_defect_of_the_users_constructor_is_one_line_that_names_its_place():
+    with pytest.raises(
+        UserError, match=r"^model\._target_: TypeError: .* has no len\(\) \(.*test_instantiate\.py:26\)$"
+    ):
         call(Broken, {}, "model")
 
 
