@@ -105,6 +105,7 @@ def test_tests_that_are_named_exist():
         assert list((ROOT / "tests").rglob(name)), name
 
 
+@pytest.mark.slow
 def test_the_tutorial_works_as_printed(tmp_path, typed, monkeypatch):
     """With a smaller learner, and every command but the ones of "Change something"."""
     text = (DOCS / "tutorial.md").read_text()

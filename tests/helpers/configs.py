@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from metalearn.config import compose, groups
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +52,17 @@ def of_each_kind() -> list[str]:
     for name in ALGORITHMS:
         kinds.setdefault(pydoc.locate(node_of(name)["_target_"]).task_gradients, name)
     return list(kinds.values())
+
+
+def each_kind_by_default() -> list:
+    """All algorithms of conf/algo; those of which another computes its meta-gradient alike are slow tests."""
+    kinds = of_each_kind()
+    return [name if name in kinds else pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS]
+
+
+def every(n: int, values) -> list:
+    """The values of a long table, of which every n-th is tested by default and all by make test-all."""
+    return [value if i % n == 0 else pytest.param(value, marks=pytest.mark.slow) for i, value in enumerate(values)]
 
 
 def small(name: str) -> list[str]:

@@ -107,6 +107,7 @@ def test_every_experiment_composes_with_valid_settings(name):
     assert f"python -m metalearn.run experiment={name}" in text.splitlines()[1]
 
 
+@pytest.mark.slow
 def test_an_experiment_runs(typed, omniglot_root, tmp_path):
     done = typed(
         "experiment=omniglot/maml_5w1s",

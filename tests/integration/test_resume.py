@@ -19,18 +19,28 @@ from tests.helpers.configs import GLYPHS, SINUSOID, config
 from tests.helpers.processes import begin, finished
 from tests.helpers.resuming import Countdown, Crash, resumed_at, same, stop
 
+KINDS = {
+    "maml": SINUSOID,
+    "retrain": (*SINUSOID, "control.retrain=true"),
+    "reptile": (*SINUSOID, "algo=reptile", "algo.train_shot=10"),
+    "per_step": (*GLYPHS, "norm=per_step", "control.retrain=true", "algo=pretrain"),
+    "early_stopping": (
+        *SINUSOID,
+        "+control.cycle.NumberSinceBest.n=1",
+        "outer.optimizer.name=AdamW",
+        "engine.inner_loop=higher",
+    ),
+}
 
-@pytest.mark.parametrize("moments", [4, pytest.param(None, marks=pytest.mark.slow)], ids=["some", "every"])
+
 @pytest.mark.parametrize(
-    "words",
+    ("words", "moments"),
     [
-        SINUSOID,
-        (*SINUSOID, "control.retrain=true"),
-        (*SINUSOID, "algo=reptile", "algo.train_shot=10"),
-        (*GLYPHS, "norm=per_step", "control.retrain=true", "algo=pretrain"),
-        (*SINUSOID, "+control.cycle.NumberSinceBest.n=1", "outer.optimizer.name=AdamW", "engine.inner_loop=higher"),
+        pytest.param(words, moments, marks=[] if (kind, moments) == ("retrain", 4) else pytest.mark.slow)
+        for kind, words in KINDS.items()
+        for moments in (4, None)  # some, or every one
     ],
-    ids=["maml", "retrain", "reptile", "per_step", "early_stopping"],
+    ids=[f"{kind}-{moments}" for kind in KINDS for moments in ("some", "every")],
 )
 def test_a_signal_between_two_steps_or_tasks(words, moments, tmp_path, monkeypatch):
     countdown = Countdown(-1, None)

@@ -111,6 +111,7 @@ def test_a_resumed_run_continues_the_same_wandb_run(tmp_path):
     assert all(rows[step]["train/loss"] == float(row["train_loss"]) for step, row in expected.items())
 
 
+@pytest.mark.slow
 def test_a_sweeps_runs_share_a_group(typed, tmp_path):
     done = typed("-m", *QUICK, "tracker=wandb", "seed=0,1", "hydra.sweep.dir=my_sweep", **OFFLINE)
     assert done.returncode == 0, done.stderr
@@ -143,8 +144,10 @@ def server():
 
 
 @pytest.mark.parametrize(
-    "kind", ["a wrong key", "a refused connection", pytest.param("no such host", marks=pytest.mark.slow)]
+    "kind",
+    ["a refused connection", "a wrong key", "no such host"],
 )
+@pytest.mark.slow
 def test_without_wandb_the_run_goes_on(kind, typed, tmp_path, server):
     where = {
         "a wrong key": server,
@@ -173,6 +176,7 @@ def test_without_wandb_the_run_goes_on(kind, typed, tmp_path, server):
     assert "test_accuracy" in summary
 
 
+@pytest.mark.slow
 def test_two_trackers_at_once_and_the_best_checkpoint_as_an_artifact(typed, tmp_path):
     pytest.importorskip("tensorboard")
     done = typed(

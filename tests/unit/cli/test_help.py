@@ -7,7 +7,7 @@ import pytest
 
 from metalearn.cli import choices
 from metalearn.config import groups
-from tests.helpers.configs import ROOT
+from tests.helpers.configs import ROOT, every
 from tests.helpers.processes import refused
 
 GROUPS = {
@@ -131,7 +131,7 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("words", ELSEWHERE)
+@pytest.mark.parametrize("words", every(3, ELSEWHERE))
 def test_names_of_other_libraries(words, typed):
     refused(typed("data=glyphs", *words.split()), ELSEWHERE[words])
 

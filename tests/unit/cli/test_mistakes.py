@@ -14,7 +14,7 @@ from torch import nn
 from metalearn import controls
 from metalearn.config.instantiate import call
 from metalearn.errors import UserError
-from tests.helpers.configs import ROOT, choices
+from tests.helpers.configs import ROOT, choices, every
 from tests.helpers.folders import picture
 from tests.helpers.processes import refused
 
@@ -160,7 +160,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("words", MISTAKES)
+@pytest.mark.parametrize("words", every(4, MISTAKES))
 def test_a_wrong_command_line(words, typed, tmp_path):
     base = () if words.startswith("data=") else ("data=glyphs", "data.classes=[20,8,8]", "eval.test_tasks=2")
     refused(typed(*base, *words.split()), MISTAKES[words], folder=tmp_path)

@@ -11,7 +11,7 @@ from metalearn.lifecycle.launch import train
 from metalearn.models.checks import check_forward
 from metalearn.models.mlp import MLP
 from metalearn.runtime import console
-from tests.helpers.configs import GLYPHS, SINUSOID, config
+from tests.helpers.configs import GLYPHS, SINUSOID, config, every
 from tests.helpers.processes import refused
 
 MODELS = """
@@ -128,7 +128,7 @@ WITHOUT = ("~model.filters", "~model.downsampling", "~model.pooling")
 WORDS = [word for word in GLYPHS if not word.startswith("model.")]
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("name", every(3, MISTAKES))
 def test_a_mistake_in_a_model(name, typed, tmp_path):
     (tmp_path / "own.py").write_text(MODELS)
     done = typed(*WORDS, *WITHOUT, f"model._target_=own.{name}", "test=false")

@@ -115,7 +115,7 @@ def test_another_choice_on_resuming_is_explained(typed, tmp_path):
     assert typed(*QUICK, "algo.adapt_norm=false", "hydra.run.dir=out").returncode == 0
     refused(typed("resume=out", "algo=anil"), "for a new run with its weights, algo=anil init=out")
     assert typed(*QUICK, "experiment=omniglot/maml_5w1s", "hydra.run.dir=recipe").returncode == 0
-    refused(typed("resume=recipe", "algo=anil"), "this run is complete", "from its weights: init=recipe")
+    refused(typed("resume=recipe", "algo=anil"), "this run is complete", "with a fresh optimizer: a new run with init=")
 
 
 @pytest.mark.parametrize("how", [("--config-dir", "my conf"), ("--config-dir=my conf",)])

@@ -68,7 +68,7 @@ def test_inputs_of_another_normalization_are_viewed_right(tmp_path):
 
     images(tmp_path / "mine", {f"class{i}": 7 for i in range(4)})
     dataset, plain = (load_folder(tmp_path / "mine", normalize=choice) for choice in (True, False))
-    spec = {"regression": False, "shape": [1, 16, 16], "mean": [0.1], "deviation": [0.7]}
+    spec = {"regression": False, "shape": [1, 16, 16], "outputs": 4, "mean": [0.1], "deviation": [0.7]}
     source, ids = source_for(spec, dataset, "test", 0, "cpu"), torch.arange(3)
     seen = plain.source("test", 0, "cpu").tasks(ids, 1, 1, 1).query_x
     given = source.tasks(ids, 1, 1, 1).query_x

@@ -206,7 +206,7 @@ def test_quasi_random_points_skip_none_where_trials_are_promoted(tmp_path):
 # Learning
 
 
-@pytest.mark.parametrize("better", [ACCURACY, MSE], ids=["maximize", "minimize"])
+@pytest.mark.parametrize("better", [ACCURACY, pytest.param(MSE, marks=pytest.mark.slow)], ids=["maximize", "minimize"])
 @pytest.mark.parametrize(
     ("sampler", "trials"), [("tpe", 40), ("cmaes", 60), ("genetic", 60), ("policy_gradient", 60), ("gp", 12)]
 )

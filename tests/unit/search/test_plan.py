@@ -4,8 +4,8 @@ import pytest
 
 from metalearn.config.compose import compose
 from metalearn.errors import UserError
-from metalearn.search.command import accept
 from metalearn.search.parse import split
+from metalearn.search.plan import accept
 
 SMALL = ("algo=anil", "data=glyphs", "data.classes=[20,8,12]", "model.filters=4", "steps=12", "eval.every=3")
 RATE = "algo.inner_optimizer.lr=tag(log, interval(0.01, 2))"

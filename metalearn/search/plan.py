@@ -1,0 +1,101 @@
+"""A search that is checked before anything is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from metalearn.config.instantiate import call
+from metalearn.controls import make_all
+from metalearn.errors import UserError
+from metalearn.lifecycle.setup import Setup, prepare
+from metalearn.search.competition import Competition, plan
+from metalearn.search.grid import size
+from metalearn.search.parse import parse, split
+from metalearn.search.samplers import SeededSampler
+from metalearn.search.settings import Goal, SearchSettings, goals
+from metalearn.search.space import Space
+from metalearn.search.trial import SILENT, Compose
+
+_OWN = ("search", "resume", "trust")  # settings of the search, not of its trials
+_MACHINE = ("device", "data.root")  # settings in which the machines of a study may differ
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search that is accepted, before any trial.
+
+    Args:
+        fixed: words of the command line that all trials share.
+        setup: the parts of a run with the default settings.
+        pictures: format of the report's pictures: png, pdf, svg; none draws none.
+    """
+
+    settings: SearchSettings
+    space: Space
+    fixed: Sequence[str]
+    setup: Setup
+    goals: Sequence[Goal]
+    competition: Competition | None
+    pictures: str
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Facts that a resumed study must share with the one that was begun, by the words of a message."""
+        settings = self.settings
+        return {
+            "space": self.space.describe(),
+            "sampler": settings.sampler,
+            "options of the sampler": dict(settings.options),
+            "objectives": [goal.name for goal in self.goals],
+            "number of trials": settings.trials,
+            "seed": settings.seed,
+            "seeds": settings.seeds,
+            "prune": settings.prune,
+            "compete": settings.compete,
+            "control": dict(settings.control),
+            "settings": sorted(word for word in self.fixed if not _names(word, _MACHINE)),
+            "data set": f"{self.setup.dataset.name}, {self.setup.dataset.fingerprint[:16]}",
+        }
+
+
+def accept(words: Sequence[str], config: Mapping[str, Any], compose: Compose) -> Plan:
+    """Check a search before anything is written.
+
+    Raises:
+        UserError: a setting is wrong, or the sampler, the space and the rest do not go together.
+    """
+    settings: SearchSettings = call(SearchSettings, config["search"], "search")
+    fixed, searched = split(words)
+    if own := [word for word in searched if _names(word, _OWN)]:
+        raise UserError(f"{own[0]}: one search at a time")
+    fixed = [word for word in fixed if not _names(word, _OWN)]
+    typed = {word.partition("=")[0].lstrip("+") for word in (*searched, *fixed)}
+    space = parse(
+        [*(f"{key}={value}" for key, value in settings.space.items() if key.lstrip("+") not in typed), *searched]
+    )
+    SeededSampler(settings.sampler, space, settings.seed, settings.options, max(1, len(settings.objectives)))
+    make_all(settings.control, "search.control")
+    for example in space.examples():
+        compose([*fixed, *example, *SILENT])  # an unknown key or choice of a group is refused
+    setup = prepare(compose([*fixed, *SILENT]))
+    found = goals(settings, f"val_{setup.objective.name}")
+    if settings.sampler == "grid" and (most := size(space)) < settings.trials:
+        settings = call(SearchSettings, {**config["search"], "trials": most}, "search")
+    competition = None
+    if settings.compete != "none":
+        competition = plan(
+            settings.compete,
+            trials=settings.trials,
+            iterations=setup.settings.steps,
+            every=setup.evaluation.every,
+            factor=settings.factor,
+            first=settings.first_rung,
+            maximize=found[0].maximize,
+        )
+    return Plan(settings, space, fixed, setup, found, competition, str(config["pictures"]))
+
+
+def _names(word: str, names: Sequence[str]) -> bool:
+    """True if a word sets one of these settings, or a part of one."""
+    key = word.partition("=")[0].lstrip("+~")
+    return any(key == name or key.startswith((f"{name}.", f"{name}/")) for name in names)
