@@ -11,7 +11,7 @@ from metalearn.cli import choices
 from metalearn.cli.hydra_args import options_first
 from metalearn.cli.job import remove_empty_folder, sweeping
 from metalearn.cli.messages import say, sentence, unexpected
-from metalearn.cli.overrides import about_changed_choice, resumed_words, resumes_folder, trusted
+from metalearn.cli.overrides import about_changed_choice, check_search, resumed_words, resumes_folder, trusted
 from metalearn.cli.run_name import run_name
 from metalearn.config import groups, trust
 from metalearn.config.messages import one_line
@@ -93,6 +93,7 @@ def _under_hydra(task: Callable[[Any], float]) -> int:
     try:
         typed = quoted_words(options_first(given))
         groups.check_selected(typed)
+        check_search(typed)
         sys.argv[1:] = resumed_words(typed)
         with trust.limit(typed, trusted(typed)) if resumes_folder(typed) else nullcontext():
             hydra.main(version_base="1.3", config_path=str(groups.CONF), config_name="config")(job)()

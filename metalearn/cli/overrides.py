@@ -97,6 +97,13 @@ def about_changed_choice(words: list[str], error: str) -> str:
     return f"; the run was started with settings of another choice: for a new run with its weights, {new}"
 
 
+def check_search(words: list[str]) -> None:
+    """Raise UserError for a sweep over searches, in which Hydra would start none of them."""
+    for word in words:
+        if sets(word, "search") and "," in word:
+            raise UserError(f"{word}: one search at a time")
+
+
 def resumes_folder(words: list[str]) -> bool:
     """True for `resume=DIR`: the configuration is read from that folder."""
     asked = [value_of(word) for word in words if sets(word, "resume")]

@@ -29,6 +29,8 @@ def one_line(error: Exception) -> str:
         if name.startswith(OPEN) and not meant.startswith(" (did you mean"):
             meant += f"; if its class has it, add it with +{added[1] if added else f'{name}=...'}"
         return f"{name}: no such setting{meant}; --help explains them, --cfg job shows all"
+    if "INTERVAL_SWEEP" in text:
+        return "interval(): has no list of values for a plain sweep; search over it with search=tpe, or give values"
     if "missing EQUAL" in text:
         return f"{text.split(chr(39))[1]}: write settings as key=value; --help explains them"
     if key := re.search(r"node `([^`]*)` is not a container", text):

@@ -75,7 +75,10 @@ def child(order: dict) -> None:
 def begin(folder, *words):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     # Whatever started the tests may ignore signals (nohup, a job in the background): a user's shell does not
-    heed = lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    heed = lambda: [
+        signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+    ]
     return subprocess.Popen(
         [sys.executable, "-m", "metalearn.run", *words],
         cwd=folder,

@@ -153,12 +153,13 @@ def test_mistakes_are_one_line_before_any_trial(typed, tmp_path):
     refused(typed("-m", "search=tpe", *SMALL, "algo.inner_steps=range(1, 1)"), "an empty range", folder=tmp_path)
     refused(typed("-m", "search=tpe", *SMALL, "algo.nothing=interval(0, 1)"), "algo.nothing", folder=tmp_path)
     refused(typed("-m", "search=tpe,random", *SMALL, *SPACE), "one search at a time", folder=tmp_path)
+    refused(typed("-m", *SMALL, *SPACE), "search over it with search=tpe", folder=tmp_path)
 
 
 def test_a_study_is_not_resumed_with_other_settings(typed, tmp_path):
-    words = ("-m", "search=random", *SMALL, SPACE[1], "search.trials=1", "search.confirm=0", "hydra.sweep.dir=study")
-    assert typed(*words).returncode == 0
-    refused(typed(*words), "already contains a study")
-    for other in ("search=tpe", "search.trials=2", "search.objectives=[train_seconds]", "way=3", "search.seed=1",
-                  "algo.inner_steps=range(1, 5)"):  # fmt: skip
-        refused(typed(*words, "resume=auto", other), "was begun with another")
+    words = ("-m", "search=random", *SMALL, "search.trials=1", "search.confirm=0", "hydra.sweep.dir=study")
+    assert typed(*words, SPACE[1]).returncode == 0
+    refused(typed(*words, SPACE[1]), "already contains a study")
+    for other in ("search=tpe", "search.trials=2", "search.objectives=[train_seconds]", "way=3", "search.seed=1"):
+        refused(typed(*words, SPACE[1], "resume=auto", other), "was begun with another")
+    refused(typed(*words, "algo.inner_steps=range(1, 5)", "resume=auto"), "was begun with another space")
