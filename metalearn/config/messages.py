@@ -2,7 +2,7 @@
 
 import re
 
-from metalearn.config.groups import choices
+from metalearn.config.groups import NESTED, choices
 from metalearn.config.names import OPEN, for_choice, suggestion
 from metalearn.config.similar import did_you_mean
 
@@ -13,7 +13,9 @@ def one_line(error: Exception) -> str:
 
     text = str(error)
     if isinstance(error, MissingConfigException):
-        group, _, choice = str(error.missing_cfg_file).partition("/")
+        file = str(error.missing_cfg_file)
+        nested = next((name for name in NESTED if file.startswith(f"{name}/")), file.partition("/")[0])
+        group, choice = nested, file[len(nested) + 1 :]
         users = [] if "/" in choice else [name for name in error.options or () if not name.startswith("_")]
         known = sorted({*choices(group), *users})  # users: of a folder given by --config-dir
         there = f"there are {', '.join(known)}{for_choice(group, choice)}"

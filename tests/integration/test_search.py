@@ -153,6 +153,8 @@ def test_mistakes_are_one_line_before_any_trial(typed, tmp_path):
     refused(typed("-m", "search=tpe", *SMALL, "algo.inner_steps=range(1, 1)"), "an empty range", folder=tmp_path)
     refused(typed("-m", "search=tpe", *SMALL, "algo.nothing=interval(0, 1)"), "algo.nothing", folder=tmp_path)
     refused(typed("-m", "search=tpe,random", *SMALL, *SPACE), "one search at a time", folder=tmp_path)
+    done = typed("-m", "search=tpe", *SMALL, "search/space=nope")
+    refused(done, "search/space=nope: no such choice", "there are inner_loop", folder=tmp_path)
     refused(typed("-m", *SMALL, *SPACE), "search over it with search=tpe", folder=tmp_path)
 
 
