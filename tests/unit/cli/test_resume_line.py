@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import shlex
+import signal
 import sys
 
 import pytest
@@ -172,6 +173,7 @@ def test_a_closed_terminal_saves_and_ends_with_129(tmp_path):
     words = ("data=sinusoid", "steps=100000", "log_every=10", "eval.every=20", "eval.tasks=5", "model.hidden=[8]")
     pid, master = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
         os.chdir(tmp_path)
         os.environ["OMP_NUM_THREADS"] = "1"
         os.execv(sys.executable, [sys.executable, "-m", "metalearn.run", *words, "hydra.run.dir=run"])
