@@ -1,4 +1,4 @@
-"""What a trial of a search costs besides training and validation, beside one process for each trial.
+"""Seconds of a trial besides training and validation, in a search and in a process of its own.
 
 Command: `python experiments/search/overhead.py`. Writes overhead.json beside this file.
 

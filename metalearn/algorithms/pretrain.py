@@ -55,7 +55,7 @@ class Pretrain(Algorithm):
         return self.labels is not None
 
     def is_adapted(self, name: str) -> bool:
-        """True for the head; with `finetune=all` for everything."""
+        """True for the head; with `finetune=all` for all parameters."""
         return self.finetune == "all" or name in HEAD
 
     def adapt(

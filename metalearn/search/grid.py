@@ -4,17 +4,17 @@ import math
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from metalearn.errors import UserError
+from metalearn.search.independent import IndependentSampler
 from metalearn.search.records import number
 from metalearn.search.space import Space
 from metalearn.search.unit_interval import values
 
 
-class GridSampler(BaseSampler):
+class GridSampler(IndependentSampler):
     """Give the combinations in order, the last hyperparameter fastest: trial n takes combination n.
 
     Optuna's own sampler ends a study by itself, which a study with controls and several workers cannot use.
@@ -25,16 +25,6 @@ class GridSampler(BaseSampler):
 
     def __init__(self, space: Space):
         self._values = grid(space)
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return no joint space: a combination needs no history."""
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Return nothing, see `infer_relative_search_space`."""
-        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

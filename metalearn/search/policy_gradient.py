@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 from scipy.stats import truncnorm
 
+from metalearn.search.independent import IndependentSampler
 from metalearn.search.rewards import rewarded
 from metalearn.search.unit_interval import from_unit, to_unit, values
 
@@ -105,7 +105,7 @@ class GaussianActor:
 Actor = CategoricalActor | GaussianActor
 
 
-class PolicyGradientSampler(BaseSampler):
+class PolicyGradientSampler(IndependentSampler):
     """REINFORCE over the hyperparameters of a study.
 
     The sampler keeps no state. Before each trial it replays the finished trials of the study in the order of their
@@ -122,16 +122,6 @@ class PolicyGradientSampler(BaseSampler):
         if rate <= 0 or batch < 2:
             raise ValueError(f"rate={rate} batch={batch}: the rate must be above 0, the batch at least 2")
         self._seed, self.rate, self.batch = seed, rate, batch
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return no joint space: each hyperparameter has an actor of its own."""
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Return nothing, see `infer_relative_search_space`."""
-        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

@@ -1,8 +1,7 @@
 """The samplers of a search by name: Optuna's, and those of this package.
 
-A sampler is made anew for every draw, with random numbers that are a function of (seed, trial number, hyperparameter),
-and reads all else from the study. A study that was killed at any moment and resumed therefore draws the trials of the
-study left alone.
+Each draw has a new sampler. Its random numbers are a function of (seed, trial number, hyperparameter), and it reads all
+else from the study. A study that was killed and resumed therefore draws the trials of the study left alone.
 """
 
 import hashlib

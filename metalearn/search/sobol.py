@@ -7,17 +7,17 @@ number, and a choice is a dimension like any other.
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 from scipy.stats.qmc import Sobol
 
+from metalearn.search.independent import IndependentSampler
 from metalearn.search.records import number
 from metalearn.search.space import Space
 from metalearn.search.unit_interval import from_unit
 
 
-class SobolSampler(BaseSampler):
+class SobolSampler(IndependentSampler):
     """Draw trial n from point n of one scrambled sequence.
 
     Args:
@@ -28,16 +28,6 @@ class SobolSampler(BaseSampler):
     def __init__(self, space: Space, seed: int):
         self._names = [parameter.name for parameter in space.hyperparameters]
         self._seed = seed
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return no joint space: a point needs no history."""
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Return nothing, see `infer_relative_search_space`."""
-        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

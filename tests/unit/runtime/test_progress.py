@@ -78,7 +78,7 @@ def test_the_bar_moves_with_every_step_and_knows_the_end_from_the_second_on(cloc
             clock.now += 40.0
             bar.step(step)
         clock.now += 15.0
-        assert str(bar._pace) == "2:55<3:45"  # the clock goes on between two steps
+        assert str(bar._pace) == "2:55<3:45"  # the clock moves between two steps
     assert shown == [(1, "0:40<-:--"), (2, "1:20<5:20"), (3, "2:00<4:40"), (4, "2:40<4:00")]
 
 

@@ -151,7 +151,7 @@ def test_the_loop_tells_of_each_of_its_own_trials_once(tmp_path):
 
 
 def test_the_loop_ends_where_the_last_trial_of_another_worker_is_withdrawn(monkeypatch):
-    """Between two looks the study has something to do, and then has not: the loop must not wait for ever."""
+    """The loop ends although the study had something to do at one look and nothing at the next."""
     study = study_in(None, trials=2)
     real, looks, lied = study.more, [], []
 

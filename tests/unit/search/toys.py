@@ -80,7 +80,7 @@ def run(study: Study, evaluate: Callable[[Candidate], Sequence[float]] = accurac
 
 
 def drawn(study: Study) -> list[tuple[Any, ...]]:
-    """What a study did, record by record, without times."""
+    """Return the records of a study without times."""
     return [
         (t.number, t.state.name, t.params, t.values, t.intermediate_values, _facts(t.user_attrs))
         for t in study.records()
