@@ -55,9 +55,10 @@ def ask(process: subprocess.Popen[str], what: str) -> Any:
     assert process.stdin and process.stdout
     process.stdin.write(what + "\n")
     process.stdin.flush()
-    if not (line := process.stdout.readline()):
-        raise SystemExit("a process of the benchmark has ended; its error is above")
-    return json.loads(line)
+    for line in process.stdout:
+        if line.strip():  # the other checkout may print empty lines
+            return json.loads(line)
+    raise SystemExit("a process of the benchmark has ended; its error is above")
 
 
 def compare(other: Path, algo: str, setting: tuple[int, ...], starts: int, turns: int) -> dict[str, Any]:
