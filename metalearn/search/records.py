@@ -4,9 +4,12 @@ A trial that is promoted or retried has several records in the study, since Optu
 share the number of the first, their origin.
 """
 
+import traceback
 from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
+
+from metalearn.errors import UserError
 
 ORIGIN = "origin"  # of a promotion or a retry: the number of the first record of the trial
 NUMBER = "number"  # of a trial in its study, from 0: what users see
@@ -41,6 +44,14 @@ def message(trial: FrozenTrial) -> str:
         return ""
     lost = int(trial.user_attrs.get(LOST, 0)) + 1
     return str(trial.user_attrs.get(MESSAGE) or f"its worker was lost{f', {lost} times' if lost > 1 else ''}")
+
+
+def failure(error: Exception) -> str:
+    """Return why a trial failed: the message of a UserError, else the error with its place."""
+    if isinstance(error, UserError):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]  # the user's own code, or what no check foresaw
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({place.filename}:{place.lineno})"
 
 
 def latest(trials: Sequence[FrozenTrial]) -> dict[int, FrozenTrial]:

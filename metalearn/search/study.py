@@ -3,7 +3,6 @@
 import contextlib
 import math
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from metalearn.search.records import (
     WITHDRAWN,
     WORKER,
     counted,
+    failure,
     is_retried,
     latest,
     origin,
@@ -115,7 +115,7 @@ class Study:
         Raises:
             Unfinished, Stopped: a signal or the machine ended the training, which is left waiting in the study.
         """
-        trial = self._claim()
+        trial = self.claim()
         if trial is None:
             return False
         try:
@@ -130,11 +130,7 @@ class Study:
         spent = float(trial.user_attrs.get(SECONDS, 0.0))
 
         def end(state: TrialState, values: Sequence[float] | None = None, message: str | None = None) -> None:
-            trial.set_user_attr(SECONDS, spent + time.monotonic() - began)
-            if message is not None:
-                trial.set_user_attr(MESSAGE, message)
-            if self.record.tell(trial, values, state, skip_if_finished=True).state != state:
-                raise UpdateFinishedTrialError
+            self.end(trial, state, values, message, spent + time.monotonic() - began)
 
         candidate = self.candidate(trial)  # a sampler that fails is a defect, not a failed trial
         try:
@@ -153,12 +149,26 @@ class Study:
             raise
         except UpdateFinishedTrialError:
             raise
-        except UserError as error:
-            end(TrialState.FAIL, message=str(error))
-        except Exception as error:  # the user's own code, or a configuration that no check foresaw
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            text = " ".join(str(error).split())
-            end(TrialState.FAIL, message=f"{type(error).__name__}: {text} ({place.filename}:{place.lineno})")
+        except Exception as error:
+            end(TrialState.FAIL, message=failure(error))
+
+    def end(self, trial: Trial, state: TrialState, values: Sequence[float] | None, message: str | None,
+            seconds: float) -> None:  # fmt: skip
+        """Record the end of a trial.
+
+        Args:
+            values: its scores, one an objective; None where it was not trained to its end.
+            message: why it failed.
+            seconds: its duration.
+
+        Raises:
+            UpdateFinishedTrialError: it was given to another worker.
+        """
+        trial.set_user_attr(SECONDS, seconds)
+        if message is not None:
+            trial.set_user_attr(MESSAGE, message)
+        if self.record.tell(trial, values, state, skip_if_finished=True).state != state:
+            raise UpdateFinishedTrialError
 
     def candidate(self, trial: Trial) -> Candidate:
         """Return the configuration of a trial, with the control that reports its scores."""
@@ -178,7 +188,7 @@ class Study:
             return f"rung {step}" if step >= self.competition.target(frozen) else None
         return "pruned" if trial.should_prune() else None
 
-    def _claim(self) -> Trial | None:
+    def claim(self) -> Trial | None:
         """Take the next trial: one that waits, a promotion, or a new one."""
         with self.exclusive():
             heartbeats.retry_lost(self.record)
