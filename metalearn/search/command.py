@@ -15,7 +15,7 @@ from metalearn.runtime.console import say, warn
 from metalearn.runtime.signals import Signals, Stopped
 from metalearn.search import study_loop, workers
 from metalearn.search.confirm import FILE as CONFIRMED
-from metalearn.search.confirm import confirm
+from metalearn.search.confirm import confirm, is_of
 from metalearn.search.folder import FILE, check_folder, find_study, write_spec
 from metalearn.search.grid import size
 from metalearn.search.plan import Plan, accept
@@ -95,8 +95,7 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
     if database:
         database.patience.check = signals.check
     record = _record(asked, folder, database)
-    if not resumed:
-        write_spec(folder, asked.spec | ({IDENTITY: record.user_attrs[IDENTITY]} if database else {}))
+    write_spec(folder, asked.spec | ({IDENTITY: record.user_attrs[IDENTITY]} if database else {}))
     worker = workers.own_name()
     study = Study(
         record=record,
@@ -134,17 +133,31 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
     if not any(trial.values for trial in study.latest().values()):
         warn(f"{folder}: no trial has a score")
         sys.exit(1)
-    if settings.confirm and not best(study, 1):
+    if settings.confirm:
+        _confirm(asked, study, trials, folder, signals, database)
+
+
+def _confirm(asked: Plan, study: Study, trials: Trials, folder: Path, signals: Signals,
+             database: "Database | None") -> None:  # fmt: skip
+    """Confirm the best trials, if there are any and the search has one objective, the validation score."""
+    settings, score = asked.settings, f"val_{asked.setup.objective.name}"
+    if [goal.name for goal in asked.goals] != [score]:
+        say(f"not confirmed: search.confirm compares by {score}, and this search has search.objectives="
+            f"[{','.join(goal.name for goal in asked.goals)}]")  # fmt: skip
+        return
+    if not best(study, 1):
         warn(f"{folder}: no trial trained to its end, so that there is none to confirm")
-    elif settings.confirm and len(asked.goals) == 1:
+        return
 
-        def confirmed() -> dict[str, Any]:
-            return confirm(study, trials, asked.fixed, folder, settings, asked.setup, signals.check)
+    def confirmed() -> dict[str, Any]:
+        return confirm(study, trials, asked.fixed, folder, settings, asked.setup, signals.check)
 
-        if database:
-            database.confirm_once(record, folder / CONFIRMED, confirmed)
-        else:
-            confirmed()
+    if database:
+        database.confirm_once(
+            study.record, folder / CONFIRMED, confirmed, lambda result: is_of(result, study, settings)
+        )
+    else:
+        confirmed()
 
 
 def _run_trials(study: Study, trials: Trials, settings: SearchSettings, signals: Signals) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState
 
 from metalearn.errors import UserError
+from metalearn.search.ranking import ranked
 from metalearn.search.records import BRACKET, RUNG
 
 BUSY = (TrialState.RUNNING, TrialState.WAITING)
@@ -61,7 +62,7 @@ class Competition:
         return rungs[int(trial.user_attrs.get(RUNG, 0))]
 
     def promotions(self, trials: Mapping[int, FrozenTrial], complete: bool) -> list[int]:
-        """Return the origins of the trials to promote now, the best first.
+        """Return the origins of the trials to promote now, the best first, of equal scores the earlier trial first.
 
         A trial without a finite score is never promoted. One that fails gives its place to another.
 
@@ -79,9 +80,10 @@ class Competition:
                 if any(trial.state in BUSY for trial in here.values()):
                     return []  # other workers still train towards this rung
                 places = max(1, len(members) // self.factor ** (rung + 1)) - len(reached)
-                fit = [n for n in here if math.isfinite(self._loss(here[n]))]
+                losses = {n: self._loss(trial) for n, trial in here.items()}
+                fit = {n: loss for n, loss in losses.items() if math.isfinite(loss)}
                 if places > 0 and fit:
-                    return sorted(fit, key=lambda n: (self._loss(here[n]), n))[:places]
+                    return ranked(fit)[:places]
         return []
 
     def _loss(self, trial: FrozenTrial) -> float:

@@ -12,12 +12,16 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
+from optuna.trial import FrozenTrial
+
 from metalearn.algorithms.objective import Objective
 from metalearn.learner.learner import Learner
 from metalearn.lifecycle.setup import Setup
 from metalearn.recording.intervals import interval, paired
 from metalearn.runtime.console import say, table
 from metalearn.runtime.files import write_atomically
+from metalearn.search import columns
+from metalearn.search.ranking import ranked
 from metalearn.search.records import number
 from metalearn.search.settings import SearchSettings
 from metalearn.search.study import Study, best
@@ -35,6 +39,8 @@ class Confirmed:
 
     Args:
         name: `trial 7`, or DEFAULTS.
+        overrides: words of the command line.
+        values: the searched settings by name.
         learners: the best of its runs, one a seed.
         scores: of each validation task, means over the seeds.
         means: over the tasks, one a seed.
@@ -42,6 +48,7 @@ class Confirmed:
 
     name: str
     overrides: Sequence[str]
+    values: Mapping[str, Any]
     learners: Sequence[Learner]
     scores: Sequence[float]
     means: Sequence[float]
@@ -67,20 +74,48 @@ def confirm(study: Study, trials: Trials, fixed: Sequence[str], folder: Path, se
     """
     if (folder / FILE).exists():
         found: dict[str, Any] = json.loads((folder / FILE).read_text())
-        _show(found, setup.objective)
-        return found
-    chosen = {f"trial {number(trial)}": study.space.overrides(trial.params) for trial in best(study, settings.confirm)}
+        if is_of(found, study, settings):
+            _show(found, setup.objective)
+            return found
+        say(f"{folder / FILE} is of other trials or settings: confirming anew")
+    chosen = {_name(trial): trial.params for trial in best(study, settings.confirm)}
     say(f"confirming the best {len(chosen)} of the search against the default settings: {settings.confirm_seeds} fresh "
-        f"seeds each, {settings.confirm_tasks} new validation tasks")  # fmt: skip
+        f"seeds each, compared on {settings.confirm_tasks} new validation tasks")  # fmt: skip
     confirmed = []
-    for name, overrides in {DEFAULTS: [], **chosen}.items():
+    for name, values in {DEFAULTS: {}, **chosen}.items():
+        overrides = study.space.overrides(values)
         learners = _train(name, [*fixed, *overrides], trials, folder, settings, setup, check)
         each = [_scores(one, setup, "validation", settings.seed + _NEW, settings.confirm_tasks) for one in learners]
-        confirmed.append(Confirmed(name, overrides, learners, _over_seeds(each), [fmean(scores) for scores in each]))
+        shown = values or _defaults(study, setup)
+        confirmed.append(Confirmed(name, overrides, shown, learners, _over_seeds(each), [fmean(s) for s in each]))
     result = _compared(confirmed, setup, settings)
     write_atomically(folder / FILE, (json.dumps(result, indent=1) + "\n").encode())
     _show(result, setup.objective)
     return result
+
+
+def is_of(result: Mapping[str, Any], study: Study, settings: SearchSettings) -> bool:
+    """True if a result is that of the present best trials, by the present settings."""
+    names = [entry["name"] for entry in result["configurations"]]
+    sizes = len(result["seeds"]), result["validation_tasks"]
+    asked = settings.confirm_seeds, settings.confirm_tasks
+    return sizes == asked and names == [DEFAULTS, *map(_name, best(study, settings.confirm))]
+
+
+def _name(trial: FrozenTrial) -> str:
+    return f"trial {number(trial)}"
+
+
+def _defaults(study: Study, setup: Setup) -> dict[str, Any]:
+    """Return the values of the searched settings without the search; those of groups have none."""
+    found: dict[str, Any] = {}
+    for parameter in study.space.hyperparameters:
+        node: Any = setup.config
+        for part in parameter.name.split("."):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        if not isinstance(node, (Mapping, type(None))):
+            found[parameter.name] = node if isinstance(node, (int, float, bool)) else str(node)
+    return found
 
 
 def _train(name: str, words: Sequence[str], trials: Trials, folder: Path, settings: SearchSettings, setup: Setup,
@@ -92,7 +127,7 @@ def _train(name: str, words: Sequence[str], trials: Trials, folder: Path, settin
         seed = setup.settings.seed + _NEW + index
         result = trials.train([*words, f"seed={seed}"], place)
         score = setup.objective.spell_short(result[f"val_{setup.objective.name}"])
-        say(f"{name}, seed {seed}: validation {setup.objective.name} {score}")
+        say(f"{name}, seed {seed}: {score} in training, on {setup.evaluation.tasks} other validation tasks")
         learners.append(trials.load(words, place))
     return learners
 
@@ -111,7 +146,7 @@ def _compared(confirmed: Sequence[Confirmed], setup: Setup, settings: SearchSett
     """Compare, decide, and then test."""
     defaults, *others = confirmed
     sign = 1 if setup.objective.better(1.0, 0.0) else -1
-    winner = max(others, key=lambda entry: sign * entry.mean)
+    winner = others[ranked({place: -sign * entry.mean for place, entry in enumerate(others)})[0]]
     mean, ci95 = paired(winner.scores, defaults.scores)
     better = sign * mean - ci95 > 0
     return {
@@ -119,7 +154,7 @@ def _compared(confirmed: Sequence[Confirmed], setup: Setup, settings: SearchSett
         "seeds": [setup.settings.seed + _NEW + index for index in range(settings.confirm_seeds)],
         "validation_tasks": settings.confirm_tasks,
         "configurations": [
-            {"name": entry.name, "overrides": list(entry.overrides)}
+            {"name": entry.name, "overrides": list(entry.overrides), "settings": dict(entry.values)}
             | _entry(entry.scores, entry.means, setup.objective)
             | dict(zip(("difference", "difference_ci95"), paired(entry.scores, defaults.scores), strict=True))
             for entry in confirmed
@@ -151,15 +186,16 @@ def _entry(scores: Sequence[float], means: Sequence[float], objective: Objective
 def _show(result: Mapping[str, Any], objective: Objective) -> None:
     """Print the comparison and the verdict."""
     rows = []
+    names = list(dict.fromkeys(name for entry in result["configurations"] for name in entry["settings"]))
     for entry in result["configurations"]:
         own = entry["name"] == DEFAULTS
         difference = "" if own else objective.spell_difference(entry["difference"], entry["difference_ci95"])
         rows.append([entry["name"], objective.spell(entry["mean"], entry["ci95"]),
                      objective.spell_short(entry["sd_over_seeds"]), difference,
-                     " ".join(entry["overrides"])])  # fmt: skip
+                     *(columns.value(entry["settings"].get(name)) for name in names)])  # fmt: skip
     seeds = len(result["seeds"])
-    table(f"confirmed on {result['validation_tasks']} new validation tasks, {seeds} fresh seeds",
-          ["", f"validation {objective.name}", "sd over seeds", "difference", "settings"], rows)  # fmt: skip
+    headings = ["", f"validation {objective.name}", "sd over seeds", "difference", *columns.headings(names)]
+    table(f"confirmed on {result['validation_tasks']} new validation tasks, {seeds} fresh seeds", headings, rows)
     winner = result["winner"]
     verdict = "is better than the default settings" if result["better_than_defaults"] else (
         "is within noise of the default settings: keep the defaults")  # fmt: skip

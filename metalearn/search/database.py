@@ -106,16 +106,18 @@ class Database:
                 connection.invalidate()  # a connection that returned to the pool would keep the lock
                 connection.close()
 
-    def confirm_once(self, record: Study, file: Path, confirm: Callable[[], dict[str, Any]]) -> None:
+    def confirm_once(self, record: Study, file: Path, confirm: Callable[[], dict[str, Any]],
+                     valid: Callable[[dict[str, Any]], bool]) -> None:  # fmt: skip
         """Confirm a search by one worker; the others show its result if it is there already.
 
         Args:
             record: the study, in which the result is kept.
             file: with the result on this machine.
             confirm: returns the result, and shows the one in the file.
+            valid: returns True for a result of the present best trials.
         """
         with self.alone("confirmation") as mine:
-            if found := record.user_attrs.get(CONFIRMED):
+            if (found := record.user_attrs.get(CONFIRMED)) and valid(found):
                 write_atomically(file, (json.dumps(found, indent=1) + "\n").encode())
                 confirm()
             elif mine:

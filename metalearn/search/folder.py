@@ -9,26 +9,33 @@ from optuna import Study
 from metalearn.errors import UserError
 from metalearn.runtime.files import read_json, write_atomically
 from metalearn.search.records import IDENTITY
+from metalearn.search.spec import changes, extends
 
 FILE = "search.json"  # what is searched and how; its presence marks the folder of a study
 
 
 def write_spec(folder: Path, spec: dict[str, Any]) -> None:
-    """Write what a study searches, for people and for `resume=auto`."""
-    write_atomically(folder / FILE, (json.dumps(spec, indent=1) + "\n").encode())
+    """Write what a study searches, for people and for `resume=auto`, if it is not there."""
+    data = (json.dumps(spec, indent=1) + "\n").encode()
+    if not (folder / FILE).exists() or (folder / FILE).read_bytes() != data:
+        write_atomically(folder / FILE, data)
 
 
 def find_study(folders: Path, spec: dict[str, Any]) -> Path | None:
-    """Return the newest folder with a study of this spec below a folder, or None."""
-    wanted = json.loads(json.dumps(spec))
+    """Return the newest folder below a folder with a study of this spec, or else with one that it extends, or None."""
     found = sorted(folders.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    shorter = None
     for file in found:
         try:
-            if read_json(file) == wanted:
-                return file.parent
-        except (OSError, ValueError):
+            earlier = read_json(file)
+            changed = changes(earlier, spec)
+        except (OSError, ValueError, AttributeError):  # of another program
             continue
-    return None
+        if not changed and not extends(earlier, spec):
+            return file.parent
+        if not changed and shorter is None:
+            shorter = file.parent
+    return shorter
 
 
 def check_folder(folder: Path, record: Study) -> None:

@@ -14,6 +14,7 @@ from metalearn.search.parse import parse, split
 from metalearn.search.samplers import SeededSampler
 from metalearn.search.settings import Goal, SearchSettings, goals
 from metalearn.search.space import Space
+from metalearn.search.spec import COMPETE, TOTAL
 from metalearn.search.trial import SILENT, Compose
 
 _OWN = ("search", "resume", "trust")  # settings of the search, not of its trials
@@ -47,13 +48,13 @@ class Plan:
             "sampler": settings.sampler,
             "options of the sampler": dict(settings.options),
             "objectives": [goal.name for goal in self.goals],
-            "number of trials": settings.trials,
+            TOTAL: settings.trials,
             "seed": settings.seed,
             "seeds": settings.seeds,
             "prune": settings.prune,
-            "compete": settings.compete,
+            COMPETE: settings.compete,
             "control": dict(settings.control),
-            "settings": sorted(word for word in self.fixed if not _names(word, _MACHINE)),
+            "settings of all trials": sorted(word for word in self.fixed if not _names(word, _MACHINE)),
             "data set": f"{self.setup.dataset.name}, {self.setup.dataset.fingerprint[:16]}",
         }
 

@@ -7,14 +7,13 @@ import shlex
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from metalearn.config.quoting import shell_quoted
 from metalearn.runtime.console import say, table, warn
 from metalearn.runtime.files import write_atomically
-from metalearn.search import pictures
+from metalearn.search import columns, pictures
 from metalearn.search.found import EXPERIMENT, deletions, experiment
 from metalearn.search.records import BRACKET, RUNG, SECONDS, WORKER, message, number
 from metalearn.search.study import Study, best
@@ -33,11 +32,13 @@ def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
     """
     ranked = _ranked(study)
     names = [parameter.name for parameter in study.space.hyperparameters]
-    columns = ["trial", *(goal.name for goal in study.goals), *names, "state"]
-    rows = [[str(number(t)), *_scores(study, t), *(_spelled(t.params.get(name)) for name in names), _state(study, t)]
-            for t in ranked[:SHOWN]]  # fmt: skip
     several = len(study.goals) > 1
-    table("trials on the Pareto front first" if several else "the best trials", columns, rows)
+    front = {trial.number for trial in _front(study)} if several else set()
+    headings = ["trial", *(goal.name for goal in study.goals), *columns.headings(names), "state"]
+    rows = [[f"{number(t)}{' *' if t.number in front else ''}", *_scores(study, t),
+             *(columns.value(t.params.get(name)) for name in names), _state(study, t)]
+            for t in ranked[:max(SHOWN, len(front))]]  # fmt: skip
+    table(f"{len(front)} trials on the Pareto front (*), then others" if several else "the best trials", headings, rows)
     try:
         write_atomically(folder / "trials.csv", _csv(study, names).encode())
         with warnings.catch_warnings():
@@ -50,8 +51,9 @@ def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
             words = [*fixed, *study.space.overrides(winner.params)]
             write_atomically(place, experiment(words, _title(study, winner)).encode())
             more = "".join(f" {shlex.quote(word)}" for word in deletions(words))
-            say(f"{'on the Pareto front' if several else 'the best trial'} is {place}: python -m metalearn.run "
-                f"--config-dir {shell_quoted(folder)} experiment={EXPERIMENT}{more}")  # fmt: skip
+            kind = f"best by {study.goals[0].name} on the Pareto front" if several else "best trial"
+            say(f"the {kind} is {place}: python -m metalearn.run --config-dir {shell_quoted(folder)} "
+                f"experiment={EXPERIMENT}{more}")  # fmt: skip
         say(f"written: {', '.join([str(folder / 'trials.csv'), *(path.name for path in made)])}")
     except OSError as error:
         warn(f"{folder}: the report is not complete ({error.strerror or error})")
@@ -59,27 +61,33 @@ def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
 
 def _title(study: Study, winner: FrozenTrial) -> str:
     scores = ", ".join(f"{goal.name} {value:.4f}" for goal, value in zip(study.goals, winner.values, strict=True))
-    kind = "A trial on the Pareto front" if len(study.goals) > 1 else "The best trial"
+    kind = f"The best by {study.goals[0].name} on the Pareto front" if len(study.goals) > 1 else "The best trial"
     return f"{kind} of a search, number {number(winner)}: {scores}"
 
 
 def _ranked(study: Study) -> list[FrozenTrial]:
     """Return the trials, the best first; with several objectives, those on the Pareto front first."""
     if len(study.goals) == 1:
-        first = best(study, study.trials)
+        first = best(study, len(study.records()))
     else:
-        first = sorted(study.record.best_trials, key=lambda trial: trial.number)
-        done = {trial.number for trial in first}
-        first += [t for t in study.latest().values() if t.state == TrialState.COMPLETE and t.number not in done]
+        front = _front(study)
+        done = {trial.number for trial in front}
+        first = [*front, *(trial for trial in best(study, len(study.records())) if trial.number not in done)]
     done = {trial.number for trial in first}
     return [*first, *(trial for trial in study.latest().values() if trial.number not in done)]
 
 
+def _front(study: Study) -> list[FrozenTrial]:
+    """Return the trials that no other beats in all objectives, the best by the first objective first."""
+    front = {trial.number for trial in study.record.best_trials}
+    return [trial for trial in best(study, len(study.records())) if trial.number in front]
+
+
 def _scores(study: Study, trial: FrozenTrial) -> list[str]:
     if trial.state == TrialState.COMPLETE:
-        return [f"{value:.4f}" for value in trial.values]
+        return [columns.score(value) for value in trial.values]
     last = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
-    return ["" if last is None else f"{last:.4f}", *[""] * (len(study.goals) - 1)]
+    return ["" if last is None else columns.score(last), *[""] * (len(study.goals) - 1)]
 
 
 def _state(study: Study, trial: FrozenTrial) -> str:
@@ -90,22 +98,21 @@ def _state(study: Study, trial: FrozenTrial) -> str:
     return {TrialState.COMPLETE: "complete", TrialState.RUNNING: "running"}.get(trial.state, "waiting")
 
 
-def _spelled(value: Any) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def _csv(study: Study, names: Sequence[str]) -> str:
     """Return all trials in full precision, one a line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     goals = [goal.name for goal in study.goals]
-    writer.writerow(["trial", "state", *goals, *names, "last_step", "last_score", "seconds", "worker", "bracket",
-                     "rung", "scores", "message"])  # fmt: skip
+    front = {trial.number for trial in _front(study)} if len(goals) > 1 else set()
+    extra = ["pareto_front"] if len(goals) > 1 else []
+    writer.writerow(["trial", "state", *goals, *extra, *names, "last_step", "last_score", "seconds", "worker",
+                     "bracket", "rung", "scores", "message"])  # fmt: skip
     for trial in study.latest().values():
         values = trial.values or [""] * len(goals)
         facts = trial.user_attrs
         last = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
         writer.writerow([number(trial), _state(study, trial).partition(" at")[0], *values,
+                         *(int(trial.number in front) for _ in extra),
                          *(trial.params.get(name, "") for name in names), trial.last_step, last,
                          round(float(facts.get(SECONDS, 0.0)), 2), facts.get(WORKER, ""), facts.get(BRACKET, ""),
                          facts.get(RUNG, ""), json.dumps(trial.intermediate_values),

@@ -1,7 +1,6 @@
 """Storage of a study: a journal in its folder, or a database that several machines share."""
 
 import contextlib
-import json
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from metalearn.errors import UserError
 from metalearn.search.journal import JournalFile
 from metalearn.search.records import IDENTITY, SPEC
 from metalearn.search.settings import SearchSettings
+from metalearn.search.spec import changes, extends
 
 if TYPE_CHECKING:
     from metalearn.search.database import Database
@@ -64,32 +64,16 @@ def open_record(folder: Path, spec: dict[str, Any], sampler: BaseSampler, pruner
 
 
 def _agree(record: optuna.Study, spec: dict[str, Any], where: str, way_out: str) -> None:
-    """Note the spec of a new study, and compare it with that of an earlier one."""
+    """Note the spec of a new study or of one that is extended, and compare it with that of an earlier one."""
     earlier = record.user_attrs.get(SPEC)
     if earlier is None:
         record.set_user_attr(IDENTITY, secrets.token_hex(8))
         record.set_user_attr(SPEC, spec)
-    else:
-        _compare(where, way_out, earlier, spec)
-
-
-def _compare(where: str, way_out: str, earlier: dict[str, Any], spec: dict[str, Any]) -> None:
-    """Raise UserError where a study is resumed with other settings."""
-    present = json.loads(json.dumps(spec))
-    for name in sorted({*earlier, *present}):
-        if (before := earlier.get(name)) != (now := present.get(name)):
-            if isinstance(before, list) and isinstance(now, list):
-                before, now = ([entry for entry in one if entry not in other] for one, other in
-                               ((before, now), (now, before)))  # fmt: skip
-            changed = f"{_shown(before)} -> {_shown(now)}"
-            raise UserError(f"{where}: the study there was begun with another {name}: {changed}; resume it with the "
-                            f"command that began it, or choose another {way_out}")  # fmt: skip
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(map(_shown, value)) or "none"
-    return value if isinstance(value, str) else json.dumps(value)
+    elif changed := changes(earlier, spec):
+        raise UserError(f"{where}: the study there was begun with other settings ({'; '.join(changed)}); resume it "
+                        f"with the command that began it, or choose another {way_out}")  # fmt: skip
+    elif extends(earlier, spec):
+        record.set_user_attr(SPEC, spec)
 
 
 def pruner_of(settings: SearchSettings, steps: int, every: int) -> BasePruner:

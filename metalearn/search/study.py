@@ -20,6 +20,7 @@ from metalearn.search import heartbeats
 from metalearn.search.candidate import Candidate, Evaluator
 from metalearn.search.competition import BUSY, Competition
 from metalearn.search.copies import add_again, is_duplicate
+from metalearn.search.ranking import ranked
 from metalearn.search.records import (
     BRACKET,
     FOLDER,
@@ -239,7 +240,7 @@ class Study:
 
 
 def best(study: Study, count: int) -> list[FrozenTrial]:
-    """Return the trials that trained to their end, the best by the first objective first."""
+    """Return the trials that trained to their end, the best by the first objective first, of equal ones the earlier."""
     sign = -1 if study.goals[0].maximize else 1
-    found = [t for t in study.latest().values() if t.state == TrialState.COMPLETE]
-    return sorted(found, key=lambda t: (sign * t.values[0], origin(t)))[:count]
+    found = {origin(t): t for t in study.latest().values() if t.state == TrialState.COMPLETE}
+    return [found[n] for n in ranked({n: sign * t.values[0] for n, t in found.items()})[:count]]

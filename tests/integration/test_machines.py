@@ -69,7 +69,7 @@ def test_two_machines_share_a_study(server, tmp_path):
     assert json.loads((tmp_path / "three/runs/rates/confirmed.json").read_text()) == result[0]
     # The same name for something else
     _, error = finished(begin(tmp_path / "four", *words, "way=3"), status=2)
-    assert error.count("\n") == 1 and "begun with another settings: none -> way=3" in error
+    assert error.count("\n") == 1 and "begun with other settings (settings of all trials: none -> way=3)" in error
     assert not (tmp_path / "four" / "runs").exists()
 
 

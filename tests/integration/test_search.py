@@ -50,6 +50,24 @@ def test_a_search_from_the_first_trial_to_the_verdict(typed, tmp_path):
     assert config["algo"]["inner_optimizer"]["lr"] == float(best["algo.inner_optimizer.lr"])
 
 
+def test_an_extended_search_ends_as_a_longer_one_and_is_confirmed_anew(whole, typed, tmp_path):
+    words = ("search.confirm=4", "search.confirm_seeds=2", "search.confirm_tasks=12")
+    assert typed(*SEARCH, *words, "search.trials=2").returncode == 0
+    (study,) = (tmp_path / "runs").glob("search_*")
+    before = json.loads((study / "confirmed.json").read_text())
+    refused(typed(*SEARCH, f"hydra.sweep.dir={study}", "search.trials=1", "resume=auto"), "number of trials: 2 -> 1")
+    done = typed(*SEARCH, *words, "resume=auto")  # finds its study
+    assert done.returncode == 0 and "confirming anew" in done.stdout, done.stderr
+    assert trials(study) == trials(whole) and list((tmp_path / "runs").iterdir()) == [study]
+    assert json.loads((study / "search.json").read_text())["number of trials"] == 4
+    after = json.loads((study / "confirmed.json").read_text())
+    entries = [{entry["name"]: entry for entry in each["configurations"]} for each in (before, after)]
+    assert len(entries[0]) == 3 and len(entries[1]) == 5 and entries[0].items() <= entries[1].items()
+    again = typed(*SEARCH, *words, "resume=auto")
+    assert "verdict: trial" in again.stdout and "confirming" not in again.stdout
+    assert max(map(len, done.stdout.split("confirmed on")[1].splitlines())) < 130, done.stdout
+
+
 def test_a_killed_search_ends_as_the_one_left_alone(whole, tmp_path):
     words = (*SEARCH, "hydra.sweep.dir=study", "resume=auto")
     for number in (1, 2):  # killed in the middle of a trial
@@ -115,7 +133,10 @@ def test_two_workers_share_a_search(tmp_path):
 def test_several_objectives_and_seeds(typed, tmp_path):
     words = ("-m", "search=random", *SMALL, *SPACE, "search.trials=3", "hydra.sweep.dir=study")
     done = typed(*words, "search.objectives=[val_accuracy,train_seconds]", "search.seeds=2")
-    assert done.returncode == 0 and "Pareto" in done.stdout, done.stderr
+    assert done.returncode == 0 and " on the Pareto front (*), then others" in done.stdout, done.stderr
+    assert (
+        "not confirmed: search.confirm compares by val_accuracy, and this search has search.objectives=[" in done.stdout
+    )
     assert len(list((tmp_path / "study").glob("*/seed1/result.json"))) == 3
 
 
@@ -162,6 +183,7 @@ def test_a_study_is_not_resumed_with_other_settings(typed, tmp_path):
     words = ("-m", "search=random", *SMALL, "search.trials=1", "search.confirm=0", "hydra.sweep.dir=study")
     assert typed(*words, SPACE[1]).returncode == 0
     refused(typed(*words, SPACE[1]), "already contains a study")
-    for other in ("search=tpe", "search.trials=2", "search.objectives=[train_seconds]", "way=3", "search.seed=1"):
-        refused(typed(*words, SPACE[1], "resume=auto", other), "was begun with another")
-    refused(typed(*words, "algo.inner_steps=range(1, 5)", "resume=auto"), "was begun with another space")
+    for other in ("search=tpe", "search.prune=median", "search.objectives=[train_seconds]", "way=3", "eval.every=2"):
+        refused(typed(*words, SPACE[1], "resume=auto", other), "was begun with other settings")
+    words = (*words, "algo.inner_steps=range(1, 5)", "resume=auto", "search.seed=1")
+    refused(typed(*words), "with other settings (seed: 0 -> 1; space: algo.inner_steps: Int")

@@ -53,7 +53,7 @@ def test_what_is_accepted_is_described():
     assert [parameter.name for parameter in plan.space.hyperparameters] == [
         "algo.inner_steps", "outer.optimizer.lr", "algo.inner_optimizer.lr"]  # fmt: skip
     assert plan.fixed == list(SMALL) and plan.goals[0].name == "val_accuracy" and plan.goals[0].maximize
-    assert plan.spec["number of trials"] == 7 and plan.spec["settings"] == sorted(SMALL)
+    assert plan.spec["number of trials"] == 7 and plan.spec["settings of all trials"] == sorted(SMALL)
 
 
 def test_a_grid_has_no_more_trials_than_combinations():

@@ -92,8 +92,17 @@ def test_a_study_with_two_objectives(tmp_path, capsys):
     assert "pareto" in reported(tmp_path, study)
     front = {str(trial.number) for trial in study.record.best_trials}
     text = (tmp_path / "experiment" / "found.yaml").read_text()
-    assert any(f"A trial on the Pareto front of a search, number {number}:" in text for number in front)
-    assert {"val_accuracy", "val_mse"} <= set(rows(tmp_path)[0]) and "Pareto front" in capsys.readouterr().out
+    table = rows(tmp_path)
+    first = max((row for row in table if row["pareto_front"] == "1"), key=lambda row: float(row["val_accuracy"]))
+    assert f"# The best by val_accuracy on the Pareto front of a search, number {first['trial']}:" in text
+    assert {row["trial"] for row in table if row["pareto_front"] == "1"} == front
+    out = capsys.readouterr().out
+    assert f"{len(front)} trials on the Pareto front (*), then others" in out
+    lines = [line.split() for line in out.splitlines() if line.rstrip().endswith("complete")]
+    assert [line[0] for line in lines[: len(front)] if line[1] == "*"] == sorted(
+        front, key=lambda n: -float(table[int(n)]["val_accuracy"])
+    )
+    assert not any("*" in line for line in lines[len(front) :]) and len(lines) == 8
 
 
 def test_a_conditional_space(tmp_path):

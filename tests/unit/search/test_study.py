@@ -188,9 +188,11 @@ def test_a_study_with_another_spec_is_refused(tmp_path):
     run(study)
     with pytest.raises(UserError) as error, quiet_optuna():
         study_in(tmp_path, sampler="tpe")
-    assert str(error.value).startswith(f"{tmp_path}: the study there was begun with another sampler: random -> tpe;")
+    assert str(error.value).startswith(
+        f"{tmp_path}: the study there was begun with other settings (sampler: random -> tpe);"
+    )
     parts = (study.record.sampler, study.record.pruner, ["maximize"])
-    with pytest.raises(UserError, match="another seed: null -> 3"), quiet_optuna():
+    with pytest.raises(UserError, match="seed: none -> 3"), quiet_optuna():
         open_record(tmp_path, {"sampler": "random", "seed": 3}, *parts)
     assert states(study_in(tmp_path)) == ["COMPLETE"] * 8  # and nothing is lost
 
