@@ -1,13 +1,10 @@
-"""Comparison of runs: `python -m metalearn.compare FOLDER...`, and at the end of every sweep."""
+"""Comparison of runs: `python -m metalearn.compare FOLDER...`. A sweep ends with the same table."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from hydra.experimental.callback import Callback
 
 from metalearn.cli.parser import Parser
 from metalearn.errors import UserError
@@ -32,85 +29,6 @@ covers tasks, not seeds; the spread over seeds is in the standard deviations. Ru
 For one folder, comparison.csv (every run, in full precision) and comparison.png (learning curves) are written into it,
 unless the command names a format, a pivot or a figure.
 """
-
-
-class Comparison(Callback):
-    """Callback of Hydra that reports the progress of a sweep, and compares its runs at the end."""
-
-    def __init__(self) -> None:
-        self._sweep: Any = None
-
-    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
-        """Count the runs."""
-        from metalearn.recording.comparison.sweep import Sweep
-
-        if config.get("search"):  # has a report of its own
-            return
-        self._sweep = Sweep(list(config.hydra.overrides.task), Path(config.hydra.sweep.dir))
-
-    def on_job_start(self, config: Any, **kwargs: Any) -> None:
-        """Print which run begins."""
-        if self._sweep is not None:
-            self._sweep.start(list(config.hydra.overrides.task))
-
-    def on_job_end(self, config: Any, job_return: Any, **kwargs: Any) -> None:
-        """Record the end of the run."""
-        if self._sweep is not None:
-            value = getattr(job_return, "_return_value", None)
-            self._sweep.end(str(config.hydra.sweep.subdir), list(config.hydra.overrides.task), value)
-
-    def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
-        """Compare the runs in the sweep's folder."""
-        from metalearn.recording.comparison.groups import varying
-        from metalearn.recording.comparison.runs import read_runs
-
-        folder = Path(config.hydra.sweep.dir)
-        if self._sweep is None:
-            return
-        self._sweep.close()
-        try:
-            runs = read_runs([folder])
-        except UserError:
-            return
-        show(runs, folder)
-        names = [name for name in varying([run for run in runs if run.result]) if name != "seed"]
-        if len(names) == 2:
-            show_pivot(runs, *names)
-
-
-def show(runs: Sequence[Any], folder: Path | None) -> None:
-    """Print the table; if a folder is given, write comparison.csv and comparison.png into it."""
-    from metalearn.recording.comparison.figure import learning_curves
-    from metalearn.recording.comparison.formats import as_csv
-    from metalearn.recording.comparison.table import compare_runs
-    from metalearn.recording.comparison.width import WIDTH
-    from metalearn.runtime.console import console, say, warn
-    from metalearn.runtime.files import write_atomically
-
-    _print(compare_runs(runs, max(console().width, WIDTH) if console().is_terminal else WIDTH))
-    if folder is None:
-        return
-    try:
-        write_atomically(folder / "comparison.csv", as_csv(runs).encode())
-        figure = learning_curves(runs, folder / "comparison.png")
-        say(f"written: {folder / 'comparison.csv'}" + (f", {figure}" if figure else ""))
-    except OSError as error:
-        warn(f"{folder}: comparison.csv and comparison.png not written ({error.strerror or error})")
-
-
-def show_pivot(runs: Sequence[Any], row: str, column: str) -> None:
-    """Print a table of validation scores by two settings."""
-    from metalearn.recording.comparison.pivot import pivot
-
-    _print(pivot(runs, row, column))
-
-
-def _print(table: Any) -> None:
-    from metalearn.runtime import console
-
-    console.table(table.title, table.columns, table.rows)
-    for note in table.notes:
-        console.say(note)
 
 
 def markdown(*folders: Path) -> str:
@@ -157,6 +75,7 @@ def _compare(asked: argparse.Namespace) -> None:
     from metalearn.recording.comparison.formats import as_csv, as_latex, as_markdown
     from metalearn.recording.comparison.pivot import pivot
     from metalearn.recording.comparison.runs import read_runs
+    from metalearn.recording.comparison.show import show, show_pivot
     from metalearn.recording.comparison.table import compare_runs
     from metalearn.recording.comparison.width import WIDTH
 

@@ -28,8 +28,8 @@ class SearchSweeper(Sweeper):
         Args:
             arguments: the settings on the command line.
         """
-        from metalearn.cli import app
         from metalearn.cli.resume_command import sweep_command
+        from metalearn.cli.task import accept
         from metalearn.config.compose import plain
 
         search = _search()
@@ -41,7 +41,7 @@ class SearchSweeper(Sweeper):
         hydra = self._config.hydra
         chosen = any(word.startswith("hydra.sweep.dir=") for word in hydra.overrides.hydra)
         config = plain(_without_hydra(self._config))
-        search(arguments, config, Path(hydra.sweep.dir), compose, sweep_command, app.accept, chosen)
+        search(arguments, config, Path(hydra.sweep.dir), compose, sweep_command, accept, chosen)
 
 
 def _search() -> Callable[..., None]:

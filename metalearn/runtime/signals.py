@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from types import FrameType, TracebackType
 
 from metalearn.runtime import distributed
@@ -13,7 +14,9 @@ from metalearn.runtime import distributed
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 
 
-PARENT = "METALEARN_PARENT"  # environment variable: the process without which this one is to stop
+# Environment variables of a process that another one has started
+PARENT = "METALEARN_PARENT"  # the process without which this one is to stop
+STOP = "METALEARN_STOP"  # a file that the parent writes when it is to stop, with the number of its signal
 
 
 class Stopped(Exception):
@@ -28,23 +31,38 @@ class Stopped(Exception):
         self.status = 128 + number  # as shells report it
 
 
+def preemption() -> int | None:
+    """Return the signal with which submitit asks its job to make way; None outside its jobs.
+
+    The handler of submitit starts the job again and ends the process. It runs when a run has been saved, see `Signals`.
+    """
+    if "SUBMITIT_EXECUTOR" not in os.environ:
+        return None
+    return getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}", None)
+
+
 class Signals:
     """Context that handles stop signals: the first is kept for `check`, and the second ends the process at once.
 
     The end of torchrun, or of the process named by `PARENT`, counts as SIGHUP, so that no process keeps training after
-    the one that started it was killed.
+    the one that started it was killed. A preemption counts as a stop, whatever stop was asked before; the caller of the
+    run has then to raise the signal again, for the handler of submitit.
+
+    Args:
+        forward: file to write when a signal arrives, which is the `STOP` of other processes.
     """
 
-    def __init__(self) -> None:
-        parent = os.environ.get(PARENT)
+    def __init__(self, forward: Path | None = None) -> None:
+        parent, stop = os.environ.get(PARENT), os.environ.get(STOP)
         self._launcher = int(parent) if parent else os.getppid() if distributed.is_torchrun() else None
+        self._stop, self._forward = Path(stop) if stop else None, forward
+        self._preemption = preemption()
         self._asked: int | None = None
         self._before: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():  # the only one that may set handlers
-            for name in NAMES:
-                number = getattr(signal, name, None)
+            for number in {*(getattr(signal, name, None) for name in NAMES), self._preemption}:
                 if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # ignored under nohup
                     self._before[number] = signal.signal(number, self._handle)
         return self
@@ -63,11 +81,18 @@ class Signals:
         if self._launcher not in (None, os.getppid()) and self._asked is None:
             _tell(b"metalearn: the process that started this one has ended; saving\n")
             self._asked = signal.SIGHUP
+        if self._stop and self._asked is None and self._stop.exists():
+            self._asked = stop_asked(self._stop)
         if self._asked is not None:
             raise Stopped(self._asked)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._asked is not None:
+        if self._asked is not None and self._asked == self._preemption:  # no time is left to save
+            if callable(start_again := self._before[self._asked]):
+                start_again(self._asked, frame)
+            return
+        preempted = number == self._preemption
+        if self._asked is not None and not preempted:
             # Files are written atomically, so only the steps since the last checkpoint are lost
             _tell(b"metalearn: stopped at once\n")
             os._exit(128 + number)
@@ -75,7 +100,22 @@ class Signals:
         outer = getattr(self._before.get(number), "__self__", None)
         if isinstance(outer, Signals):  # of the search around this run
             outer._asked = number
-        _tell(b"metalearn: finishing the meta-step and saving; once more stops at once\n")
+        if self._forward:
+            with contextlib.suppress(OSError):
+                self._forward.write_text(str(number))
+        if not self._stop:  # the parent says it
+            what = b"preempted" if preempted else b"once more stops at once"
+            _tell(b"metalearn: finishing the meta-step and saving; %b\n" % what)
+
+
+def stop_asked(file: Path) -> int | None:
+    """Return the number of the signal in a `STOP` file, SIGTERM if it cannot be read; None where there is no file."""
+    try:
+        return int(file.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return signal.SIGTERM
 
 
 def _tell(line: bytes) -> None:

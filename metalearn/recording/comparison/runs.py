@@ -8,7 +8,8 @@ from typing import Any
 
 from metalearn.algorithms.objective import OBJECTIVES
 from metalearn.errors import UserError
-from metalearn.recording.comparison.sweep import FAILED
+from metalearn.recording.job import FILE as JOB
+from metalearn.recording.job import read_job
 from metalearn.runtime.files import read_json
 
 EVALUATIONS = "evaluations"  # in a run's folder: records of metalearn.evaluate
@@ -65,7 +66,6 @@ def read_runs(folders: Sequence[Path], evaluations: bool = False) -> list[Run]:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
         found = dict(_below(folder, evaluations))
-        found |= {place: run for place, run in _failed(folder) if place not in found or found[place].result is None}
         if not found:
             raise UserError(f"{folder}: no run with a result.json or a config.json below it")
         prefix = f"{folder.name}/" if len(folders) > 1 else ""
@@ -88,7 +88,7 @@ def _settings_with_places(run: Run) -> dict[str, Any]:
 
 
 def _below(folder: Path, evaluations: bool) -> Iterator[tuple[Path, Run]]:
-    places = {file.parent for name in ("result.json", "config.json") for file in folder.rglob(name)}
+    places = {file.parent for name in ("result.json", "config.json", JOB) for file in folder.rglob(name)}
     for place in sorted(places, key=lambda p: [(len(part), part) for part in p.relative_to(folder).parts]):
         if place.parent.name == EVALUATIONS and not evaluations:
             continue
@@ -114,9 +114,14 @@ def read_run(folder: Path, name: str) -> Run:
     typed = _typed(words if isinstance(words, list) else [])
     node = config.get("config") if isinstance(config, dict) else None
     settings = _settings(node if isinstance(node, dict) else {}, config, result or {})
+    job = read_job(folder) if result is None else None  # a run resumed on its own may be complete since
+    if job and not node:
+        settings = _given(job.words)
+        typed = list(settings)
     if result is None and not status:
         last = rows[-1]["step"] if rows else "0"
-        status = f"unfinished: recorded up to meta-step {last} of {settings.get('steps', '?')}"
+        status = job.ending if job else ""
+        status = status or f"unfinished: recorded up to meta-step {last} of {settings.get('steps', '?')}"
     places = {n: settings.pop(n) for n in list(settings) if n.startswith("data.") and n.endswith(_PLACES)}
     return Run(name, settings, typed, result, status or damaged, _curve(rows), places)
 
@@ -124,6 +129,12 @@ def read_run(folder: Path, name: str) -> Run:
 def _typed(words: Sequence[Any]) -> list[str]:
     """The settings that these words of a command line give, without those that change no result."""
     return [name for word in words if not _ignored(name := _name(str(word)))]
+
+
+def _given(words: Sequence[str]) -> dict[str, Any]:
+    """The settings that these words of a command line give, as they are written there."""
+    given = {_name(word): word.partition("=")[2] for word in words}
+    return {name: given[name] for name in _typed(words)}
 
 
 def _damage(result: Any) -> str:
@@ -209,18 +220,3 @@ def _curve(rows: Sequence[Mapping[str, str]]) -> list[tuple[int, float]]:
         except ValueError:
             continue
     return found
-
-
-def _failed(folder: Path) -> list[tuple[Path, Run]]:
-    """Read the failed runs of a sweep from its failed.json."""
-    try:
-        entries = read_json(folder / FAILED)
-        pairs = [(str(entry["run"]), list(entry["words"]), str(entry["why"])) for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    runs = []
-    for name, words, why in pairs:
-        given = {_name(str(word)): str(word).partition("=")[2] for word in words}
-        settings = {setting: given[setting] for setting in _typed(words)}
-        runs.append(((folder / name).resolve(), Run(name, settings, list(settings), None, f"failed: {why}")))
-    return runs

@@ -1,77 +1,61 @@
-"""Progress of a sweep: the number of the run, the time left, and failed runs."""
+"""Progress of a sweep: the number of the run, and the time left."""
 
-import json
-import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from metalearn.runtime.console import say, warn
-from metalearn.runtime.files import write_atomically
+from metalearn.runtime.console import say
 from metalearn.runtime.progress import duration
-
-FAILED = "failed.json"  # in a sweep's folder: the runs that ended before they had a record
 
 _QUICK = 2.0  # seconds: a shorter run was already complete or failed at once, and is left out of the time estimate
 
-reasons: list[str] = []  # error messages of the current run, appended by metalearn.run
-
 
 class Sweep:
-    """Progress report of a sweep, with a record of its failed runs.
+    """Progress report of a sweep.
 
     Args:
         overrides: the words of the sweep's command line.
         folder: of the sweep.
         clock: returns the time in seconds.
+
+    Attributes:
+        here: numbers of the runs that were started in this process.
     """
 
     def __init__(self, overrides: Sequence[str], folder: Path, clock: Callable[[], float] = time.monotonic):
         self.total, self.folder, self._clock = count_runs(overrides), folder, clock
         self._shared = set(overrides)  # a word that is not among these is particular to a run
-        self._begun = 0
+        self.here: set[int] = set()
         self._started = clock()
         self._durations: list[float] = []
-        self._failed: list[dict[str, Any]] = []
 
-    def start(self, words: Sequence[str]) -> None:
-        """Print that a run begins, with the time left for the sweep."""
-        self._begun, self._started = self._begun + 1, self._clock()
-        reasons.clear()
-        of = f" of {self.total}" if self.total else ""
+    def name(self, number: int) -> str:
+        """Name a run by its number from 0, such as `run 3 of 8`."""
+        return f"run {number + 1}" + (f" of {self.total}" if self.total else "")
+
+    def own(self, words: Sequence[str]) -> str:
+        """Return the words that are particular to a run."""
+        return " ".join(word for word in words if word not in self._shared)
+
+    def start(self, number: int, words: Sequence[str]) -> None:
+        """Print that a run begins, with the time left if the runs follow each other."""
+        self.here.add(number)
+        self._started = self._clock()
         left = ""
         if self._durations and self.total:
             mean = sum(self._durations) / len(self._durations)
-            left = f" (about {duration(mean * self._remaining(self.total))} left for the sweep)"
-        say(f"run {self._begun}{of}: {' '.join(word for word in words if word not in self._shared)}{left}")
+            left = f" (about {duration(mean * self._remaining(number, self.total))} left for the sweep)"
+        say(f"{self.name(number)}: {self.own(words)}{left}")
 
-    def _remaining(self, total: int) -> int:
-        """Count the runs left, this one included. Runs that an earlier attempt completed do not count."""
-        return sum(not (self.folder / str(n) / "result.json").exists() for n in range(self._begun - 1, total))
-
-    def end(self, run: str, words: Sequence[str], value: Any) -> None:
-        """Record the duration of a run, or its failure."""
+    def end(self, complete: bool) -> None:
+        """Note the duration of the run that was started last."""
         seconds = self._clock() - self._started
-        if reasons or not isinstance(value, (int, float)) or math.isnan(value):
-            self._failed.append({"run": run, "words": list(words), "why": "; ".join(reasons) or "no score"})
-            self._write()  # now, in case the sweep is stopped later
-        elif seconds > _QUICK:
+        if complete and seconds > _QUICK:
             self._durations.append(seconds)
 
-    def close(self) -> None:
-        """Delete the failures of an earlier attempt if no run has failed now."""
-        if not self._failed:
-            with suppress(OSError):
-                (self.folder / FAILED).unlink(missing_ok=True)
-
-    def _write(self) -> None:
-        """Write failed.json, since a failed run may have no folder."""
-        try:
-            write_atomically(self.folder / FAILED, (json.dumps(self._failed, indent=2) + "\n").encode())
-        except OSError as error:
-            warn(f"{self.folder / FAILED}: {error.strerror or error}")
+    def _remaining(self, number: int, total: int) -> int:
+        """Count the runs left, this one included. Runs that an earlier attempt completed do not count."""
+        return sum(not (self.folder / str(n) / "result.json").exists() for n in range(number, total))
 
 
 def count_runs(overrides: Sequence[str]) -> int | None:

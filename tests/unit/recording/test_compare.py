@@ -15,9 +15,11 @@ from metalearn.recording.comparison.formats import as_csv, as_latex, as_markdown
 from metalearn.recording.comparison.groups import best_of, difference, group_runs, varying
 from metalearn.recording.comparison.pivot import pivot
 from metalearn.recording.comparison.runs import read_runs
+from metalearn.recording.comparison.show import show
 from metalearn.recording.comparison.sweep import Sweep, count_runs
 from metalearn.recording.comparison.table import compare_runs
 from metalearn.recording.intervals import interval
+from metalearn.recording.job import JobRecord, read_job, write_job
 from tests.helpers.folders import made
 
 
@@ -122,10 +124,12 @@ def test_what_did_not_finish_is_listed(sweep):
     (sweep / "4" / "metrics.csv").write_text("step,val_accuracy\n50,0.5\n")
     (sweep / "5").mkdir()
     (sweep / "5" / "result.json").write_text("{dam")
-    (sweep / "failed.json").write_text(json.dumps([{"run": "6", "words": ["way=99"], "why": "too many ways"}]))
+    write_job(sweep / "6", JobRecord("s", 6, ["way=99"], 2, "too many ways"))
+    write_job(sweep / "7", JobRecord("s", 7, ["way=9"], 143, "stopped by SIGTERM at meta-step 7"))
     notes = "\n".join(compare_runs(read_runs([sweep])).notes)
     assert "4: unfinished: recorded up to meta-step 50 of 300" in notes
     assert "5: damaged record" in notes and "6: failed: too many ways" in notes
+    assert "7: stopped by SIGTERM at meta-step 7" in notes
 
 
 def test_evaluations_are_no_runs(sweep):
@@ -196,7 +200,7 @@ def mixed(folder, count=14):
 def test_mixed_runs_fit_the_page_and_no_score_is_cut(tmp_path, capfd):
     mixed(tmp_path)
     runs = read_runs([tmp_path])
-    compare.show(runs, None)
+    show(runs, None)
     lines = capfd.readouterr().out.splitlines()
     table = compare_runs(runs)
     scores = [cell for row in table.rows for name, cell in zip(table.columns, row, strict=True)
@@ -214,7 +218,7 @@ def test_mixed_runs_fit_the_page_and_no_score_is_cut(tmp_path, capfd):
 
 def test_a_wide_table_is_written_whole_into_a_file(tmp_path, capfd):
     made(tmp_path / ("long" * 60), "maml", 0.1, 0, 0.9, [0.8, 0.9])
-    compare.show(read_runs([tmp_path]), None)
+    show(read_runs([tmp_path]), None)
     assert "long" * 60 in capfd.readouterr().out
 
 
@@ -305,10 +309,9 @@ def test_a_sweep_says_which_run_and_how_long(tmp_path, capfd):
     now = [0.0]
     sweep = Sweep(["algo=maml,anil", "way=5,20", "seed=0"], tmp_path, clock=lambda: now[0])
     for number in range(4):
-        sweep.start([f"way={number}"])
+        sweep.start(number, [f"way={number}"])
         now[0] += [0.5, 100.0, 200.0, 10.0][number]  # the first was complete before
-        sweep.end(str(number), [f"way={number}"], math.nan if number == 3 else 0.9)
-    sweep.close()
+        sweep.end(complete=number < 3)
     lines = capfd.readouterr().out.splitlines()
     assert lines == [
         "run 1 of 4: way=0",
@@ -316,7 +319,6 @@ def test_a_sweep_says_which_run_and_how_long(tmp_path, capfd):
         "run 3 of 4: way=2 (about 3 min left for the sweep)",
         "run 4 of 4: way=3 (about 2 min left for the sweep)",
     ]
-    assert json.loads((tmp_path / "failed.json").read_text()) == [{"run": "3", "words": ["way=3"], "why": "no score"}]
 
 
 def test_the_runs_of_a_sweep_are_counted():
@@ -349,7 +351,7 @@ def test_shares_that_a_split_of_the_data_replaced_are_not_shown(tmp_path):
 
 def test_words_of_resuming_are_no_settings(sweep, capfd):
     words = ["algo=anil", "resume=auto", "trust=true"]
-    (sweep / "failed.json").write_text(json.dumps([{"run": "4", "words": words, "why": "way=30"}]))
+    write_job(sweep / "4", JobRecord("s", 4, words, 2, "way=30"))
     assert compare.main([str(sweep), "--pivot", "resume", "algo"]) == 2
     error = capfd.readouterr().err
     assert "no run has this setting" in error and "trust" not in error
@@ -381,7 +383,7 @@ def test_a_sweep_goes_through_though_code_of_the_user_raises(typed, tmp_path):
     rows = list(csv.DictReader(open(tmp_path / "sweep" / "comparison.csv")))
     assert len(rows) == 4 and sum("mine.py:7" in row["status"] for row in rows) == 2
     assert "return name.startswith(self.prefix)" in (tmp_path / "sweep" / "0" / "traceback.txt").read_text()
-    assert json.loads((tmp_path / "sweep" / "failed.json").read_text())[0]["why"].endswith("(mine.py:7)")
+    assert read_job(tmp_path / "sweep" / "0").why.endswith("(mine.py:7)")
 
 
 def test_a_control_that_ends_its_run_does_not_end_the_sweep(typed, tmp_path):

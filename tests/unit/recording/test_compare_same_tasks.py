@@ -14,6 +14,7 @@ from metalearn.recording.comparison.pivot import pivot
 from metalearn.recording.comparison.runs import read_runs
 from metalearn.recording.comparison.sweep import Sweep
 from metalearn.recording.comparison.table import compare_runs
+from metalearn.recording.job import JobRecord, write_job
 from metalearn.training.evaluate import tasks_digest
 from tests.helpers.folders import made
 
@@ -127,17 +128,15 @@ def test_complete_runs_of_a_resumed_sweep_take_no_time(tmp_path, capfd):
     sweep = Sweep(["way=2,3,4,5"], tmp_path, clock=lambda: now[0])
     (tmp_path / "2").mkdir()
     (tmp_path / "2" / "result.json").write_text("{}")
-    sweep.start(["way=2"])
+    sweep.start(0, ["way=2"])
     now[0] += 100.0
-    sweep.end("0", ["way=2"], 0.9)
-    sweep.start(["way=3"])
+    sweep.end(complete=True)
+    sweep.start(1, ["way=3"])
     assert "(about 3 min left for the sweep)" in capfd.readouterr().out  # two runs, not three
-    sweep.end("1", ["way=3"], math.nan)
-    assert [entry["run"] for entry in json.loads((tmp_path / "failed.json").read_text())] == ["1"]  # before the end
 
 
 def test_a_complete_run_is_no_failure_of_an_earlier_attempt(pair):
-    (pair / "failed.json").write_text(json.dumps([{"run": "a", "words": ["x=1"], "why": "holds a run already"}]))
+    write_job(pair / "a", JobRecord("s", 0, ["x=1"], 2, "holds a run already"))
     assert [run.status for run in read_runs([pair])] == ["", ""]
 
 
@@ -165,7 +164,7 @@ def test_a_difference_names_its_number_of_tasks_and_a_run_of_a_sweep_what_was_sw
     table = compare_runs(read_runs([tmp_path]))
     gap = 4.302652730 * 100 * math.sqrt(0.01 / 3) / math.sqrt(3)  # differences -0.1, 0, -0.1: deviation 0.0577
     assert table.rows[1][table.columns.index("difference")] == f"-6.67 ± {gap:.2f} (3 tasks)"
-    Sweep(["data=glyphs", "way=2,3"], tmp_path).start(["data=glyphs", "way=2"])
+    Sweep(["data=glyphs", "way=2,3"], tmp_path).start(0, ["data=glyphs", "way=2"])
     assert capfd.readouterr().out == "run 1 of 2: way=2\n"
 
 
@@ -173,7 +172,7 @@ def test_a_folder_of_somebody_else_is_only_read(pair, monkeypatch, capfd):
     def refuse(*words):
         raise PermissionError(13, "Permission denied", "comparison.csv")
 
-    monkeypatch.setattr("metalearn.runtime.files.write_atomically", refuse)
+    monkeypatch.setattr("metalearn.recording.comparison.show.write_atomically", refuse)
     assert compare.main([str(pair)]) == 0
     out = capfd.readouterr().out
     assert "validation" in out and "comparison.csv and comparison.png not written (Permission denied)" in out

@@ -1,0 +1,53 @@
+"""Comparisons in the terminal, and as files beside the runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from metalearn.errors import UserError
+from metalearn.recording.comparison.figure import learning_curves
+from metalearn.recording.comparison.formats import as_csv
+from metalearn.recording.comparison.groups import varying
+from metalearn.recording.comparison.pivot import pivot
+from metalearn.recording.comparison.runs import Run, read_runs
+from metalearn.recording.comparison.table import Table, compare_runs
+from metalearn.recording.comparison.width import WIDTH
+from metalearn.runtime import console
+from metalearn.runtime.console import say, warn
+from metalearn.runtime.files import write_atomically
+
+
+def show_sweep(folder: Path) -> None:
+    """Compare the runs of a sweep; if two settings vary, show a table of scores by these two as well."""
+    try:
+        runs = read_runs([folder])
+    except UserError:  # no run was started
+        return
+    show(runs, folder)
+    names = [name for name in varying([run for run in runs if run.result]) if name != "seed"]
+    if len(names) == 2:
+        show_pivot(runs, *names)
+
+
+def show(runs: Sequence[Run], folder: Path | None) -> None:
+    """Print the table; if a folder is given, write comparison.csv and comparison.png into it."""
+    terminal = console.console()
+    _print(compare_runs(runs, max(terminal.width, WIDTH) if terminal.is_terminal else WIDTH))
+    if folder is None:
+        return
+    try:
+        write_atomically(folder / "comparison.csv", as_csv(runs).encode())
+        figure = learning_curves(runs, folder / "comparison.png")
+        say(f"written: {folder / 'comparison.csv'}" + (f", {figure}" if figure else ""))
+    except OSError as error:
+        warn(f"{folder}: comparison.csv and comparison.png not written ({error.strerror or error})")
+
+
+def show_pivot(runs: Sequence[Run], row: str, column: str) -> None:
+    """Print a table of validation scores by two settings."""
+    _print(pivot(runs, row, column))
+
+
+def _print(table: Table) -> None:
+    console.table(table.title, table.columns, table.rows)
+    for note in table.notes:
+        say(note)
