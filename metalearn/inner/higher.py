@@ -17,8 +17,8 @@ from torch import Tensor
 
 from metalearn.errors import UserError
 from metalearn.inner.gradients import leaves
+from metalearn.kernels.rules.blocks import differentiated_twice
 from metalearn.models.base import Weights
-from metalearn.models.functional import differentiated_twice
 
 
 class HigherLoop:

@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from metalearn.errors import UserError
 from metalearn.inner.gradients import gradients, leaves
 from metalearn.inner.optimizers import Optimizer
+from metalearn.kernels.rules.blocks import differentiated_twice
 from metalearn.models.base import Weights
-from metalearn.models.functional import differentiated_twice
 
 
 def recomputed(

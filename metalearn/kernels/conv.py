@@ -5,7 +5,7 @@ derivatives of any order consist of these three maps: the convolution and its tw
 derivative of a grouped convolution goes through the groups one by one.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,20 +16,39 @@ from metalearn.kernels.tuning import IMAGE_KERNEL_CHANNELS, IMAGE_KERNEL_SIZE
 
 _FACTORS = ("x", "w", "y")
 
+
+class Geometry(NamedTuple):
+    """The arguments of a convolution of two dimensions besides its input and weight."""
+
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def over_groups(self, tasks: int) -> tuple[Any, ...]:
+        """Stride, padding, dilation, transposed, output padding and groups of one convolution for all tasks."""
+        return list(self.stride), list(self.padding), list(self.dilation), False, [0, 0], self.groups * tasks
+
+    def over_volumes(self) -> tuple[Any, ...]:
+        """The same arguments of a convolution over volumes, whose third dimension is the task."""
+        return [*self.stride, 1], [*self.padding, 0], [*self.dilation, 1], False, [0, 0, 0], self.groups
+
+
 _convolution_backward = torch.ops.aten.convolution_backward
 
 
-def conv(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """Convolution of x [B, I, H, W, T] with kernels of odd size k and padding k // 2, differentiable to any order.
+def conv(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """Convolution of x [B, I, H, W, T], differentiable to any order.
 
     Args:
-        weight: [T, O, I, k, k], or [O, I, k, k] where the tasks share it. A weight expanded over the tasks (stride 0,
-            as before the first inner step) is computed with as one weight; each task still has its own gradient.
+        weight: [T, O, I/groups, k, l], or [O, I/groups, k, l] where the tasks share it. A weight expanded over the
+            tasks (stride 0, as before the first inner step) is computed with as one weight; each task still has its
+            own gradient.
 
     Returns:
         [B, O, H', W', T].
     """
-    y: Tensor = _Derivative.apply("y", x, weight, stride, None)
+    y: Tensor = _Derivative.apply("y", x, weight, geometry, None)
     return y
 
 
@@ -40,13 +59,15 @@ class _Derivative(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, by: str, first: Tensor, second: Tensor, stride: int, shape: torch.Size | None) -> Tensor:
+    def forward(
+        ctx: Any, by: str, first: Tensor, second: Tensor, geometry: Geometry, shape: torch.Size | None
+    ) -> Tensor:
         ctx.save_for_backward(first, second)
-        ctx.by, ctx.stride = by, stride
+        ctx.by, ctx.geometry = by, geometry
         if by == "y":
-            return convolve(first, second, stride)
+            return convolve(first, second, geometry)
         assert shape is not None  # of the factor, which the others do not determine
-        return by_input(second, first, stride, shape) if by == "x" else by_weight(first, second, stride, shape)
+        return by_input(second, first, geometry, shape) if by == "x" else by_weight(first, second, geometry, shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -55,47 +76,47 @@ class _Derivative(Function):
 
         def derivative(by: str) -> Tensor:
             first, second = (factors[factor] for factor in _FACTORS if factor != by)
-            result: Tensor = _Derivative.apply(by, first, second, ctx.stride, factors[by].shape)
+            result: Tensor = _Derivative.apply(by, first, second, ctx.geometry, factors[by].shape)
             return result
 
         asked = zip(others, ctx.needs_input_grad[1:3], strict=True)
         return None, *(derivative(factor) if needed else None for factor, needed in asked), None, None
 
 
-def convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The forward pass of `conv` alone, not recorded by autograd."""
-    pad, tasks = weight.shape[-1] // 2, x.shape[-1]
+    tasks = x.shape[-1]
     if _is_one(weight, tasks):
-        return torch.conv3d(x, _one(weight), None, (stride, stride, 1), (pad, pad, 0))
-    return from_groups(torch.conv2d(as_groups(x), _all(weight), None, stride, pad, 1, tasks), tasks)
+        return torch.convolution(x, _one(weight), None, *geometry.over_volumes())
+    return from_groups(torch.convolution(as_groups(x), _all(weight), None, *geometry.over_groups(tasks)), tasks)
 
 
-def by_input(y: Tensor, weight: Tensor, stride: int, shape: torch.Size) -> Tensor:
+def by_input(y: Tensor, weight: Tensor, geometry: Geometry, shape: torch.Size) -> Tensor:
     """The gradient of <y, x * w> with respect to x, which has this shape."""
     b, c, h, w, tasks = shape
     blank = y.new_empty(b, h, w, tasks, c).permute(0, 4, 1, 2, 3)  # for its shape alone
     mask = [True, False, False]
     if _is_one(weight, tasks):
-        grad: Tensor = _convolution_backward(y, blank, _one(weight), None, *_volumes(stride, weight), mask)[0]
+        grad: Tensor = _convolution_backward(y, blank, _one(weight), None, *geometry.over_volumes(), mask)[0]
         return grad
-    how = _groups(stride, weight.shape[-1], tasks)
+    how = geometry.over_groups(tasks)
     return from_groups(_convolution_backward(as_groups(y), as_groups(blank), _all(weight), None, *how, mask)[0], tasks)
 
 
-def by_weight(x: Tensor, y: Tensor, stride: int, shape: torch.Size) -> Tensor:
+def by_weight(x: Tensor, y: Tensor, geometry: Geometry, shape: torch.Size) -> Tensor:
     """The gradient of <y, x * w> with respect to w, which has this shape: of each task, or summed if they share it."""
     mask, tasks = [False, True, False], x.shape[-1]
     if len(shape) == 5 or tasks == 1:
         blank = x.new_empty(tasks * shape[-4], *shape[-2:], shape[-3]).permute(0, 3, 1, 2)
-        how = _groups(stride, shape[-1], tasks)
+        how = geometry.over_groups(tasks)
         grad: Tensor = _convolution_backward(as_groups(y), as_groups(x), blank, None, *how, mask)[1]
         return grad if len(shape) == 4 else grad.unflatten(0, (tasks, -1))
     blank = x.new_empty(shape)
     if shape[1] >= IMAGE_KERNEL_CHANNELS and y.shape[3] >= IMAGE_KERNEL_SIZE:  # torch's kernel for images, with copies
         y, x = (v.permute(4, 0, 2, 3, 1).flatten(0, 1).contiguous().permute(0, 3, 1, 2) for v in (y, x))
-        grad = _convolution_backward(y, x, blank, None, *_groups(stride, shape[-1], 1), mask)[1]
+        grad = _convolution_backward(y, x, blank, None, *geometry.over_groups(1), mask)[1]
         return grad
-    volume: Tensor = _convolution_backward(y, x, blank[..., None], None, *_volumes(stride, blank), mask)[1]
+    volume: Tensor = _convolution_backward(y, x, blank[..., None], None, *geometry.over_volumes(), mask)[1]
     return volume[..., 0]
 
 
@@ -105,21 +126,10 @@ def _is_one(weight: Tensor, tasks: int) -> bool:
 
 
 def _one(weight: Tensor) -> Tensor:
-    """View the weight that tasks share as a kernel over volumes: [O, I, k, k, 1]."""
+    """View the weight that tasks share as a kernel over volumes: [O, I/groups, k, l, 1]."""
     return (weight if weight.ndim == 4 else weight[0])[..., None]
 
 
 def _all(weight: Tensor) -> Tensor:
-    """The weights of all tasks as those of one grouped convolution: [T*O, I, k, k]."""
+    """The weights of all tasks as those of one grouped convolution: [T*O, I/groups, k, l]."""
     return weight if weight.ndim == 4 else weight.flatten(0, 1)
-
-
-def _volumes(stride: int, weight: Tensor) -> tuple[Any, ...]:
-    """Stride, padding, dilation, transposed, output padding and groups of a convolution over volumes."""
-    pad = weight.shape[-1] // 2
-    return [stride, stride, 1], [pad, pad, 0], [1, 1, 1], False, [0, 0, 0], 1
-
-
-def _groups(stride: int, kernel: int, tasks: int) -> tuple[Any, ...]:
-    """The same arguments of a grouped convolution."""
-    return [stride] * 2, [kernel // 2] * 2, [1, 1], False, [0, 0], tasks

@@ -3,7 +3,6 @@
 from torch import Tensor, nn
 
 from metalearn.models.base import MetaModel
-from metalearn.models.norm import NormContext
 
 
 class Backbone(MetaModel):
@@ -24,7 +23,7 @@ class Backbone(MetaModel):
         nn.init.zeros_(self.head.weight)  # no way is preferred before adaptation
         nn.init.zeros_(self.head.bias)
 
-    def features(self, x: Tensor, norm: NormContext) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """Inputs [B, ...] to features [B, width]."""
         features: Tensor = self.body(x)
         return features

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from metalearn.models.norm import BatchNorm, NormContext
+from metalearn.models.norm import BatchNorm
 
 Weights = dict[str, Tensor]  # by parameter name; with a leading task dimension where they differ between tasks
 HEAD = ("head.weight", "head.bias")
@@ -13,38 +13,14 @@ class MetaModel(nn.Module):
 
     head: nn.Linear
 
-    def features(self, x: Tensor, norm: NormContext) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """Inputs [B, ...] to features [B, D]."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor, norm: NormContext) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Inputs [B, ...] to outputs [B, way]."""
-        outputs: Tensor = self.head(self.features(x, norm))
+        outputs: Tensor = self.head(self.features(x))
         return outputs
-
-    def features_batched(self, weights: Weights, x: Tensor, norm: NormContext, second_order: bool) -> Tensor:
-        """Compute `features` of many tasks at once, by the model's own kernels; `engine.kernel=grouped` uses it.
-
-        Args:
-            weights: by name, of the parameter's own shape, or [T, ...] where they differ between tasks.
-            x: [T, B, ...].
-            norm: as in `features`; batch statistics are collected as [2, T*C], task by task.
-            second_order: True if second derivatives may be asked for.
-
-        Returns:
-            features [T, B, D].
-        """
-        raise NotImplementedError
-
-    @property
-    def has_kernels(self) -> bool:
-        """True if the class has batched kernels for its `features`: a subclass that overrides that alone has none."""
-        line = type(self).__mro__
-        first = {
-            name: next(i for i, c in enumerate(line) if name in vars(c)) for name in ("features_batched", "features")
-        }
-        own = type(self).features_batched is not MetaModel.features_batched and type(self).forward is MetaModel.forward
-        return own and first["features_batched"] <= first["features"]
 
     def norm_channels(self) -> list[int]:
         """Channels of every batch-norm layer, in the order in which a forward pass meets them."""

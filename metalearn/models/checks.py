@@ -69,13 +69,12 @@ def check_forward(model: MetaModel, shape: Sequence[int], targets: int | None = 
         raise UserError(f"model={kind.__name__}: head has {outputs} outputs, and targets have {targets}")
 
 
-def _passed(model: MetaModel, function: Callable[[Tensor, NormContext], Tensor], x: Tensor) -> Tensor:
+def _passed(model: MetaModel, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Call a method of the model without gradients."""
 
     def once() -> Tensor:
-        context = NormContext()
-        with torch.no_grad(), using_context(context), torch.random.fork_rng(devices=[]):
-            return function(x, context)
+        with torch.no_grad(), using_context(NormContext()), torch.random.fork_rng(devices=[]):
+            return function(x)
 
     try:
         return once()

@@ -6,11 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metalearn.config.checks import at_least
-from metalearn.kernels.conv import conv
-from metalearn.kernels.conv_stack import blocks
-from metalearn.kernels.layout import as_groups, by_channel, from_groups, pooled, stack
-from metalearn.models.base import MetaModel, Weights
-from metalearn.models.norm import EPS, BatchNorm, NormContext, normalize
+from metalearn.models.base import MetaModel
+from metalearn.models.norm import BatchNorm
 
 
 class Conv4(MetaModel):
@@ -60,30 +57,10 @@ class Conv4(MetaModel):
         nn.init.zeros_(self.head.weight)  # no way is preferred before adaptation
         nn.init.zeros_(self.head.bias)
 
-    def features(self, x: Tensor, norm: NormContext) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] to features [B, D]."""
-        for convolve, layer in zip(self.convs, self.norms, strict=True):
-            x = F.relu(layer(convolve(x), norm))
+        for convolve, norm in zip(self.convs, self.norms, strict=True):
+            x = F.relu(norm(convolve(x)))
             if self.downsampling == "max_pool":
                 x = F.max_pool2d(x, 2)
         return x.mean((2, 3)) if self.pooling == "mean" else x.flatten(1)
-
-    def features_batched(self, weights: Weights, x: Tensor, norm: NormContext, second_order: bool) -> Tensor:
-        """Images [T, B, C, H, W] to features [T, B, D]: as `features` with each task's weights, by batched kernels."""
-        tasks, pool = len(x), self.downsampling == "max_pool"
-        names = ((f"convs.{i}.weight", f"norms.{i}.weight", f"norms.{i}.bias") for i in range(4))
-        layers, stride = [(weights[a], weights[b], weights[c]) for a, b, c in names], 1 if pool else 2
-        if norm.is_batch_only:
-            return self._read(blocks(x, layers, stride, pool, EPS, second_order))
-        x = stack(x)
-        for kernel, *own in layers:
-            x = as_groups(conv(x, kernel, stride))
-            gamma, beta = (by_channel(v, tasks) for v in own)
-            x = from_groups(F.relu(normalize(x, gamma, beta, norm, EPS)), tasks)
-            x = pooled(x) if pool else x
-        return self._read(x)
-
-    def _read(self, x: Tensor) -> Tensor:
-        """[B, C, H, W, T] to features [T, B, D]."""
-        x = x.permute(4, 0, 1, 2, 3)
-        return x.mean((3, 4)) if self.pooling == "mean" else x.flatten(2)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from metalearn.kernels.task_tensor import TaskTensor
 from metalearn.models.norm import current_context
 
 
@@ -26,4 +27,6 @@ class Dropout(nn.Module):
         shape = torch.Size([*x.shape[:2], *[1] * (x.ndim - 2)]) if self.by_channel else x.shape
         if self.p == 1:
             return torch.zeros_like(x)
-        return x * masks.draw(shape, self.p).to(x.dtype) / (1 - self.p)
+        mask = masks.draw(shape, self.p)
+        kept = TaskTensor(mask, 0) if isinstance(x, TaskTensor) else mask
+        return x * kept.to(x.dtype) / (1 - self.p)

@@ -32,7 +32,9 @@ class Masks:
         return replace(self, ids=task, calls=0)
 
     def draw(self, shape: torch.Size, p: float) -> Tensor:
-        """The next mask of one task: bool, true with probability 1 - p."""
+        """The next mask of one task, or of each of T tasks [T, ...]: bool, true with probability 1 - p."""
         stream = rng.stream(self.seed, "dropout", self.number, self.calls)
         self.calls += 1
+        if self.ids.ndim:
+            return rng.uniform(stream, self.ids, *shape) >= p
         return rng.uniform(stream, self.ids[None], *shape)[0] >= p

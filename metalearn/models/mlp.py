@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metalearn.models.base import MetaModel
-from metalearn.models.norm import NormContext
 
 
 class MLP(MetaModel):
@@ -27,7 +26,7 @@ class MLP(MetaModel):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.head = nn.Linear(sizes[-1], outputs)
 
-    def features(self, x: Tensor, norm: NormContext) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """Inputs [B, ...] to features [B, D]."""
         x = x.flatten(1)
         for layer in self.layers:

@@ -16,7 +16,7 @@ sections 2-3):
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -24,6 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metalearn.errors import UserError
+from metalearn.kernels.layout import as_groups, by_channel, from_groups
+from metalearn.kernels.rules.pooling import image_values
+from metalearn.kernels.task_tensor import TaskTensor, weight_of
 from metalearn.models.masks import Masks
 
 NormMode = Literal["transductive", "support", "per_step"]
@@ -76,11 +79,25 @@ class BatchNorm(nn.Module):
         self.weight: nn.Parameter | None = nn.Parameter(torch.ones(channels))
         self.bias: nn.Parameter | None = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor, norm: NormContext | None = None) -> Tensor:
-        """Normalize x [B, C, ...] as `norm` says, or else the current context."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize x [B, C, ...] as the current context says."""
         weight = x.new_ones(self.channels) if self.weight is None else self.weight
         bias = x.new_zeros(self.channels) if self.bias is None else self.bias
-        return normalize(x, weight, bias, norm or current_context(), self.eps)
+        norm = current_context()
+        if isinstance(x, TaskTensor) and x.ndim == 4 and not norm.is_batch_only:
+            return _of_tasks(x, weight, bias, norm, self.eps)
+        return normalize(x, weight, bias, norm, self.eps)
+
+
+def _of_tasks(x: TaskTensor, weight: Tensor, bias: Tensor, norm: NormContext, eps: float) -> Tensor:
+    """Batch norm of images of many tasks, each channel of each task as a channel of its own."""
+    running = None if norm.running is None else [v.repeat(1, x.tasks) for v in norm.running]
+    own = replace(norm, running=running, batch_statistics=[])
+    gamma, beta = (by_channel(weight_of(v), x.tasks) for v in (weight, bias))
+    made = from_groups(normalize(as_groups(image_values(x)), gamma, beta, own, eps), x.tasks)
+    norm.layer = own.layer
+    norm.batch_statistics += [TaskTensor(v.unflatten(1, (x.tasks, -1)), 1) for v in own.batch_statistics]
+    return TaskTensor(made, 4)
 
 
 def normalize(x: Tensor, weight: Tensor, bias: Tensor, norm: NormContext, eps: float) -> Tensor:

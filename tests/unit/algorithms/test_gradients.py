@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from metalearn.algorithms.parameters import nth
-from metalearn.models.norm import NormContext
 from metalearn.training.chunks import Chunks
 from metalearn.training.executor import Executor
 from tests.helpers.configs import ALGORITHMS, NO_HIGHER, inner_steps, node_of
@@ -77,8 +76,8 @@ def higher_reference(algo, params, batch, first_order=False):
             warnings.simplefilter("ignore")
             with higher.innerloop_ctx(model, optimizer, copy_initial_weights=False) as (net, inner):
                 for _ in range(algo.inner_steps):
-                    inner.step(F.cross_entropy(net(batch.support_x[t], NormContext()), batch.support_y[t]))
-                loss = F.cross_entropy(net(batch.query_x[t], NormContext()), batch.query_y[t])
+                    inner.step(F.cross_entropy(net(batch.support_x[t]), batch.support_y[t]))
+                loss = F.cross_entropy(net(batch.query_x[t]), batch.query_y[t])
                 target = list(net.parameters()) if first_order else list(model.parameters())
                 for name, g in zip(params.model, torch.autograd.grad(loss, target), strict=True):
                     total[name] += g.detach() / tasks
@@ -150,13 +149,13 @@ def test_fomaml_is_the_gradient_at_the_adapted_weights():
         w = dict(params.model)
         for _ in range(2):
             w = {n: p.detach().requires_grad_() for n, p in w.items()}
-            loss = F.cross_entropy(functional_call(model, w, (batch.support_x[t], NormContext())), batch.support_y[t])
+            loss = F.cross_entropy(functional_call(model, w, (batch.support_x[t])), batch.support_y[t])
             lr = algo.inner_optimizer["lr"]
             w = {
                 n: p - lr * g for (n, p), g in zip(w.items(), torch.autograd.grad(loss, list(w.values())), strict=True)
             }
         w = {n: p.detach().requires_grad_() for n, p in w.items()}
-        loss = F.cross_entropy(functional_call(model, w, (batch.query_x[t], NormContext())), batch.query_y[t])
+        loss = F.cross_entropy(functional_call(model, w, (batch.query_x[t])), batch.query_y[t])
         for n, g in zip(w, torch.autograd.grad(loss, list(w.values())), strict=True):
             expected[n] += g / 3
     close(algo.meta_gradient(params, batch).gradients, expected)
@@ -247,7 +246,7 @@ def test_reptile_against_a_plain_loop_with_torch_adam():
     for step in range(3):
         rows = order[step * 10 : step * 10 + 10]
         optimizer.zero_grad()
-        F.cross_entropy(model(batch.support_x[0, rows], NormContext()), batch.support_y[0, rows]).backward()
+        F.cross_entropy(model(batch.support_x[0, rows]), batch.support_y[0, rows]).backward()
         optimizer.step()
     expected = {n: params.model[n] - p.detach() for n, p in model.named_parameters()}
     close(algo.meta_gradient(params, batch).gradients, expected, rtol=1e-5, atol=1e-9)
@@ -261,7 +260,7 @@ def test_pretraining_is_ordinary_classification():
     model = copy.deepcopy(algo.model).double()
     model.load_state_dict(params.model)
     w = [value.requires_grad_() for value in params.extra.values()]
-    loss = F.cross_entropy(F.linear(model.features(x[0], NormContext()), *w), y[0])
+    loss = F.cross_entropy(F.linear(model.features(x[0]), *w), y[0])
     body = [p for n, p in model.named_parameters() if not n.startswith("head.")]
     grads = torch.autograd.grad(loss, body + w)
     ours = algo.meta_gradient(params, batch).gradients

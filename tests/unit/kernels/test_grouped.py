@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from metalearn.algorithms.parameters import nth
-from metalearn.kernels.conv import conv
-from metalearn.kernels.conv_stack import blocks
+from metalearn.kernels.conv import Geometry, conv
+from metalearn.kernels.conv_stack import Block, How, run
 from metalearn.kernels.layout import as_groups, expand, from_groups, stack
-from metalearn.kernels.norm_relu import _statistics, norm_relu
+from metalearn.kernels.norm_act import _statistics, norm_act
 from metalearn.kernels.patches import applies, as_matrix, block, patches
 from metalearn.models.functional import sum_over_tasks
 from tests.helpers.configs import every
@@ -31,29 +31,46 @@ def test_the_layout_is_only_a_view():
     assert torch.equal(groups.view(2, 3, 4, 5, 5).transpose(0, 1), x)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+HALF, SAME = Geometry((2, 2), (1, 1)), Geometry((1, 1), (1, 1))
+GEOMETRIES = [
+    ((3, 3), Geometry(padding=(1, 1))),
+    ((3, 3), Geometry((2, 2), (1, 1))),
+    ((1, 1), Geometry()),
+    ((1, 1), Geometry((2, 2))),
+    ((2, 2), Geometry((2, 2))),
+    ((5, 3), Geometry((2, 1), (2, 1))),
+    ((3, 3), Geometry((1, 1), (0, 2))),
+    ((3, 3), Geometry((1, 1), (2, 2), (2, 2))),
+    ((3, 3), Geometry((2, 1), (1, 1), (1, 1), 2)),
+    ((3, 3), Geometry((1, 1), (1, 1), (1, 1), 4)),
+]
+
+
+@pytest.mark.parametrize("how", every(3, GEOMETRIES))
 @pytest.mark.parametrize("tasks", [1, 3])
 @pytest.mark.parametrize("shared", ["own", "expanded", "shared"])
-def test_convolution_and_its_derivatives(shared, tasks, stride):
-    x, own = stack(random(tasks, 2, 3, 5, 5)).requires_grad_(), random(tasks, 4, 3, 3, 3)
+def test_convolution_and_its_derivatives(shared, tasks, how):
+    size, geometry = how
+    x = stack(random(tasks, 2, 4, 5, 5)).requires_grad_()
+    own = random(tasks, 4, 4 // geometry.groups, *size)
     weight = (own if shared == "own" else own[0]).clone().requires_grad_()
 
     def ours(x, w):
-        return conv(x, w.expand(tasks, *w.shape) if shared == "expanded" else w, stride)
+        return conv(x, w.expand(tasks, *w.shape) if shared == "expanded" else w, geometry)
 
     def theirs(x, w):
         each = [w[t] if shared == "own" else w for t in range(tasks)]
-        return torch.stack([F.conv2d(x[..., t], each[t], None, stride, 1) for t in range(tasks)], -1)
+        return torch.stack([F.conv2d(x[..., t], each[t], None, *geometry) for t in range(tasks)], -1)
 
     torch.testing.assert_close(ours(x, weight), theirs(x, weight))
-    assert torch.autograd.gradcheck(ours, (x, weight))
+    assert torch.autograd.gradcheck(ours, (x, weight), fast_mode=tasks > 1)
     assert torch.autograd.gradgradcheck(ours, (x, weight), fast_mode=tasks > 1)
 
 
 def test_the_gradient_by_an_expanded_weight_is_each_tasks_own():
     x, weight = stack(random(3, 2, 3, 5, 5)), random(4, 3, 3, 3).expand(3, 4, 3, 3, 3).detach().requires_grad_()
     whole = weight.detach().clone().requires_grad_()
-    a, b = (torch.autograd.grad(conv(x, w, 2).square().sum(), w)[0] for w in (weight, whole))
+    a, b = (torch.autograd.grad(conv(x, w, HALF).square().sum(), w)[0] for w in (weight, whole))
     torch.testing.assert_close(a, b)
     assert not torch.allclose(a[0], a[1])
 
@@ -62,32 +79,33 @@ def test_the_gradient_by_an_expanded_weight_is_each_tasks_own():
 def test_the_gradient_by_a_shared_weight_is_the_sum_of_the_tasks(filters):
     x, weight = stack(random(3, 2, filters, 14, 14)), random(filters, filters, 3, 3).requires_grad_()
     each = expand(weight.detach(), 3).detach().requires_grad_()
-    a, b = (torch.autograd.grad(conv(x, w, 2).square().sum(), w)[0] for w in (weight, each))
+    a, b = (torch.autograd.grad(conv(x, w, HALF).square().sum(), w)[0] for w in (weight, each))
     torch.testing.assert_close(a, sum_over_tasks(b))
     torch.testing.assert_close(a, b.sum(0))
     assert b.stride(2) == 1 and each.stride(2) == 1  # channels last, both
 
 
-@pytest.mark.parametrize("height", [5, 40])  # few values a channel, and many
+@pytest.mark.parametrize("slope", [0, 0.1, 1])
+@pytest.mark.parametrize("height", every(2, [5, 40]))  # few values a channel, and many
 @pytest.mark.parametrize("shared", [True, False])
-def test_batch_norm_and_relu_and_their_derivatives(height, shared):
+def test_batch_norm_and_activation_and_their_derivatives(height, shared, slope):
     x = random(2, 3, height, 16, 2).permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3).requires_grad_()
     weight = random(*([3] if shared else [2, 3])).requires_grad_()
     bias = (weight.detach().roll(1, -1) + 0.1).requires_grad_()
-    theirs = torch.stack(
-        [
-            F.relu(F.batch_norm(x[..., t], None, None, *(v if shared else v[t] for v in (weight, bias)), training=True))
-            for t in range(2)
-        ],
-        -1,
-    )
-    torch.testing.assert_close(norm_relu(x, weight, bias, 1e-5), theirs)
+
+    def ours(x, weight, bias):
+        return norm_act(x, weight, bias, 1e-5, slope)
+
+    own = [(weight, bias) if shared else (weight[t], bias[t]) for t in range(2)]
+    norms = [F.batch_norm(x[..., t], None, None, *own[t], training=True) for t in range(2)]
+    theirs = torch.stack([F.leaky_relu(y, slope) for y in norms], -1)
+    torch.testing.assert_close(ours(x, weight, bias), theirs)
     if height == 5:
-        assert torch.autograd.gradcheck(lambda *v: norm_relu(*v, 1e-5), (x, weight, bias))
-        assert torch.autograd.gradgradcheck(lambda *v: norm_relu(*v, 1e-5), (x, weight, bias), fast_mode=True)
+        assert torch.autograd.gradcheck(ours, (x, weight, bias), fast_mode=slope == 1)
+        assert torch.autograd.gradgradcheck(ours, (x, weight, bias), fast_mode=True)
     ours, reference = (
         torch.autograd.grad(y.square().sum(), (x, weight, bias), create_graph=True)
-        for y in (norm_relu(x, weight, bias, 1e-5), theirs)
+        for y in (ours(x, weight, bias), theirs)
     )
     again = [
         torch.autograd.grad(
@@ -109,19 +127,23 @@ def weights_of(tasks, shared, sizes):
     return [w.detach().requires_grad_() for w in weights]
 
 
-def by_layer(weights):
-    """The same, three by three."""
-    return list(zip(*[iter(weights)] * 3, strict=True))
+def by_layer(weights, pool, slope=0.0):
+    """The same as blocks; each third one has no activation where there is a slope."""
+    layers = zip(*[iter(weights)] * 3, strict=True)
+    hows = [
+        How(SAME if pool else HALF, 1e-5, 1.0 if slope and i == 2 else slope, pool) for i in range(len(weights) // 3)
+    ]
+    return [Block(*own, how) for own, how in zip(layers, hows, strict=True)]
 
 
-def layers_of_torch(x, weights, stride, pool):
+def layers_of_torch(x, weights, pool, slope=0.0):
     """The blocks as PyTorch has them, of each task [T, B, C, H, W] in turn."""
     maps = []
     for task, image in enumerate(x):
         own = [w[task] if w.ndim in (2, 5) else w for w in weights]
-        for kernel, gamma, beta in by_layer(own):
-            image = F.conv2d(image, kernel, None, stride, 1)
-            image = F.relu(F.batch_norm(image, None, None, gamma, beta, training=True))
+        for kernel, gamma, beta, how in by_layer(own, pool, slope):
+            image = F.conv2d(image, kernel, None, *how.geometry)
+            image = F.leaky_relu(F.batch_norm(image, None, None, gamma, beta, training=True), how.slope)
             image = F.max_pool2d(image, 2) if pool else image
         maps.append(image)
     return torch.stack(maps, -1)
@@ -131,16 +153,17 @@ def layers_of_torch(x, weights, stride, pool):
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize("shared", ["own", "expanded", "shared"])
 @pytest.mark.parametrize("tasks", every(2, [3, 1]))
-@pytest.mark.parametrize("sizes", [(1, 27, 3), (1, 27), (3, 4, 4)])  # by way of patches, and not
-def test_blocks_are_those_of_torch(sizes, tasks, shared, pool, twice):
-    x, stride = random(tasks, 2, sizes[0], 10, 12), 1 if pool else 2
+@pytest.mark.parametrize("sizes, slope", [((1, 27, 3), 0.0), ((1, 27), 0.2), ((3, 4, 4), 0.0), ((1, 27, 3, 3), 0.2)])
+def test_blocks_are_those_of_torch(sizes, slope, tasks, shared, pool, twice):
+    x = random(tasks, 2, sizes[0], 10, 12)
     weights = weights_of(tasks, shared, sizes)
-    assert applies(x, weights[0]) == (sizes[0] == 1)
-    ours = blocks(x, by_layer(weights), stride, pool, 1e-5, twice)
-    theirs = layers_of_torch(x, weights, stride, pool)
+    blocks = by_layer(weights, pool, slope)
+    assert applies(x, weights[0], blocks[0].how.geometry) == (sizes[0] == 1)  # by way of patches, and not
+    ours = run(x, blocks, twice)
+    theirs = layers_of_torch(x, weights, pool, slope)
     torch.testing.assert_close(ours, theirs)
     with torch.no_grad():
-        assert torch.equal(blocks(x, by_layer(weights), stride, pool, 1e-5, twice), ours)
+        assert torch.equal(run(x, blocks, twice), ours)
     grad = random(*ours.shape)
     given = grad.clone()
     a, b = (torch.autograd.grad(y, weights, grad, retain_graph=True) for y in (ours, theirs))
@@ -165,33 +188,33 @@ def test_blocks_with_frozen_weights_or_images_that_need_a_gradient(sizes, frozen
     asked = [w for i, w in enumerate(weights) if i not in frozen] + [x] * x.requires_grad
     for i in frozen:
         weights[i].requires_grad_(False)
-    ours = [blocks(x, by_layer(weights), 2 - pool, pool, 1e-5, twice) for twice in (False, True)]
-    every = [torch.autograd.grad(y.square().sum(), asked) for y in (*ours, layers_of_torch(x, weights, 2 - pool, pool))]
+    ours = [run(x, by_layer(weights, pool), twice) for twice in (False, True)]
+    every = [torch.autograd.grad(y.square().sum(), asked) for y in (*ours, layers_of_torch(x, weights, pool))]
     torch.testing.assert_close(every[0], every[2])
     torch.testing.assert_close(every[1], every[2])
 
 
-def usually(x, kernel, gamma, beta, stride=2):
-    return norm_relu(conv(stack(x), kernel, stride), gamma, beta, 1e-5)
+def usually(x, kernel, gamma, beta, geometry=HALF):
+    return norm_act(conv(stack(x), kernel, geometry), gamma, beta, 1e-5, 0)
 
 
-def by_patches(x, kernel, gamma, beta, stride=2):
-    p = patches(x, kernel.shape[-1], stride)
-    return block(p, as_matrix(p, kernel, gamma, beta, 1e-5))
+def by_patches(x, kernel, gamma, beta, geometry=HALF):
+    p = patches(x, kernel.shape[-2:], geometry)
+    return block(p, as_matrix(p, kernel, gamma, beta, 1e-5), 0)
 
 
 @pytest.mark.parametrize("shared", ["own", "shared"])
-@pytest.mark.parametrize("size, stride", [(3, 1), (3, 2), (5, 2)])
-def test_the_first_block_and_its_derivatives(size, stride, shared):
+@pytest.mark.parametrize("size, geometry", [(3, SAME), (3, HALF), (5, Geometry((2, 1), (2, 0)))])
+def test_the_first_block_and_its_derivatives(size, geometry, shared):
     x, weights = random(2, 2, 2, 6, 6), weights_of(2, shared, (2, 3))
     weights[0] = F.pad(weights[0], ((size - 3) // 2,) * 4, value=0.5).detach().requires_grad_()
 
     def ours(*weights):
-        return by_patches(x, *weights, stride)
+        return by_patches(x, *weights, geometry)
 
-    torch.testing.assert_close(ours(*weights), usually(x, *weights, stride))
-    assert torch.autograd.gradcheck(ours, weights)
-    assert torch.autograd.gradgradcheck(ours, weights)
+    torch.testing.assert_close(ours(*weights), usually(x, *weights, geometry))
+    assert torch.autograd.gradcheck(ours, weights, fast_mode=size == 5)
+    assert torch.autograd.gradgradcheck(ours, weights, fast_mode=size == 5)
 
 
 @pytest.mark.parametrize("blur", [1, 13])
@@ -216,11 +239,12 @@ def test_the_first_block_over_blank_images_is_beta():
 
 def test_who_goes_by_way_of_patches():
     x, kernel = torch.zeros(2, 3, 1, 8, 8), torch.zeros(27, 1, 3, 3)
-    assert applies(x, kernel) and applies(x, kernel.expand(2, 27, 1, 3, 3))
-    assert not applies(x, kernel[1:])  # the map is small itself
-    assert not applies(x.requires_grad_(), kernel)  # there is no gradient by patches
+    assert applies(x, kernel, SAME) and applies(x, kernel.expand(2, 27, 1, 3, 3), SAME)
+    assert not applies(x, kernel[1:], SAME)  # the map is small itself
+    assert not applies(x, kernel, Geometry((1, 1), (2, 2), (2, 2)))
+    assert not applies(x.requires_grad_(), kernel, SAME)  # there is no gradient by patches
     with torch.autocast("cpu", torch.bfloat16):
-        assert not applies(x.detach(), kernel)
+        assert not applies(x.detach(), kernel, SAME)
 
 
 def test_statistics_keep_six_digits_in_single_precision():
@@ -256,25 +280,8 @@ def test_all_engines_agree_in_every_mode(norm, downsampling, pooling, filters):
     torch.testing.assert_close(x, y)
 
 
-def test_a_subclass_with_another_forward_pass_is_not_run_by_kernels_of_the_old_one():
-    from metalearn.models.conv4 import Conv4
-    from metalearn.models.functional import Functional
-
-    class Doubled(Conv4):
-        def features(self, x, norm):
-            return 2 * super().features(x, norm)
-
-    settings = {"shape": (1, 12, 12), "outputs": 3, "filters": 4, "downsampling": "stride", "pooling": "flatten"}
-    assert Conv4(**settings).has_kernels and not Doubled(**settings).has_kernels
-    assert not Functional(Doubled(**settings)).is_grouped("cpu")
-    assert type("Named", (Conv4,), {})(**settings).has_kernels
-
-
 def test_the_engine_chooses_itself_by_device_and_precision():
     net = algorithm("maml").net
     assert net.is_grouped("cpu") and not net.is_grouped("cuda")
     with torch.autocast("cpu", torch.bfloat16):
         assert not net.is_grouped("cpu")
-    assert not algorithm("maml", regression=True, shape=(1,), way=1).net.is_grouped("cpu")  # an mlp has no such kernels
-    with pytest.raises(Exception, match="no kernels of its own"):
-        algorithm("maml", regression=True, shape=(1,), way=1, kernel="grouped")

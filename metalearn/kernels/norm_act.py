@@ -1,6 +1,7 @@
-"""Equal to relu(batch_norm(x)) with each task's own statistics; faster as one function, twice differentiable.
+"""Equal to leaky_relu(batch_norm(x), slope) with each task's own statistics; faster as one function.
 
-It is tested against torch's batch norm, and by gradcheck and gradgradcheck.
+A slope of 0 is ReLU, a slope of 1 no activation. It is tested against torch's batch norm, and by gradcheck and
+gradgradcheck.
 """
 
 from typing import Any
@@ -16,36 +17,37 @@ from metalearn.kernels.tuning import SERIAL_SUM
 _norm_backward = torch.ops.aten.native_batch_norm_backward
 
 
-def norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """ReLU of batch norm, with the statistics of x [B, C, H, W, T] in each channel of each task.
+def norm_act(x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float) -> Tensor:
+    """Batch norm with the statistics of x [B, C, H, W, T] in each channel of each task, and an activation.
 
     Args:
         weight, bias: [T, C], or [C] where the tasks share them.
+        slope: of the activation below 0.
 
     Twice differentiable: a gradient, and the gradient of a function of that gradient.
     """
-    y: Tensor = _NormReLU.apply(x, weight, bias, eps)
+    y: Tensor = _NormAct.apply(x, weight, bias, eps, slope)
     return y
 
 
-class _NormReLU(Function):
+class _NormAct(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        y, mean, inverse = normalized(x, weight, bias, eps)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float) -> Tensor:
+        y, mean, inverse = normalized(x, weight, bias, eps, slope)
         ctx.save_for_backward(x, weight, y, mean, inverse)
-        ctx.eps = eps
+        ctx.eps, ctx.slope = eps, slope
         return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return *_NormReLUGrad.apply(grads[0], *ctx.saved_tensors, ctx.eps), None
+        return *_NormActGrad.apply(grads[0], *ctx.saved_tensors, ctx.eps, ctx.slope), None, None
 
 
-class _NormReLUGrad(Function):
-    """The gradients of norm_relu as a function of the output's gradient, x and weight, with its own gradient.
+class _NormActGrad(Function):
+    """The gradients of norm_act as a function of the output's gradient, x and weight, with its own gradient.
 
-    In each channel of n values, with h = (x - mean) s, s = 1 / sqrt(variance + eps), and g the gradient that passes
-    the ReLU:
+    In each channel of n values, with h = (x - mean) s, s = 1 / sqrt(variance + eps), and g the gradient behind
+    the activation:
 
     (1) gx = w s (g - sum(g)/n - h sum(g h)/n)
     (2) gw = sum(g h)
@@ -61,12 +63,20 @@ class _NormReLUGrad(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, grad: Tensor, x: Tensor, weight: Tensor, y: Tensor, mean: Tensor, inverse: Tensor, eps: float
+        ctx: Any,
+        grad: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        y: Tensor,
+        mean: Tensor,
+        inverse: Tensor,
+        eps: float,
+        slope: float,
     ) -> tuple[Tensor, ...]:
-        g = torch.ops.aten.threshold_backward(as_groups(grad), as_groups(y), 0)
+        g = activation_gradient(as_groups(grad), as_groups(y), slope)
         gx, gw, gb = norm_gradient(g, x, weight, mean, inverse, eps)
         ctx.save_for_backward(g, x, weight, y, mean, inverse, gw, gb)
-        ctx.eps = eps
+        ctx.eps, ctx.slope = eps, slope
         return gx, shaped_as(gw, weight), shaped_as(gb, weight)
 
     @staticmethod
@@ -83,18 +93,38 @@ class _NormReLUGrad(Function):
         p = sum_ug - (gb * sum_u + gw * sum_uh) / n  # (5)
 
         by_g = by_g.addcmul_(x, _wide(a * s)).add_(_wide(b - a * s * mean))  # (4)
-        by_grad = torch.ops.aten.threshold_backward(by_g, y, 0)
+        by_grad = activation_gradient(by_g, y, ctx.slope)
 
         c_g, c_u = a - weight * s * sum_uh / n, -weight * s * gw / n  # (6)
         c_1 = -(c_g * gb + c_u * sum_u) / n
         c_h = -(c_g * gw + c_u * sum_uh) / n - weight * p * s / n
         by_x = (g * _wide(s * c_g)).addcmul_(u, _wide(s * c_u)).addcmul_(x, _wide(s * s * c_h))
         by_x.add_(_wide(s * (c_1 - s * c_h * mean)))
-        return from_groups(by_grad, tasks), from_groups(by_x, tasks), shaped_as(s * p, own), None, None, None, None
+        return from_groups(by_grad, tasks), from_groups(by_x, tasks), shaped_as(s * p, own), *[None] * 5
 
 
-def normalized(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The forward pass of `norm_relu` alone, with the mean and 1 / sqrt(variance + eps) of each channel [T*C]."""
+def activate_(y: Tensor, slope: float) -> Tensor:
+    """Apply the activation in place."""
+    if slope == 1:
+        return y
+    result: Tensor = y.relu_() if slope == 0 else torch.ops.aten.leaky_relu_(y, slope)
+    return result
+
+
+def activation_gradient(grad: Tensor, y: Tensor, slope: float, out: Tensor | None = None) -> Tensor:
+    """The gradient at the input of the activation, from that at its output y; in the memory of `out` if it is given."""
+    if slope == 1:
+        return grad
+    out = torch.empty_like(y) if out is None else out
+    if slope == 0:
+        result: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, y, 0, grad_input=out)
+    else:
+        result = torch.ops.aten.leaky_relu_backward.grad_input(grad, y, slope, True, grad_input=out)
+    return result
+
+
+def normalized(x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The forward pass of `norm_act` alone, with the mean and 1 / sqrt(variance + eps) of each channel [T*C]."""
     tasks, groups = x.shape[-1], as_groups(x)
     w, b = by_channel(weight, tasks), by_channel(bias, tasks)
     if groups.numel() <= SERIAL_SUM * groups.shape[1]:
@@ -103,13 +133,13 @@ def normalized(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Ten
         mean, variance = _statistics(groups)
         inverse = torch.rsqrt(variance + eps)
         y = torch.native_batch_norm(groups, w, b, mean, variance, False, 0.0, eps)[0]
-    return from_groups(y.relu_(), tasks), mean, inverse
+    return from_groups(activate_(y, slope), tasks), mean, inverse
 
 
 def norm_gradient(
     g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of x, and of weight and bias by channel [T*C], for g [B, T*C, H, W] before the ReLU."""
+    """The gradients of x, and of weight and bias by channel [T*C], for g [B, T*C, H, W] before the activation."""
     tasks, groups = x.shape[-1], as_groups(x)
     w = by_channel(weight, tasks)
     gx, gw, gb = _norm_backward(g, groups, w, None, None, mean, inverse, True, eps, [True] * 3)

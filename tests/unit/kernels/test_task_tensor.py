@@ -1,0 +1,146 @@
+"""Models written for one task, over many: by the rules of TaskTensor, against a loop over tasks and against vmap."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call
+
+from metalearn.kernels import rules  # noqa: F401
+from metalearn.kernels.rules import blocks
+from metalearn.kernels.rules.blocks import differentiated_twice
+from metalearn.kernels.task_tensor import TaskTensor, values_of
+
+TASKS = 3
+
+
+def random(*shape):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+class Residual(nn.Module):
+    """Three convolutions beside a shortcut, as in ResNet-12."""
+
+    def __init__(self, i, o):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(a, o, 3, padding=1, bias=False) for a in (i, o, o))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(o, track_running_stats=False) for _ in range(4))
+        self.shortcut = nn.Conv2d(i, o, 1, bias=False)
+
+    def forward(self, x):
+        y = F.leaky_relu(self.norms[0](self.convs[0](x)), 0.1)
+        y = F.leaky_relu(self.norms[1](self.convs[1](y)), 0.1, inplace=True)
+        y = self.norms[2](self.convs[2](y))
+        return F.max_pool2d(F.leaky_relu(y + self.norms[3](self.shortcut(x)), 0.1), 2)
+
+
+class InPlace(nn.Module):
+    """Sums, activations and views as people write them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, (3, 1), (2, 1), (1, 0))
+        self.norm = nn.BatchNorm2d(4, track_running_stats=False)
+        self.second = nn.Conv2d(4, 4, 3, padding="same", groups=2)
+        self.scale = nn.Parameter(torch.ones(4, 1, 1))
+
+    def forward(self, x):
+        y = self.norm(self.first(x))
+        F.relu(y, inplace=True)
+        z = self.second(y)
+        z += y * self.scale
+        z = torch.cat([z, 2 - y], 1)
+        z = F.avg_pool2d(z, 2).contiguous()
+        return z.view(z.size(0), -1)
+
+
+def vgg():
+    body = nn.Sequential(
+        nn.Conv2d(2, 9, 3), nn.BatchNorm2d(9, track_running_stats=False), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        nn.Conv2d(9, 4, 2, bias=True), nn.BatchNorm2d(4, affine=False, track_running_stats=False), nn.LeakyReLU(0.2),
+        nn.Conv2d(4, 4, 1), nn.ELU(), nn.MaxPool2d(3, 1, 1), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+    )  # fmt: skip
+    return nn.Sequential(body, nn.Linear(16, 3))
+
+
+def normed():
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, 2, dilation=2), nn.GroupNorm(2, 4), nn.GELU(), nn.Conv2d(4, 4, 1), nn.LayerNorm([4, 2, 2]),
+        nn.SiLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3),
+    )  # fmt: skip
+
+
+MODELS = {
+    "residual": lambda: nn.Sequential(Residual(2, 4), Residual(4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    "in place": InPlace,
+    "vgg": vgg,
+    "group and layer norm": normed,
+}
+
+
+def a_pass(model, weights, x, rows=None):
+    """The outputs of many tasks by rules."""
+    named = {n: TaskTensor(w, 0) if n in (rows or weights) else w[0] for n, w in weights.items()}
+    return values_of(functional_call(model, named, (TaskTensor(x, 0),)), TASKS)
+
+
+def one_by_one(model, weights, x, rows=None):
+    """The outputs of many tasks by a loop of plain torch."""
+    each = [{n: w[t] if n in (rows or weights) else w[0] for n, w in weights.items()} for t in range(TASKS)]
+    return torch.stack([functional_call(model, own, (x[t],)) for t, own in enumerate(each)])
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("name", list(MODELS))
+def test_outputs_and_two_derivatives_are_those_of_a_loop(name, fused, monkeypatch):
+    torch.manual_seed(0)
+    model = MODELS[name]().double()
+    weights = {n: (p + 0.1 * random(TASKS, *p.shape)).detach().requires_grad_() for n, p in model.named_parameters()}
+    x = random(TASKS, 4, 2, 8, 8)
+    monkeypatch.setattr(blocks, "_fused", blocks.ContextVar("fused", default=fused))
+    found = []
+    for function in (a_pass, one_by_one):
+        with differentiated_twice(True):
+            y = function(model, weights, x)
+        first = torch.autograd.grad(y.square().sum(), list(weights.values()), create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), list(weights.values()))
+        found.append((y, *first, *second))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    shared = [n for i, n in enumerate(weights) if i % 2]  # every second weight is the tasks' own
+    for grads in (True, False):
+        with torch.set_grad_enabled(grads):
+            ours, theirs = (function(model, weights, x, shared) for function in (a_pass, one_by_one))
+            torch.testing.assert_close(ours, theirs)
+    ours, theirs = (
+        torch.autograd.grad(f(model, weights, x, shared).square().sum(), list(weights.values()))
+        for f in (a_pass, one_by_one)
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_blocks_are_found_by_their_pattern(monkeypatch):
+    chains = []
+    monkeypatch.setattr(blocks, "run", lambda x, chain, twice: chains.append(len(chain)) or real(x, chain, twice))
+    real = __import__("metalearn.kernels.conv_stack", fromlist=["run"]).run
+    layers = [m for i in range(3) for m in (nn.Conv2d(4 if i else 2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())]
+    for layer in layers[0::3]:
+        layer.bias = None
+    for layer in layers[1::3]:
+        layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+        layer.track_running_stats = False
+    model = nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten()).double()
+    weights = {n: p.expand(TASKS, *p.shape) for n, p in model.named_parameters()}
+    a_pass(model, weights, random(TASKS, 4, 2, 8, 8))
+    assert chains == [3]  # three blocks as one function
+    residual = MODELS["residual"]().double()
+    a_pass(residual, {n: p.expand(TASKS, *p.shape) for n, p in residual.named_parameters()}, random(TASKS, 4, 2, 8, 8))
+    assert chains[1:] == [3, 1, 3, 1]  # a value that two layers use ends a chain
+
+
+def test_an_operation_that_cannot_be_batched_is_an_error():
+    x = TaskTensor(random(TASKS, 4), 0)
+    for wrong in (lambda: x.sum().item(), lambda: bool(x.sum() > 0), lambda: torch.zeros(4).double().add_(x)):
+        with pytest.raises(RuntimeError, match=r"vmap|in-place|inplace|output with shape|batched"):
+            wrong()
