@@ -31,7 +31,7 @@ class Net(MetaModel):
     def make_head(self, outputs):
         self.head = nn.Linear(784, outputs)
 
-    def features(self, x, norm):
+    def features(self, x):
         return F.relu(self.conv(x)).flatten(1)
 
 
@@ -61,7 +61,7 @@ class Lazy(Net):
 
 
 class Image(Net):
-    def features(self, x, norm):
+    def features(self, x):
         return self.conv(x)
 
 
@@ -70,12 +70,12 @@ class Inside(Net):
         super().make_head(outputs)
         self.more = nn.Conv2d(3, 3, 1)
 
-    def features(self, x, norm):
+    def features(self, x):
         return self.more(self.conv(x)).flatten(1)  # line 58
 
 
 class Misspelled(Net):
-    def features(self, x, norm):
+    def features(self, x):
         return self.convs(x).flatten(1)  # line 63
 
 
@@ -85,7 +85,7 @@ class TooFew(Net):
 
 
 class Nothing(Net):
-    def features(self, x, norm):
+    def features(self, x):
         self.conv(x).flatten(1)
 
 
@@ -100,8 +100,8 @@ class Plain(nn.Module):
 
 
 class Outputs(Net):
-    def forward(self, x, norm):
-        return super().forward(x, norm)[:, :1]
+    def forward(self, x):
+        return super().forward(x)[:, :1]
 
 
 def function(*, shape, outputs) -> MetaModel:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metalearn.algorithms.parameters import nth
-from metalearn.models.norm import MOMENTUM, BatchNorm, NormContext
+from metalearn.models.norm import MOMENTUM, BatchNorm, NormContext, using_context
 from tests.helpers.configs import ALGORITHMS, inner_steps
 from tests.helpers.tasks import algorithm, batch_for, batch_of, params_of
 
@@ -52,7 +52,8 @@ def test_no_task_leaks_into_another(name, norm):
 def test_support_mode_uses_the_statistics_of_the_support_set():
     layer = BatchNorm(3).double()
     x = torch.rand(8, 3, 4, 4, dtype=torch.float64)
-    y = layer(x, NormContext(reference=5))
+    with using_context(NormContext(reference=5)):
+        y = layer(x)
     support = torch.nn.functional.batch_norm(x[:5], None, None, training=True, eps=layer.eps)
     torch.testing.assert_close(y[:5], support)
     mean, variance = x[:5].mean((0, 2, 3)), x[:5].var((0, 2, 3), correction=0)

@@ -35,7 +35,7 @@ class Plain(MetaModel):
         )
         self.head = nn.Linear(wide, outputs)
 
-    def features(self, x, norm):
+    def features(self, x):
         """Average over the image."""
         return self.body(x).mean((2, 3))
 
@@ -156,8 +156,8 @@ def test_the_batch_norm_of_torch_obeys_norm(name, layer, norm):
 class Twice(Plain):
     """Uses its batch norm twice."""
 
-    def features(self, x, norm):
-        return super().features(x, norm) + self.body[1](self.body[0](x)).mean((2, 3))
+    def features(self, x):
+        return super().features(x) + self.body[1](self.body[0](x)).mean((2, 3))
 
 
 def test_batch_norm_used_twice_has_no_running_statistics_of_its_own():
