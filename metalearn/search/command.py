@@ -30,6 +30,7 @@ from metalearn.search.trial import Compose, Trials
 
 if TYPE_CHECKING:
     from metalearn.search.database import Database
+    from metalearn.search.on_ray.cluster import Cluster
 
 
 def search(
@@ -59,6 +60,7 @@ def search(
     with quiet_optuna(), trust.observed():
         asked = accept(words, config, compose)
         database = connect(asked.settings)
+        cluster = _cluster(asked)
         worker = workers.own_name()
         if database:
             folder = folder if chosen else folder.parent / database.name
@@ -72,7 +74,7 @@ def search(
         folder.mkdir(parents=True, exist_ok=True)
         with nullcontext() if worker or database else lock.hold(folder), Signals() as signals:
             try:
-                _search(asked, folder, compose, resumed, signals, database)
+                _search(asked, folder, compose, resumed, signals, database, cluster)
             except (Stopped, Unfinished) as stopped:
                 status = stopped.status
                 reason = f"stopped by {stopped}" if isinstance(stopped, Stopped) else stopped.reason
@@ -84,13 +86,24 @@ def search(
 def _record(asked: Plan, folder: Path, database: "Database | None") -> optuna.Study:
     """Create or load the study of a search."""
     settings = asked.settings
-    sampler = SeededSampler(settings.sampler, asked.space, settings.seed, settings.options, len(asked.goals))
+    sampler = SeededSampler(settings.draws_by, asked.space, settings.seed, settings.options, len(asked.goals))
     pruner = pruner_of(settings, asked.setup.settings.steps, asked.setup.evaluation.every)
     return open_record(folder, asked.spec, sampler, pruner, [goal.direction for goal in asked.goals], database)
 
 
+def _cluster(asked: Plan) -> "Cluster | None":
+    """Return the Ray cluster of a search, checked if it runs already; None for the embedded engine."""
+    if asked.settings.engine != "ray":
+        return None
+    from metalearn.search.on_ray.cluster import Cluster  # imports what only Ray needs
+
+    cluster = Cluster.of(asked)
+    cluster.check(asked)
+    return cluster
+
+
 def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals: Signals,
-            database: "Database | None") -> None:  # fmt: skip
+            database: "Database | None", cluster: "Cluster | None") -> None:  # fmt: skip
     settings = asked.settings
     if database:
         database.patience.check = signals.check
@@ -107,6 +120,7 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
         exclusive=database.exclusive if database else lambda: workers.turn(folder),
         worker=database.worker if database else worker or "0",
         folder=folder.resolve(),
+        population=settings.pbt is not None,
     )
     trials = Trials(folder, compose, asked.fixed, asked.goals, settings.seeds)
     if worker:
@@ -115,12 +129,18 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
     study.recover()
     names = ", ".join(parameter.name for parameter in asked.space.hyperparameters)
     what = "resuming the search" if resumed else "searching"
-    say(f"{folder}: {what} by {settings.sampler}, {settings.trials} trials over {names}")
+    how = settings.sampler or "population-based training"
+    on = " on Ray" if cluster else ""
+    say(f"{folder}: {what} by {how}{on}, {settings.trials} trials over {names}")
     if database:
         say(f"a worker of study {database.name}, {database.where}: {len(study.finished())} trials are done")
     status = 0
     try:
-        if settings.workers > 1:
+        if cluster:
+            from metalearn.search.on_ray import engine
+
+            say(f"the search ended: {engine.run(study, asked, folder, compose, cluster, signals)}")
+        elif settings.workers > 1:
             status = workers.run_workers(settings.workers, study, folder, signals.check)
         else:
             say(f"the search ended: {_run_trials(study, trials, settings, signals)}")

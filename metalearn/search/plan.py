@@ -1,5 +1,6 @@
 """A search that is checked before anything is written."""
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from metalearn.config.instantiate import call
 from metalearn.controls import make_all
 from metalearn.errors import UserError
 from metalearn.lifecycle.setup import Setup, prepare
+from metalearn.search import population
 from metalearn.search.competition import Competition, plan
 from metalearn.search.grid import size
 from metalearn.search.parse import parse, split
@@ -55,6 +57,8 @@ class Plan:
             COMPETE: settings.compete,
             "control": dict(settings.control),
             "settings of all trials": sorted(word for word in self.fixed if not _names(word, _MACHINE)),
+            "engine": settings.engine,
+            "population": None if settings.pbt is None else settings.pbt | {"trials": settings.trials},
             "data set": f"{self.setup.dataset.name}, {self.setup.dataset.fingerprint[:16]}",
         }
 
@@ -74,16 +78,18 @@ def accept(words: Sequence[str], config: Mapping[str, Any], compose: Compose) ->
     space = parse(
         [*(f"{key}={value}" for key, value in settings.space.items() if key.lstrip("+") not in typed), *searched]
     )
-    SeededSampler(settings.sampler, space, settings.seed, settings.options, max(1, len(settings.objectives)))
+    SeededSampler(settings.draws_by, space, settings.seed, settings.options, max(1, len(settings.objectives)))
     make_all(settings.control, "search.control")
     for example in space.examples():
         compose([*fixed, *example, *SILENT])  # an unknown key or choice of a group is refused
     setup = prepare(compose([*fixed, *SILENT]))
+    if settings.engine == "ray":
+        _check_ray(settings, setup, space, [*fixed, *SILENT], compose)
     found = goals(settings, f"val_{setup.objective.name}")
     if settings.sampler == "grid" and (most := size(space)) < settings.trials:
         settings = call(SearchSettings, {**config["search"], "trials": most}, "search")
     competition = None
-    if settings.compete != "none":
+    if settings.compete != "none" and settings.engine == "embedded":
         competition = plan(
             settings.compete,
             trials=settings.trials,
@@ -94,6 +100,16 @@ def accept(words: Sequence[str], config: Mapping[str, Any], compose: Compose) ->
             maximize=found[0].maximize,
         )
     return Plan(settings, space, fixed, setup, found, competition, str(config["pictures"]))
+
+
+def _check_ray(settings: SearchSettings, setup: Setup, space: Space, fixed: Sequence[str], compose: Compose) -> None:
+    """Check what only a search by Ray Tune needs."""
+    if importlib.util.find_spec("ray") is None:
+        raise UserError("search.engine=ray: needs Ray Tune; pip install 'metalearn-torch[ray]'")
+    first = settings.first_rung or setup.evaluation.every
+    settings.check_rungs(settings.prune, settings.compete, settings.factor, setup.settings.steps, first)
+    if settings.pbt is not None:
+        population.check(space, fixed, compose)
 
 
 def _names(word: str, names: Sequence[str]) -> bool:

@@ -15,9 +15,10 @@ from metalearn.runtime.console import say, table, warn
 from metalearn.runtime.files import write_atomically
 from metalearn.search import columns, pictures
 from metalearn.search.found import EXPERIMENT, deletions, experiment
-from metalearn.search.records import BRACKET, RUNG, SECONDS, WORKER, message, number
+from metalearn.search.records import BRACKET, RUNG, SECONDS, WORKER, message, number, schedule, settings
 from metalearn.search.study import Study, best
 
+SCHEDULES = "schedule.json"  # in a study's folder: of the winner of a population
 SHOWN = 10  # rows of the table of the best trials
 
 
@@ -36,7 +37,7 @@ def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
     front = {trial.number for trial in _front(study)} if several else set()
     headings = ["trial", *(goal.name for goal in study.goals), *columns.headings(names), "state"]
     rows = [[f"{number(t)}{' *' if t.number in front else ''}", *_scores(study, t),
-             *(columns.value(t.params.get(name)) for name in names), _state(study, t)]
+             *(columns.value(settings(t).get(name)) for name in names), _state(study, t)]
             for t in ranked[:max(SHOWN, len(front))]]  # fmt: skip
     table(f"{len(front)} trials on the Pareto front (*), then others" if several else "the best trials", headings, rows)
     try:
@@ -48,12 +49,14 @@ def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
         if winner is not None:
             place = folder / "experiment" / f"{EXPERIMENT}.yaml"
             place.parent.mkdir(exist_ok=True)
-            words = [*fixed, *study.space.overrides(winner.params)]
+            words = [*fixed, *study.space.overrides(settings(winner))]
             write_atomically(place, experiment(words, _title(study, winner)).encode())
             more = "".join(f" {shlex.quote(word)}" for word in deletions(words))
             kind = f"best by {study.goals[0].name} on the Pareto front" if several else "best trial"
             say(f"the {kind} is {place}: python -m metalearn.run --config-dir {shell_quoted(folder)} "
                 f"experiment={EXPERIMENT}{more}")  # fmt: skip
+            if study.population:
+                made.append(_schedule(winner, folder))
         say(f"written: {', '.join([str(folder / 'trials.csv'), *(path.name for path in made)])}")
     except OSError as error:
         warn(f"{folder}: the report is not complete ({error.strerror or error})")
@@ -62,7 +65,16 @@ def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
 def _title(study: Study, winner: FrozenTrial) -> str:
     scores = ", ".join(f"{goal.name} {value:.4f}" for goal, value in zip(study.goals, winner.values, strict=True))
     kind = f"The best by {study.goals[0].name} on the Pareto front" if len(study.goals) > 1 else "The best trial"
-    return f"{kind} of a search, number {number(winner)}: {scores}"
+    changing = f". Its settings changed in mid-training ({SCHEDULES} has all); these are the last"
+    return f"{kind} of a search, number {number(winner)}: {scores}{changing if study.population else ''}"
+
+
+def _schedule(winner: FrozenTrial, folder: Path) -> Path:
+    """Write the settings under which the winner of a population was trained, by the meta-step from which they held."""
+    parts = [{"from_step": step, "settings": found} for step, found in schedule(winner)]
+    path = folder / SCHEDULES
+    write_atomically(path, (json.dumps({"trial": number(winner), "schedule": parts}, indent=1) + "\n").encode())
+    return path
 
 
 def _ranked(study: Study) -> list[FrozenTrial]:
@@ -106,15 +118,15 @@ def _csv(study: Study, names: Sequence[str]) -> str:
     front = {trial.number for trial in _front(study)} if len(goals) > 1 else set()
     extra = ["pareto_front"] if len(goals) > 1 else []
     writer.writerow(["trial", "state", *goals, *extra, *names, "last_step", "last_score", "seconds", "worker",
-                     "bracket", "rung", "scores", "message"])  # fmt: skip
+                     "bracket", "rung", "scores", "message", *(["schedule"] if study.population else [])])  # fmt: skip
     for trial in study.latest().values():
         values = trial.values or [""] * len(goals)
         facts = trial.user_attrs
         last = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
         writer.writerow([number(trial), _state(study, trial).partition(" at")[0], *values,
                          *(int(trial.number in front) for _ in extra),
-                         *(trial.params.get(name, "") for name in names), trial.last_step, last,
+                         *(settings(trial).get(name, "") for name in names), trial.last_step, last,
                          round(float(facts.get(SECONDS, 0.0)), 2), facts.get(WORKER, ""), facts.get(BRACKET, ""),
                          facts.get(RUNG, ""), json.dumps(trial.intermediate_values),
-                         message(trial)])  # fmt: skip
+                         message(trial), *([json.dumps(schedule(trial))] if study.population else [])])  # fmt: skip
     return text.getvalue()

@@ -59,6 +59,7 @@ class Study:
         exclusive: a context that only one worker enters at a time.
         worker: name of this process.
         folder: of the study, recorded with its trials.
+        population: its trials change their settings in mid-training.
     """
 
     record: optuna.Study
@@ -70,6 +71,7 @@ class Study:
     exclusive: Callable[[], AbstractContextManager[None]] = nullcontext
     worker: str = "0"
     folder: Path | None = None
+    population: bool = False
 
     def records(self) -> list[FrozenTrial]:
         """Return all records, read anew from the storage."""
@@ -175,10 +177,10 @@ class Study:
         """Return the configuration of a trial, with the control that reports its scores."""
         overrides = self.space.suggest(trial)
         number = int(trial.user_attrs[NUMBER])
-        controls = {OWN: Report(lambda step, loss: self._report(trial, step, loss))} if len(self.goals) == 1 else {}
+        controls = {OWN: Report(lambda step, loss: self.report(trial, step, loss))} if len(self.goals) == 1 else {}
         return Candidate(number, dict(trial.params), overrides, controls)
 
-    def _report(self, trial: Trial, step: int, loss: float) -> str | None:
+    def report(self, trial: Trial, step: int, loss: float) -> str | None:
         """Record a validation score; return why the training is to pause, or None."""
         frozen = self.record._storage.get_trial(trial._trial_id)
         if frozen.state.is_finished():

@@ -116,6 +116,34 @@ def run(study: Study, evaluate: Evaluator, *, criteria: Mapping[str, Any] | None
     return Stop("trials", f"all {study.trials} trials are done") if stop.control == "steps" else stop
 
 
+def verdict(study: Study, criteria: Mapping[str, Any], failures: int) -> str | None:
+    """Return why the finished trials end a study, or None: for an engine that has a loop of its own.
+
+    Args:
+        study: the study.
+        criteria, failures: as for `run`.
+    """
+    if not study.finished():
+        return None
+    own = controls.make_all(criteria, "search.control")
+    cycle = {"trial": Step(n=1), "score": Evaluate(), "failures": _Failures(study, failures), **own}
+    stop = ControlLoop(_Finished(study), cycle).run()
+    return None if stop.control == "steps" else stop.reason
+
+
+class _Finished(StudyModel):
+    """The finished trials of a study, walked through again."""
+
+    def __init__(self, study: Study):
+        super().__init__(study, lambda candidate: [], lambda: None, lambda: None)
+        self._count = len(study.finished())
+
+    @property
+    def limit(self) -> int:
+        """Number of finished trials."""
+        return self._count
+
+
 class _Failures(controls.Control):
     """End a study of which too many trials have failed."""
 
