@@ -114,6 +114,8 @@ class ControlLoop:
         UserError: no control trains, or a control needs something that no earlier control provides.
     """
 
+    unit = "cycles"  # what `number` counts
+
     def __init__(self, model: Iterated, controls: Mapping[str, Control]):
         self.model, self.controls = model, controls
         self._cycles: list[Cycle] = [Cycle()]
@@ -171,6 +173,11 @@ class ControlLoop:
     def cycles(self) -> list[Cycle]:
         """All cycles; the current one is the last."""
         return self._seen(self._cycles)
+
+    @property
+    def number(self) -> int:
+        """Number of cycles so far."""
+        return len(self.cycles)
 
     @property
     def loss(self) -> float | None:

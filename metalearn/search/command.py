@@ -22,10 +22,11 @@ from metalearn.search.plan import Plan, accept
 from metalearn.search.progress import StudyProgress
 from metalearn.search.records import IDENTITY
 from metalearn.search.report import report
+from metalearn.search.results import best
 from metalearn.search.samplers import SeededSampler
 from metalearn.search.settings import SearchSettings
 from metalearn.search.storage import connect, open_record, pruner_of, quiet_optuna
-from metalearn.search.study import Study, best
+from metalearn.search.study import Study
 from metalearn.search.trial import Compose, Trials
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
     )
     trials = Trials(folder, compose, asked.fixed, asked.goals, settings.seeds)
     if worker:
-        _run_trials(study, trials, settings, signals)
+        _run_trials(study, trials, settings, signals, shared=database is not None)
         return
     study.recover()
     names = ", ".join(parameter.name for parameter in asked.space.hyperparameters)
@@ -132,6 +133,8 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
     how = settings.sampler or "population-based training"
     on = " on Ray" if cluster else ""
     say(f"{folder}: {what} by {how}{on}, {settings.trials} trials over {names}")
+    for name, condition in asked.space.left_out.items():
+        say(f"{name} is not searched: it needs {condition}")
     if database:
         say(f"a worker of study {database.name}, {database.where}: {len(study.finished())} trials are done")
     status = 0
@@ -141,9 +144,9 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
 
             say(f"the search ended: {engine.run(study, asked, folder, compose, cluster, signals)}")
         elif settings.workers > 1:
-            status = workers.run_workers(settings.workers, study, folder, signals.check)
+            status = _run_workers(settings.workers, study, folder, signals, database)
         else:
-            say(f"the search ended: {_run_trials(study, trials, settings, signals)}")
+            say(f"the search ended: {_run_trials(study, trials, settings, signals, database is not None)}")
     finally:
         if any(study.finished()):
             with database.exclusive("report") if database else nullcontext():
@@ -180,14 +183,30 @@ def _confirm(asked: Plan, study: Study, trials: Trials, folder: Path, signals: S
         confirmed()
 
 
-def _run_trials(study: Study, trials: Trials, settings: SearchSettings, signals: Signals) -> str:
-    """Run trials in this process until none is left; return why the study ended."""
+def _run_workers(count: int, study: Study, folder: Path, signals: Signals, database: "Database | None") -> int:
+    """Run trials in several processes of this machine; return the highest exit status."""
+    if database is None:
+        return workers.run_workers(count, study, folder, signals.check)
+    from metalearn.search.database import worker_name
+
+    return workers.run_workers(count, study, folder, signals.check, lambda _, process: worker_name(process))
+
+
+def _run_trials(study: Study, trials: Trials, settings: SearchSettings, signals: Signals, shared: bool) -> str:
+    """Run trials in this process until none is left; return why the study ended.
+
+    Args:
+        shared: other machines work on the study too. This one then leaves when no trial is running or waiting.
+    """
     with StudyProgress(study) as progress:
-        return study_loop.run(
+        stop = study_loop.run(
             study,
             trials,
             criteria=settings.control,
             failures=settings.failures,
             check=signals.check,
             after=progress.update,
-        ).reason
+        )
+        if shared:
+            study_loop.finish_begun(study, trials, signals.check, progress.update)
+        return stop.reason

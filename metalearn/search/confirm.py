@@ -23,8 +23,9 @@ from metalearn.runtime.files import write_atomically
 from metalearn.search import columns
 from metalearn.search.ranking import ranked
 from metalearn.search.records import number, schedule
+from metalearn.search.results import best
 from metalearn.search.settings import SearchSettings
-from metalearn.search.study import Study, best
+from metalearn.search.study import Study
 from metalearn.search.trial import Trials
 
 FOLDER = "confirm"  # in the study's folder: a run for each configuration and seed

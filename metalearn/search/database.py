@@ -72,7 +72,7 @@ class Database:
     @property
     def worker(self) -> str:
         """Name of this process among all workers."""
-        return f"{socket.gethostname()}:{os.getpid()}"
+        return worker_name(os.getpid())
 
     @contextlib.contextmanager
     def exclusive(self, what: str = "trials") -> Iterator[None]:
@@ -133,6 +133,11 @@ class Database:
             connection.close()
             raise
         return connection
+
+
+def worker_name(process: int) -> str:
+    """Return the name of a worker on this machine among all workers, from its process ID."""
+    return f"{socket.gethostname()}:{process}"
 
 
 def _lock(connection: Connection, name: str) -> None:

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hydra.core.override_parser.types import Transformer
+
+from metalearn.config.groups import is_group
 from metalearn.config.instantiate import call
 from metalearn.controls import make_all
 from metalearn.errors import UserError
@@ -17,6 +20,7 @@ from metalearn.search.samplers import SeededSampler
 from metalearn.search.settings import Goal, SearchSettings, goals
 from metalearn.search.space import Space
 from metalearn.search.spec import COMPETE, TOTAL
+from metalearn.search.spelling import spell
 from metalearn.search.trial import SILENT, Compose
 
 _OWN = ("search", "resume", "trust")  # settings of the search, not of its trials
@@ -76,7 +80,8 @@ def accept(words: Sequence[str], config: Mapping[str, Any], compose: Compose) ->
     fixed = [word for word in fixed if not _names(word, _OWN)]
     typed = {word.partition("=")[0].lstrip("+") for word in (*searched, *fixed)}
     space = parse(
-        [*(f"{key}={value}" for key, value in settings.space.items() if key.lstrip("+") not in typed), *searched]
+        [*(f"{key}={value}" for key, value in settings.space.items() if key.lstrip("+") not in typed), *searched],
+        lambda name: _value(name, fixed, compose),
     )
     SeededSampler(settings.draws_by, space, settings.seed, settings.options, max(1, len(settings.objectives)))
     make_all(settings.control, "search.control")
@@ -110,6 +115,27 @@ def _check_ray(settings: SearchSettings, setup: Setup, space: Space, fixed: Sequ
     settings.check_rungs(settings.prune, settings.compete, settings.factor, setup.settings.steps, first)
     if settings.pbt is not None:
         population.check(space, fixed, compose)
+
+
+def _value(name: str, fixed: Sequence[str], compose: Compose) -> str:
+    """Return the value of a setting that is not searched, as on the command line.
+
+    Raises:
+        UserError: there is no such setting, it is a group of settings, or a group whose choice is not among the words.
+    """
+    if is_group(name):
+        chosen = [word.partition("=")[2] for word in fixed if word.partition("=")[0].lstrip("+") == name]
+        if not chosen:
+            raise UserError(f"search: a hyperparameter depends on {name}: choose one in the command, by {name}=")
+        return chosen[-1]
+    node: Any = compose([*fixed, *SILENT])
+    for part in name.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            raise UserError(f"search: a hyperparameter depends on {name}, which is no setting of these runs")
+        node = node[part]
+    if isinstance(node, Mapping):
+        raise UserError(f"search: a hyperparameter depends on {name}, which is a group of settings; name one of them")
+    return Transformer.str(node) if isinstance(node, list) else spell(node)
 
 
 def _names(word: str, names: Sequence[str]) -> bool:

@@ -8,8 +8,9 @@ from optuna.distributions import CategoricalDistribution
 from metalearn.recording.plots.style import COLOURS, pyplot, saved
 from metalearn.search.columns import headings
 from metalearn.search.records import TRACE, number, schedule
+from metalearn.search.results import best
 from metalearn.search.space import Hyperparameter
-from metalearn.search.study import Study, best
+from metalearn.search.study import Study
 
 
 def population(study: Study, path: Path) -> Path:

@@ -16,7 +16,8 @@ from metalearn.runtime.files import write_atomically
 from metalearn.search import columns, pictures
 from metalearn.search.found import EXPERIMENT, deletions, experiment
 from metalearn.search.records import BRACKET, RUNG, SECONDS, WORKER, message, number, schedule, settings
-from metalearn.search.study import Study, best
+from metalearn.search.results import best, pareto_front
+from metalearn.search.study import Study
 
 SCHEDULES = "schedule.json"  # in a study's folder: of the winner of a population
 SHOWN = 10  # rows of the table of the best trials
@@ -34,7 +35,7 @@ def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
     ranked = _ranked(study)
     names = [parameter.name for parameter in study.space.hyperparameters]
     several = len(study.goals) > 1
-    front = {trial.number for trial in _front(study)} if several else set()
+    front = {trial.number for trial in pareto_front(study)} if several else set()
     headings = ["trial", *(goal.name for goal in study.goals), *columns.headings(names), "state"]
     rows = [[f"{number(t)}{' *' if t.number in front else ''}", *_scores(study, t),
              *(columns.value(settings(t).get(name)) for name in names), _state(study, t)]
@@ -80,19 +81,13 @@ def _schedule(winner: FrozenTrial, folder: Path) -> Path:
 def _ranked(study: Study) -> list[FrozenTrial]:
     """Return the trials, the best first; with several objectives, those on the Pareto front first."""
     if len(study.goals) == 1:
-        first = best(study, len(study.records()))
+        first = best(study)
     else:
-        front = _front(study)
+        front = pareto_front(study)
         done = {trial.number for trial in front}
-        first = [*front, *(trial for trial in best(study, len(study.records())) if trial.number not in done)]
+        first = [*front, *(trial for trial in best(study) if trial.number not in done)]
     done = {trial.number for trial in first}
     return [*first, *(trial for trial in study.latest().values() if trial.number not in done)]
-
-
-def _front(study: Study) -> list[FrozenTrial]:
-    """Return the trials that no other beats in all objectives, the best by the first objective first."""
-    front = {trial.number for trial in study.record.best_trials}
-    return [trial for trial in best(study, len(study.records())) if trial.number in front]
 
 
 def _scores(study: Study, trial: FrozenTrial) -> list[str]:
@@ -115,7 +110,7 @@ def _csv(study: Study, names: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     goals = [goal.name for goal in study.goals]
-    front = {trial.number for trial in _front(study)} if len(goals) > 1 else set()
+    front = {trial.number for trial in pareto_front(study)} if len(goals) > 1 else set()
     extra = ["pareto_front"] if len(goals) > 1 else []
     writer.writerow(["trial", "state", *goals, *extra, *names, "last_step", "last_score", "seconds", "worker",
                      "bracket", "rung", "scores", "message", *(["schedule"] if study.population else [])])  # fmt: skip

@@ -20,7 +20,6 @@ from metalearn.search import heartbeats
 from metalearn.search.candidate import Candidate, Evaluator
 from metalearn.search.competition import BUSY, Competition
 from metalearn.search.copies import add_again, is_duplicate
-from metalearn.search.ranking import ranked
 from metalearn.search.records import (
     BRACKET,
     FOLDER,
@@ -36,7 +35,6 @@ from metalearn.search.records import (
     failure,
     is_retried,
     latest,
-    origin,
 )  # fmt: skip
 from metalearn.search.report_control import Report
 from metalearn.search.settings import Goal
@@ -92,16 +90,24 @@ class Study:
     def more(self) -> bool:
         """True if a trial can be begun, resumed or promoted now, or other workers may still leave one."""
         records = self.records()
-        if any(trial.state in BUSY for trial in records) or not self._full(records):
+        if self.busy(records) or not self._full(records):
             return True
         return bool(self.competition and self.competition.promotions(latest(records), complete=True))
+
+    def busy(self, records: Sequence[FrozenTrial] | None = None) -> bool:
+        """True if a trial is running or waiting, or was lost with its worker and is to be tried again."""
+        records = self.records() if records is None else records
+        places = set(counted(records)[: self.trials]) if heartbeats.enabled(self.record) else set()
+        lost = any(is_retried(trial) for n, trial in latest(records).items() if n in places)
+        return lost or any(trial.state in BUSY for trial in records)
 
     def recover(self, worker: str | None = None) -> None:
         """Give back the trials of a worker that was killed. None: of all workers; call it where none is alive.
 
-        A storage with heartbeats gives them back by itself.
+        A storage with heartbeats gives back those of other machines by itself.
         """
         if heartbeats.enabled(self.record):
+            heartbeats.lose(self.record, worker)
             return
         with self.exclusive():  # no other worker is between asking for a trial and leaving its name
             for trial in self.records():
@@ -109,16 +115,20 @@ class Study:
                 if trial.state == TrialState.RUNNING and theirs:
                     self._release(trial._trial_id)
 
-    def run_next(self, evaluate: Evaluator) -> bool:
+    def run_next(self, evaluate: Evaluator, new: bool = True) -> bool:
         """Train one configuration and record what came of it; return False if there is none at the moment.
 
         A configuration whose training fails is recorded with its message. Nothing is recorded of a trial that was
         given to another worker meanwhile, since this one was silent for too long.
 
+        Args:
+            evaluate: trains it.
+            new: False to train only one that was begun before.
+
         Raises:
             Unfinished, Stopped: a signal or the machine ended the training, which is left waiting in the study.
         """
-        trial = self.claim()
+        trial = self.claim(new)
         if trial is None:
             return False
         try:
@@ -191,12 +201,12 @@ class Study:
             return f"rung {step}" if step >= self.competition.target(frozen) else None
         return "pruned" if trial.should_prune() else None
 
-    def claim(self) -> Trial | None:
+    def claim(self, new: bool = True) -> Trial | None:
         """Take the next trial: one that waits, a promotion, or a new one."""
         with self.exclusive():
             heartbeats.retry_lost(self.record)
             records = self.records()
-            full = self._full(records)
+            full = self._full(records) or not new
             if not any(trial.state == TrialState.WAITING for trial in records):
                 promoted = self.competition.promotions(latest(records), full) if self.competition else []
                 for number in promoted:
@@ -239,10 +249,3 @@ class Study:
         """Leave a trial waiting in the study."""
         self.record._storage.set_trial_user_attr(trial_id, WORKER, NOBODY)
         self.record._storage.set_trial_state_values(trial_id, TrialState.WAITING)
-
-
-def best(study: Study, count: int) -> list[FrozenTrial]:
-    """Return the trials that trained to their end, the best by the first objective first, of equal ones the earlier."""
-    sign = -1 if study.goals[0].maximize else 1
-    found = {origin(t): t for t in study.latest().values() if t.state == TrialState.COMPLETE}
-    return [found[n] for n in ranked({n: sign * t.values[0] for n, t in found.items()})[:count]]

@@ -7,7 +7,7 @@ study stops where the same study left alone would.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -16,7 +16,7 @@ from metalearn import controls
 from metalearn.controls.actions import Evaluate, Step
 from metalearn.controls.loop import ControlLoop, Stop
 from metalearn.search.candidate import Evaluator
-from metalearn.search.records import SECONDS
+from metalearn.search.records import SECONDS, counted
 from metalearn.search.study import Study
 
 POLL = 0.5  # seconds between two looks at the trials of other workers
@@ -77,7 +77,7 @@ class StudyModel:
         self._numbers.add(record.number)
 
     def measure(self) -> float:
-        """Return the loss of the last trial; infinite for a failed one."""
+        """Return the loss of the last trial, of a paused or pruned one its last; infinite for a failed one."""
         last = self._seen[-1] if self._seen else None
         value = last.value if last is not None and len(self._study.goals) == 1 else None
         return math.inf if value is None else self._study.goals[0].loss(value)
@@ -93,8 +93,25 @@ class StudyModel:
         """Return the study."""
         return self._study
 
+    def counted(self, places: Sequence[int]) -> int:
+        """Return how many configurations have these places among the trials so far, as `search.trials` counts them."""
+        return len(counted([self._seen[place] for place in places if place < len(self._seen)]))
+
     def _unseen(self) -> list[FrozenTrial]:
         return [record for record in self._study.finished() if record.number not in self._numbers]
+
+
+class StudyLoop(ControlLoop):
+    """The loop over a study's trials, each a cycle. Failures and further rungs of a trial are no further trials."""
+
+    unit = "trials"
+
+    @property
+    def number(self) -> int:
+        """Number of configurations in these cycles."""
+        assert isinstance(self.model, StudyModel)
+        shown = {id(cycle) for cycle in self.cycles}
+        return self.model.counted([place for place, cycle in enumerate(self._cycles) if id(cycle) in shown])
 
 
 def run(study: Study, evaluate: Evaluator, *, criteria: Mapping[str, Any] | None = None, failures: int = 5,
@@ -112,8 +129,22 @@ def run(study: Study, evaluate: Evaluator, *, criteria: Mapping[str, Any] | None
     model = StudyModel(study, evaluate, check, after)
     own = controls.make_all(criteria or {}, "search.control")
     cycle = {"trial": Step(n=1), "score": Evaluate(), "failures": _Failures(study, failures), **own}
-    stop = ControlLoop(model, cycle).run()
+    stop = StudyLoop(model, cycle).run()
     return Stop("trials", f"all {study.trials} trials are done") if stop.control == "steps" else stop
+
+
+def finish_begun(study: Study, evaluate: Evaluator, check: Callable[[], None], after: Callable[[], None]) -> None:
+    """Wait until no trial is running or waiting; train those that other workers leave. None is begun.
+
+    Args:
+        study, evaluate, check, after: as for `run`.
+    """
+    while study.busy():
+        check()
+        if study.run_next(evaluate, new=False):
+            after()
+        else:
+            time.sleep(POLL)
 
 
 def verdict(study: Study, criteria: Mapping[str, Any], failures: int) -> str | None:
@@ -127,7 +158,7 @@ def verdict(study: Study, criteria: Mapping[str, Any], failures: int) -> str | N
         return None
     own = controls.make_all(criteria, "search.control")
     cycle = {"trial": Step(n=1), "score": Evaluate(), "failures": _Failures(study, failures), **own}
-    stop = ControlLoop(_Finished(study), cycle).run()
+    stop = StudyLoop(_Finished(study), cycle).run()
     return None if stop.control == "steps" else stop.reason
 
 

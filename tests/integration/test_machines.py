@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +92,26 @@ def test_a_shared_folder_lets_another_worker_resume_a_lost_trial(server, tmp_pat
     with open(metrics) as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps == sorted(set(steps)) and steps[-1] == 600
+
+
+def test_the_trial_of_a_killed_process_is_given_back_at_once_and_none_is_left_behind(server, tmp_path):
+    """Heartbeats alone would give it back after 400 s. A control ends the search, but not what was begun."""
+    words = ["search=random", *SMALL, RATE, "steps=300", "eval.every=30", "search.workers=2", "search.confirm=0",
+             "+search.control.NumberLimit.n=2", f"search.storage={server.url}", "search.name=killed",
+             "search.heartbeat=100", "control.cycle.Save.seconds=0.05"]  # fmt: skip
+    parent = begin(tmp_path, *words)
+    runs = [tmp_path / "runs" / "killed" / str(number) / "checkpoints/last.pt" for number in range(2)]
+    deadline = time.monotonic() + 200
+    while not all(run.exists() for run in runs) and parent.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child = int(Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()[0])
+    os.kill(child, signal.SIGKILL)
+    out, _ = finished(parent)
+    assert "was killed by signal 9: its trial is given back" in out
+    rows = table(tmp_path / "runs" / "killed")
+    assert {row["state"] for row in rows} == {"complete"} and len(rows) >= 2
+    assert sum("resum" in log.read_text() for log in (tmp_path / "runs" / "killed" / "logs").glob("*.txt")) == 1
 
 
 def test_a_signal_while_the_server_is_away_saves_the_trial(server, tmp_path):
