@@ -97,9 +97,7 @@ class Study:
     def busy(self, records: Sequence[FrozenTrial] | None = None) -> bool:
         """True if a trial is running or waiting, or was lost with its worker and is to be tried again."""
         records = self.records() if records is None else records
-        places = set(counted(records)[: self.trials]) if heartbeats.enabled(self.record) else set()
-        lost = any(is_retried(trial) for n, trial in latest(records).items() if n in places)
-        return lost or any(trial.state in BUSY for trial in records)
+        return heartbeats.retries(self.record, records, self.trials) or any(t.state in BUSY for t in records)
 
     def recover(self, worker: str | None = None) -> None:
         """Give back the trials of a worker that was killed. None: of all workers; call it where none is alive.
@@ -209,8 +207,8 @@ class Study:
             full = self._full(records) or not new
             if not any(trial.state == TrialState.WAITING for trial in records):
                 promoted = self.competition.promotions(latest(records), full) if self.competition else []
-                for number in promoted:
-                    self._promote(latest(records)[number])
+                for paused in (latest(records)[number] for number in promoted):
+                    add_again(self.record, paused, {RUNG: int(paused.user_attrs.get(RUNG, 0)) + 1})
                 if full and not promoted:
                     return None
             trial = heartbeats.ask(self.record)
@@ -240,10 +238,6 @@ class Study:
         """True if no further trial may be begun."""
         begun = len(latest(records))
         return len(counted(records)) >= self.trials or (self.available is not None and begun >= self.available)
-
-    def _promote(self, trial: FrozenTrial) -> None:
-        """Let a paused trial wait to be trained to its next rung."""
-        add_again(self.record, trial, {RUNG: int(trial.user_attrs.get(RUNG, 0)) + 1})
 
     def _release(self, trial_id: int) -> None:
         """Leave a trial waiting in the study."""
