@@ -116,8 +116,9 @@ class Setup:
         return {name: control for name, control in made.items() if control.retrains or not retraining}
 
 
-def prepare(config: Mapping[str, Any], group: ProcessGroup | None = None,
-            added_controls: Mapping[str, Control] | None = None) -> Setup:  # fmt: skip
+def prepare(
+    config: Mapping[str, Any], group: ProcessGroup | None = None, added_controls: Mapping[str, Control] | None = None
+) -> Setup:
     """Build and check the parts of a run. Nothing is written.
 
     Args:
@@ -177,8 +178,14 @@ def prepare_phase(setup: Setup, part: Split) -> Phase:
     return _phase(setup.config, setup.settings, setup.dataset, setup.device, setup.group, part)
 
 
-def _phase(config: Mapping[str, Any], settings: RunSettings, dataset: Dataset, device: str,
-           group: ProcessGroup | None, part: Split) -> Phase:  # fmt: skip
+def _phase(
+    config: Mapping[str, Any],
+    settings: RunSettings,
+    dataset: Dataset,
+    device: str,
+    group: ProcessGroup | None,
+    part: Split,
+) -> Phase:
     source = dataset.source(part, settings.seed, device)
     spec = spec_of(config, settings, dataset, source)
     count = sum(math.prod(shape) for entries in (shapes(spec) or {}).values() for shape in entries.values())
