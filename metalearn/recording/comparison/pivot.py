@@ -92,15 +92,15 @@ def _table(entries: Sequence[_Entry], row: str, column: str, apart: Sequence[str
     """Make the table of configurations that are equal in the settings `apart`."""
     objective = entries[0].group.objective
     values: dict[Place, list[float]] = {}
-    problems: dict[tuple[str, ...], set[Place]] = {}
+    problems: dict[tuple[str, ...], list[Place]] = {}
     for entry in entries:
         if scores := entry.group.values("val"):
             values.setdefault(entry.place, []).extend(scores)
-            problems.setdefault(entry.group.problem, set()).add(entry.place)
+            problems.setdefault(entry.group.problem, []).append(entry.place)
     means = {place: fmean(own) for place, own in values.items()}
     marked = set()
     for places in problems.values():
-        finite = [place for place in places if math.isfinite(means[place])]
+        finite = [place for place in dict.fromkeys(places) if math.isfinite(means[place])]
         if len(finite) > 1:
             marked.add(min(finite, key=lambda place: objective.as_loss(means[place])))
 

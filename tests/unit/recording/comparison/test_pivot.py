@@ -84,3 +84,8 @@ def test_data_sets_may_be_the_rows_with_their_splits(tmp_path):
     )
     (table,) = pivot(read_runs([tmp_path]), "data", "algo.inner_optimizer.lr")
     assert table.rows == [["glyphs", "90.00% *", "70.00%"], ["omniglot", "80.00%", ""]]
+
+
+def test_of_equal_cells_the_first_is_marked(tmp_path):
+    (table,) = several(tmp_path, *((5, lr / 10, 0.9, "glyphs", 300, 0) for lr in range(1, 9)))
+    assert table.rows == [["5", "90.00% *", *["90.00%"] * 7]]
