@@ -98,10 +98,13 @@ def about_changed_choice(words: list[str], error: str) -> str:
 
 
 def check_search(words: list[str]) -> None:
-    """Raise UserError for a sweep over searches, in which Hydra would start none of them."""
-    for word in words:
+    """Raise UserError for a search without -m, and for a sweep over searches, in which Hydra would start none."""
+    options = parsed(words)
+    for word in options.overrides:
         if sets(word, "search") and "," in word:
             raise UserError(f"{word}: one search at a time")
+        if sets(word, "search") and value_of(word) not in ("", "null") and not (options.multirun or options.cfg):
+            raise UserError(f"{word}: a search is many runs: add -m")
 
 
 def resumes_folder(words: list[str]) -> bool:

@@ -4,12 +4,21 @@ import os
 import shlex
 from pathlib import Path
 
+from metalearn.config.sweep_words import misread
+from metalearn.errors import UserError
+
 
 def quoted_words(words: list[str]) -> list[str]:
     """Quote each value that Hydra's grammar rejects and that is not meant as a list, a mapping or a quoted text.
 
     `data.root=~/naïve [1]` becomes a quoted path below the home folder. In a sweep, a value with commas stays as it is.
+
+    Raises:
+        UserError: a value such as `interval(0.01 2)`, which is meant as several values and cannot be read so.
     """
+    for word in words:
+        if not word.startswith("-") and "=" in word and (mistake := misread(word)):
+            raise UserError(mistake)
     sweep = bool({"-m", "--multirun"} & set(words))
     return [_quoted(word, sweep) for word in words]
 
