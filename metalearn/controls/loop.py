@@ -14,6 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 from metalearn.controls.iterated import Iterated
 from metalearn.errors import UserError
 
+CYCLE = "control.cycle"  # the setting that holds the controls of a training
+
 
 @dataclass
 class Cycle:
@@ -44,6 +46,7 @@ class Plan(NamedTuple):
 
     controls: "Mapping[str, Control]"  # by name, in order
     names: Sequence[str]  # the names that recorded values may have
+    place: str = CYCLE  # where the controls are in the configuration
 
 
 class Control:
@@ -75,7 +78,7 @@ class Control:
         """
         earlier = [plan.controls[other] for other in list(plan.controls)[: list(plan.controls).index(name)]]
         if self.reads_loss and not any(control.measures for control in earlier):
-            raise UserError(f"control.cycle.{name}: no control before it measures a loss; add Evaluate before it")
+            raise UserError(f"{plan.place}.{name}: no control before it measures a loss; add Evaluate before it")
 
     def state(self) -> dict[str, Any]:
         """Return the state that a resumed run needs, as JSON values."""
@@ -85,20 +88,21 @@ class Control:
         """Restore a state returned by `state`."""
 
 
-def check_cycle(controls: Mapping[str, Control], names: Sequence[str]) -> None:
+def check_cycle(controls: Mapping[str, Control], names: Sequence[str], place: str = CYCLE) -> None:
     """Check that controls can work together.
 
     Args:
         controls: by name, in the order in which they are applied.
         names: the names that recorded values may have.
+        place: where the controls are in the configuration, for messages.
 
     Raises:
         UserError: no control trains, or a control needs something that no earlier control provides.
     """
     if not any(control.trains for control in controls.values()):
-        raise UserError("control.cycle: no control trains; add Step")
+        raise UserError(f"{place}: no control trains; add Step")
     for name, control in controls.items():
-        control.check(Plan(controls, names), name)
+        control.check(Plan(controls, names, place), name)
 
 
 class ControlLoop:
@@ -115,6 +119,7 @@ class ControlLoop:
     """
 
     unit = "cycles"  # what `number` counts
+    place = CYCLE  # where the controls are in the configuration, for messages
 
     def __init__(self, model: Iterated, controls: Mapping[str, Control]):
         self.model, self.controls = model, controls
@@ -123,7 +128,7 @@ class ControlLoop:
         self._before: Cycle | None = None  # last cycle before a view starts
         self._position = 0  # index of the current control
         self.start_step: int | None = None  # iteration at which the current control started; None between controls
-        check_cycle(controls, model.names)
+        check_cycle(controls, model.names, self.place)
 
     def run(self) -> Stop:
         """Apply the controls until one of them stops the loop or the model reaches its limit.
@@ -232,7 +237,7 @@ class ControlLoop:
             try:
                 json.dumps(state)
             except TypeError as error:
-                raise UserError(f"control.cycle.{name}: state() must return JSON values ({error})") from error
+                raise UserError(f"{self.place}.{name}: state() must return JSON values ({error})") from error
         cycles = [asdict(cycle) for cycle in self._cycles]
         return {"cycles": cycles, "position": self._position, "start_step": self.start_step, "controls": states}
 

@@ -9,7 +9,6 @@ from hydra.core.override_parser.types import Transformer
 
 from metalearn.config.groups import is_group
 from metalearn.config.instantiate import call
-from metalearn.controls import make_all
 from metalearn.errors import UserError
 from metalearn.lifecycle.setup import Setup, prepare
 from metalearn.search import population
@@ -21,6 +20,7 @@ from metalearn.search.settings import Goal, SearchSettings, goals
 from metalearn.search.space import Space
 from metalearn.search.spec import COMPETE, TOTAL
 from metalearn.search.spelling import spell
+from metalearn.search.study_loop import check_criteria
 from metalearn.search.trial import SILENT, Compose
 
 _OWN = ("search", "resume", "trust")  # settings of the search, not of its trials
@@ -84,7 +84,7 @@ def accept(words: Sequence[str], config: Mapping[str, Any], compose: Compose) ->
         lambda name: _value(name, fixed, compose),
     )
     SeededSampler(settings.draws_by, space, settings.seed, settings.options, max(1, len(settings.objectives)))
-    make_all(settings.control, "search.control")
+    check_criteria(settings.control)
     for example in space.examples():
         compose([*fixed, *example, *SILENT])  # an unknown key or choice of a group is refused
     setup = prepare(compose([*fixed, *SILENT]))

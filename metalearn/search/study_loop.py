@@ -14,11 +14,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from metalearn import controls
 from metalearn.controls.actions import Evaluate, Step
-from metalearn.controls.loop import ControlLoop, Stop
+from metalearn.controls.loop import ControlLoop, Stop, check_cycle
 from metalearn.search.candidate import Evaluator
 from metalearn.search.records import SECONDS, counted
 from metalearn.search.study import Study
 
+PLACE = "search.control"  # the setting that holds the controls of a search
+NAMES = ("trials", "best")  # of the values that controls can read
 POLL = 0.5  # seconds between two looks at the trials of other workers
 
 
@@ -33,7 +35,7 @@ class StudyModel:
     """
 
     invalid = None
-    names = ("trials", "best")
+    names = NAMES
 
     def __init__(self, study: Study, evaluate: Evaluator, check: Callable[[], None], after: Callable[[], None]):
         self._study, self._evaluate, self._check, self._after = study, evaluate, check, after
@@ -105,6 +107,7 @@ class StudyLoop(ControlLoop):
     """The loop over a study's trials, each a cycle. Failures and further rungs of a trial are no further trials."""
 
     unit = "trials"
+    place = PLACE
 
     @property
     def number(self) -> int:
@@ -127,8 +130,7 @@ def run(study: Study, evaluate: Evaluator, *, criteria: Mapping[str, Any] | None
         after: called after each trial of this process.
     """
     model = StudyModel(study, evaluate, check, after)
-    own = controls.make_all(criteria or {}, "search.control")
-    cycle = {"trial": Step(n=1), "score": Evaluate(), "failures": _Failures(study, failures), **own}
+    cycle = {"trial": Step(n=1), "score": Evaluate(), "failures": _Failures(study, failures), **_made(criteria or {})}
     stop = StudyLoop(model, cycle).run()
     return Stop("trials", f"all {study.trials} trials are done") if stop.control == "steps" else stop
 
@@ -156,8 +158,7 @@ def verdict(study: Study, criteria: Mapping[str, Any], failures: int) -> str | N
     """
     if not study.finished():
         return None
-    own = controls.make_all(criteria, "search.control")
-    cycle = {"trial": Step(n=1), "score": Evaluate(), "failures": _Failures(study, failures), **own}
+    cycle = {"trial": Step(n=1), "score": Evaluate(), "failures": _Failures(study, failures), **_made(criteria)}
     stop = StudyLoop(_Finished(study), cycle).run()
     return None if stop.control == "steps" else stop.reason
 
@@ -173,6 +174,15 @@ class _Finished(StudyModel):
     def limit(self) -> int:
         """Number of finished trials."""
         return self._count
+
+
+def check_criteria(criteria: Mapping[str, Any]) -> None:
+    """Raise UserError for controls that do not exist, lack a setting, or cannot work in a search."""
+    check_cycle({"trial": Step(n=1), "score": Evaluate(), **_made(criteria)}, NAMES, PLACE)
+
+
+def _made(criteria: Mapping[str, Any]) -> dict[str, controls.Control]:
+    return controls.make_all(criteria, PLACE)
 
 
 class _Failures(controls.Control):

@@ -33,6 +33,8 @@ def accepted(*words):
     ((RATE, "search.options.batch=5"), "search.options"),
     ((RATE, "+search.options.batch=5"), "search.options"),
     ((RATE, "+search.control.Threshold=5"), "search.control.Threshold"),
+    ((RATE, "+search.control.Info.f=nothing"), "search.control.Info.f=nothing: unknown value nothing; choose from loss"),
+    ((RATE, "+search.control.Warn.predicate='lost>3'"), "search.control.Warn.predicate=lost>3: unknown value lost"),
     ((RATE, "search.trials=2,3"), "one search at a time"),
     ((RATE, "search.compete=halving", "steps=3"), "leave no rung"),
     ((RATE, "search.storage=sqlite:///study.db"), "SQLite is no database for several workers"),
