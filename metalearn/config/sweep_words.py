@@ -24,10 +24,10 @@ def misread(word: str) -> str | None:
         One line that says what to write; None if the word is right, or means something else.
     """
     name, _, value = word.partition("=")
-    parsed, call = _parsed(word), _CALL.match(value)
-    if parsed is not None:
-        inside = next(_inside(parsed._value), None)
-        if inside is None and (re.search("['\"]", value) or not _is_one_text(parsed._value)):
+    read, call = parsed(word), _CALL.match(value)
+    if read is not None:
+        inside = next(_inside(read._value), None)
+        if inside is None and (re.search("['\"]", value) or not _is_one_text(read._value)):
             return None
     else:
         inside = found[1] if (found := _INSIDE.match(value)) else None
@@ -37,15 +37,15 @@ def misread(word: str) -> str | None:
     if not call or not function:
         return None
     mended = f"{name}={function}{_mended(call[2])}"
-    same = call[1] not in _ELSEWHERE and _parsed(mended) is not None
+    same = call[1] not in _ELSEWHERE and parsed(mended) is not None
     how = f"did you mean '{mended}'?" if same else f"write it as in '{name}={EXAMPLES[function]}'"
     return f"{word}: {call[1]}() cannot be read like this; {how}"
 
 
 def is_sweep(word: str) -> bool:
     """True if a word of the command line has several values, such as `way=5,20`."""
-    parsed = _parsed(word)
-    return parsed is not None and bool(parsed.is_sweep_override())
+    read = parsed(word)
+    return read is not None and bool(read.is_sweep_override())
 
 
 def _meant(name: str, several: bool) -> str | None:
@@ -67,8 +67,8 @@ def _mended(arguments: str) -> str:
     return text + ")" * (text.count("(") - text.count(")"))
 
 
-def _parsed(word: str) -> Any:
-    """Return Hydra's reading of a word, or None."""
+def parsed(word: str) -> Any:
+    """Return Hydra's reading of a word of the command line; None if it cannot read it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import shlex
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +51,7 @@ def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
             place.parent.mkdir(exist_ok=True)
             words = [*fixed, *study.space.overrides(settings(winner))]
             write_atomically(place, experiment(words, _title(study, winner)).encode())
-            more = "".join(f" {shlex.quote(word)}" for word in deletions(words))
+            more = "".join(f" {shell_quoted(word)}" for word in deletions(words))
             kind = f"best by {study.goals[0].name} on the Pareto front" if several else "best trial"
             say(f"the {kind} is {place}: python -m metalearn.run --config-dir {shell_quoted(folder)} "
                 f"experiment={EXPERIMENT}{more}")  # fmt: skip
