@@ -80,7 +80,8 @@ def search(
                 status = stopped.status
                 reason = f"stopped by {stopped}" if isinstance(stopped, Stopped) else stopped.reason
                 if not worker:
-                    say(f"{folder}: {reason}; finished trials are kept. To resume: {command(folder)}")
+                    secret = ", with the password in PGPASSWORD or ~/.pgpass" if database and database.password else ""
+                    say(f"{folder}: {reason}; finished trials are kept. To resume{secret}: {command(folder)}")
                 sys.exit(status)
 
 

@@ -41,6 +41,10 @@ class Database:
         name: of the study.
         heartbeat: seconds between two signs of life of a worker.
 
+    Attributes:
+        where: the URL without password and parameters.
+        password: True if the user gave one.
+
     Raises:
         UserError: the database cannot be reached or used.
     """
@@ -48,6 +52,7 @@ class Database:
     def __init__(self, url: str, name: str, heartbeat: int):
         self.name = name
         self.where, address = _address(url)
+        self.password = bool(address.password or os.environ.get("PGPASSWORD"))
         os.environ.pop("PGTZ", None)  # it would win over the time zone that all workers must share
         options = _options(address)
         spelled = address.render_as_string(hide_password=False)
