@@ -37,7 +37,7 @@ def accepted(*words):
     ((RATE, "+search.control.Warn.predicate='lost>3'"), "search.control.Warn.predicate=lost>3: unknown value lost"),
     ((RATE, "search.trials=2,3"), "one search at a time"),
     ((RATE, "search.compete=halving", "steps=3"), "leave no rung"),
-    ((RATE, "search.storage=sqlite:///study.db"), "SQLite is no database for several workers"),
+    ((RATE, "search.storage=sqlite:///study.db"), "search.storage: SQLite is no database for several workers"),
     ((RATE, "search.storage=mysql://me@host/lab"), "is not the URL of a PostgreSQL database"),
     ((RATE, "search.storage=postgresql://me@host/lab"), "needs name=NAME"),
     ((RATE, "search.storage=postgresql://me@host/lab", "search.name=../up"), "needs name=NAME"),
