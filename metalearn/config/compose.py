@@ -7,7 +7,6 @@ from typing import Any
 from metalearn.config.groups import CONF, check_selected
 from metalearn.config.messages import one_line
 from metalearn.config.quoting import quoted_words
-from metalearn.config.sweep_words import is_sweep
 from metalearn.errors import UserError
 
 
@@ -25,8 +24,6 @@ def compose(*overrides: str) -> dict[str, Any]:
     """
     words = quoted_words(list(overrides))
     check_selected(words)
-    if several := next(filter(is_sweep, words), None):
-        raise UserError(f"{several}: several values; give one, or call metalearn.compose once for each")
     with _in_one_line():
         return plain(_composed(words))
 

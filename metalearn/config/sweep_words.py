@@ -42,12 +42,6 @@ def misread(word: str) -> str | None:
     return f"{word}: {call[1]}() cannot be read like this; {how}"
 
 
-def is_sweep(word: str) -> bool:
-    """True if a word of the command line has several values, such as `way=5,20`."""
-    read = parsed(word)
-    return read is not None and bool(read.is_sweep_override())
-
-
 def _meant(name: str, several: bool) -> str | None:
     """Return the function that a name stands for.
 

@@ -45,7 +45,5 @@ def test_what_is_right_or_means_something_else_is_left_alone(value):
 def test_from_python_and_in_the_file_of_a_space():
     with pytest.raises(UserError, match=r"did you mean 'algo\.inner_optimizer\.lr=interval\(0\.01, 2\)'"):
         metalearn.compose("algo.inner_optimizer.lr=interval(0.01 2)")
-    with pytest.raises(UserError, match=r"^way=5,20: several values; give one, or call metalearn\.compose once"):
-        metalearn.compose("way=5,20")
     with pytest.raises(UserError, match=r"did you mean 'x=range\(1, 6\)'"):
         parse(["x=range(1 6)"])
