@@ -44,7 +44,7 @@ class Paused(Exception):
 class Plan(NamedTuple):
     """The facts that controls are checked against before any work."""
 
-    controls: "Mapping[str, Control]"  # by name, in order
+    controls: "Mapping[str, Control]"  # by name, in the order in which they are applied
     names: Sequence[str]  # the names that recorded values may have
     place: str = CYCLE  # where the controls are in the configuration
 
@@ -88,21 +88,16 @@ class Control:
         """Restore a state returned by `state`."""
 
 
-def check_cycle(controls: Mapping[str, Control], names: Sequence[str], place: str = CYCLE) -> None:
+def check_cycle(plan: Plan) -> None:
     """Check that controls can work together.
-
-    Args:
-        controls: by name, in the order in which they are applied.
-        names: the names that recorded values may have.
-        place: where the controls are in the configuration, for messages.
 
     Raises:
         UserError: no control trains, or a control needs something that no earlier control provides.
     """
-    if not any(control.trains for control in controls.values()):
-        raise UserError(f"{place}: no control trains; add Step")
-    for name, control in controls.items():
-        control.check(Plan(controls, names, place), name)
+    if not any(control.trains for control in plan.controls.values()):
+        raise UserError(f"{plan.place}: no control trains; add Step")
+    for name, control in plan.controls.items():
+        control.check(plan, name)
 
 
 class ControlLoop:
@@ -128,7 +123,7 @@ class ControlLoop:
         self._before: Cycle | None = None  # last cycle before a view starts
         self._position = 0  # index of the current control
         self.start_step: int | None = None  # iteration at which the current control started; None between controls
-        check_cycle(controls, model.names, self.place)
+        check_cycle(Plan(controls, model.names, self.place))
 
     def run(self) -> Stop:
         """Apply the controls until one of them stops the loop or the model reaches its limit.

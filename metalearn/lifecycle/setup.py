@@ -14,7 +14,7 @@ from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.objective import Objective, objective_for
 from metalearn.config.engine import EngineSettings
 from metalearn.config.instantiate import build, call
-from metalearn.controls.loop import Control, check_cycle
+from metalearn.controls.loop import Control, Plan, check_cycle
 from metalearn.data.base import Dataset, Split, TaskSource
 from metalearn.errors import UserError
 from metalearn.learner import training_classes
@@ -169,7 +169,7 @@ def prepare(
         added_controls=added_controls or {},
     )
     for retraining in {False, control.retrain}:
-        check_cycle(setup.controls(retraining), value_names(setup.objective.name, phase.algorithm.unit))
+        check_cycle(Plan(setup.controls(retraining), value_names(setup.objective.name, phase.algorithm.unit)))
     return setup
 
 

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from metalearn import controls
 from metalearn.controls.actions import Evaluate, Step
-from metalearn.controls.loop import ControlLoop, Stop, check_cycle
+from metalearn.controls.loop import ControlLoop, Plan, Stop, check_cycle
 from metalearn.search.candidate import Evaluator
 from metalearn.search.records import SECONDS, counted
 from metalearn.search.study import Study
@@ -178,7 +178,7 @@ class _Finished(StudyModel):
 
 def check_criteria(criteria: Mapping[str, Any]) -> None:
     """Raise UserError for controls that do not exist, lack a setting, or cannot work in a search."""
-    check_cycle({"trial": Step(n=1), "score": Evaluate(), **_made(criteria)}, NAMES, PLACE)
+    check_cycle(Plan({"trial": Step(n=1), "score": Evaluate(), **_made(criteria)}, NAMES, PLACE))
 
 
 def _made(criteria: Mapping[str, Any]) -> dict[str, controls.Control]:
