@@ -17,10 +17,12 @@ examples:
   python -m metalearn.compare runs --pivot way algo.inner_optimizer.lr
   python -m metalearn.compare runs --figure curves.pdf
 
-Each setting that differs between the runs is a column; settings that all runs share are in the title. Where the table
-would be too wide, the rows are numbered, and names of runs and further settings are listed below it. Runs that differ
-only in their seed are one row. Rows are sorted by validation score; * marks the best of each data set, way and shot.
-LaTeX has no columns of run, pixels, seconds and machine.
+Each setting that differs between the runs is a column, with an empty cell where a run lacks it; settings that all runs
+share are in the title. Where the table would be too wide, the rows are numbered, and names of runs and further settings
+are listed below it. Runs that differ only in their seed are one row. Rows are sorted by validation score; * marks the
+best of each data set, way and shot. LaTeX has no columns of run, pixels, seconds and machine.
+
+--pivot averages over seeds alone: each combination of other settings that differ has a table of its own.
 
 The column "test" is measured in the batch-norm mode of training, "support" in that of a loaded learner. "difference" is
 the test score minus that of the best, on the same test tasks, with its paired 95% interval (Student's t). The interval
@@ -78,24 +80,29 @@ def _compare(asked: argparse.Namespace) -> None:
     from metalearn.recording.comparison.show import show, show_pivot
     from metalearn.recording.comparison.table import compare_runs
     from metalearn.recording.comparison.width import WIDTH
+    from metalearn.runtime.console import say
 
+    if asked.csv and asked.pivot:
+        raise UserError("--csv has every run as a row; --pivot is for tables: leave out one of them")
+    if asked.figure and asked.figure.suffix not in (".png", ".pdf", ".svg"):
+        raise UserError(f"--figure {asked.figure}: must end in .png, .pdf or .svg")
     runs = read_runs(asked.folders, asked.evaluations)
-    if asked.figure:
-        if asked.figure.suffix not in (".png", ".pdf", ".svg"):
-            raise UserError(f"--figure {asked.figure}: must end in .png, .pdf or .svg")
-        if learning_curves(runs, asked.figure) is None:
-            raise UserError("--figure: no run was measured on its validation classes")
-        print(f"written: {asked.figure}", file=sys.stderr)  # standard output may be a table for a file
+    if asked.figure and learning_curves(runs, asked.figure) is None:
+        raise UserError("--figure: no run was measured on its validation classes")
     if asked.csv:
         print(as_csv(runs), end="", flush=True)
     elif asked.markdown or asked.latex:
         width = sys.maxsize if asked.latex else WIDTH  # a table for a paper keeps every setting
-        table = pivot(runs, *asked.pivot) if asked.pivot else compare_runs(runs, width)
-        print((as_markdown if asked.markdown else as_latex)(table), flush=True)
+        tables = pivot(runs, *asked.pivot) if asked.pivot else [compare_runs(runs, width)]
+        print("\n\n".join(map(as_markdown if asked.markdown else as_latex, tables)), flush=True)
     elif asked.pivot:
         show_pivot(runs, *asked.pivot)
     else:
         show(runs, asked.folders[0] if len(asked.folders) == 1 and not asked.figure else None)
+    if asked.figure and (asked.csv or asked.markdown or asked.latex):  # standard output is a table for a file
+        print(f"written: {asked.figure}", file=sys.stderr)
+    elif asked.figure:
+        say(f"written: {asked.figure}")
 
 
 if __name__ == "__main__":

@@ -23,10 +23,11 @@ from metalearn.runtime.console import table
 from metalearn.search import study_loop
 from metalearn.search.candidate import Candidate
 from metalearn.search.parse import parse
+from metalearn.search.results import best
 from metalearn.search.samplers import SeededSampler
 from metalearn.search.settings import Goal
 from metalearn.search.storage import quiet_optuna
-from metalearn.search.study import Study, best
+from metalearn.search.study import Study
 
 SPACE = (
     "learning_rate=tag(log, interval(0.02, 0.5))",

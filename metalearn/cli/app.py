@@ -10,6 +10,7 @@ from metalearn.cli import choices, launchers
 from metalearn.cli.hydra_args import options_first
 from metalearn.cli.messages import say
 from metalearn.cli.overrides import about_changed_choice, check_search, resumed_words, resumes_folder, trusted
+from metalearn.cli.password import hide_password
 from metalearn.cli.run_name import run_name
 from metalearn.cli.task import Task, accepted
 from metalearn.config import groups, trust
@@ -26,6 +27,7 @@ def start(task: Callable[[Any], float]) -> int:
     Args:
         task: a run; it is given the composed configuration and returns its validation score.
     """
+    hide_password()
     if {"--help", "-h"} & set(sys.argv):
         try:
             if chosen := groups.asked(sys.argv[1:]):

@@ -7,7 +7,7 @@ from metalearn.cli.hydra_args import parsed
 from metalearn.config import trust
 from metalearn.config.compose import plain
 from metalearn.config.groups import CONF, missing
-from metalearn.config.quoting import hydra_quoted, shell_quoted
+from metalearn.config.quoting import assignment, hydra_quoted, shell_quoted
 from metalearn.errors import UserError
 from metalearn.runtime.console import say
 
@@ -93,15 +93,18 @@ def about_changed_choice(words: list[str], error: str) -> str:
     if not resumes_folder(words) or not (chosen := [word for word in words if sets(word, group)]):
         return ""
     folder = next(value_of(word) for word in words if sets(word, "resume"))
-    new = f"{chosen[-1]} init={folder}"
+    new = f"{shell_quoted(chosen[-1])} {assignment('init', folder)}"
     return f"; the run was started with settings of another choice: for a new run with its weights, {new}"
 
 
 def check_search(words: list[str]) -> None:
-    """Raise UserError for a sweep over searches, in which Hydra would start none of them."""
-    for word in words:
+    """Raise UserError for a search without -m, and for a sweep over searches, in which Hydra would start none."""
+    options = parsed(words)
+    for word in options.overrides:
         if sets(word, "search") and "," in word:
             raise UserError(f"{word}: one search at a time")
+        if sets(word, "search") and value_of(word) not in ("", "null") and not (options.multirun or options.cfg):
+            raise UserError(f"{word}: a search is many runs: add -m")
 
 
 def resumes_folder(words: list[str]) -> bool:
@@ -145,7 +148,7 @@ def _unfinished(words: list[str]) -> Path | None:
         if search.changed:
             say(
                 f"resume=auto: no unfinished run of this configuration, so a new one begins; nearest: {near}, where "
-                f"{run_folder.some(search.changed)}; to resume that one: resume={shell_quoted(near)}"
+                f"{run_folder.some(search.changed)}; to resume that one: {assignment('resume', near)}"
             )
         else:
             say(f"resume=auto: another process works on {near}, so a new run begins")

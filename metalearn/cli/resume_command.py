@@ -1,14 +1,13 @@
 """The command lines that resume a run or a sweep, as they are printed."""
 
 import os
-import shlex
 import sys
 from pathlib import Path
 
 from metalearn.cli.hydra_args import parsed
 from metalearn.cli.overrides import sets
 from metalearn.config import trust
-from metalearn.config.quoting import shell_quoted
+from metalearn.config.quoting import assignment, shell_quoted
 from metalearn.lifecycle.manifest import read_manifest
 from metalearn.runtime import distributed
 
@@ -19,7 +18,7 @@ def resume_command(folder: Path) -> str:
     Call it inside the context `trust.observed()` of the run, which knows if `trust=true` is needed.
     """
     manifest, own = read_manifest(folder), _config_dir()
-    words = [_program(), *map(shlex.quote, own), f"resume={shell_quoted(folder)}"]
+    words = [_program(), *map(shell_quoted, own), assignment("resume", folder)]
     if trust.needed(manifest.overrides if manifest else (), own):
         words.append("trust=true")
     return " ".join(words)
@@ -28,7 +27,7 @@ def resume_command(folder: Path) -> str:
 def sweep_command(folder: Path) -> str:
     """Return the command line that resumes the sweep in a folder."""
     words = [word for word in sys.argv[1:] if not sets(word, "resume", "hydra.sweep.dir")]
-    return f"{_program()} {shlex.join(words)} hydra.sweep.dir={shell_quoted(folder)} resume=auto"
+    return " ".join([_program(), *map(shell_quoted, words), assignment("hydra.sweep.dir", folder), "resume=auto"])
 
 
 def _config_dir() -> list[str]:

@@ -119,7 +119,7 @@ class Task:
         with trust.observed():
             try:
                 if config.get("search"):
-                    raise UserError("search=: searches over many runs, so that it needs -m (--multirun)")
+                    raise UserError("search=: a search is many runs: add -m")
                 return Ending(self._run(config))
             except (UserError, OmegaConfBaseException, OSError) as error:
                 line = sentence(error) + about_changed_choice(self._typed, str(error))

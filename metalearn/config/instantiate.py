@@ -8,15 +8,31 @@ import importlib
 import inspect
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from metalearn.config import trust
+from metalearn.config.names import elsewhere
+from metalearn.config.similar import did_you_mean
 from metalearn.errors import UserError, described, place_in_own_code
 
 Made = TypeVar("Made")
 _PAGES = {"Algorithm": "an-algorithm", "MetaModel": "a-model", "Dataset": "a-data-set", "Control": "a-control",
           "Optimizer": "an-inner-optimizer"}  # fmt: skip
+
+
+class UnknownSetting(UserError):
+    """A setting that a class or a function does not have.
+
+    Attributes:
+        place: the setting that holds it, such as `algo`; empty for a top-level setting.
+        name: of the setting.
+        owner: the class or the function.
+        known: the settings that there are.
+    """
+
+    place, name, owner = "", "", ""
+    known: Sequence[str] = ()
 
 
 def locate(target: str, where: str, kind: type | None) -> Any:
@@ -109,10 +125,7 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # hands them on to another that checks
     for name, value in values.items():
         if name in given or (name not in parameters and not open_ended):
-            own = ", ".join(parameter for parameter in parameters if parameter not in given)
-            raise UserError(
-                f"{prefix}{name}: {target.__name__} has no such setting; it has {own}; leave one out by ~{prefix}{name}"
-            )
+            raise _unknown(where, name, _title(target), [own for own in parameters if own not in given])
         check(value, hints.get(name, Any), prefix + name)
     needed = [
         n for n, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
@@ -124,7 +137,7 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
     try:
         return target(**values, **given)
     except ValueError as error:  # constructors state the range in a ValueError, as everywhere in Python
-        named = re.match(r"(\w+)[\w.]*=", str(error))  # such as `filters=0: must be ...`
+        named = re.match(r"(\w+)[\w.]*[=:]", str(error))  # such as `filters=0: must be ...`
         known = named and (open_ended or named[1] in parameters)
         raise UserError(f"{prefix}{error}" if known or not where else f"{where}: {error}") from error
     except TypeError as error:  # of a constructor that passes settings on to another
@@ -135,6 +148,23 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
     except Exception as error:
         _refuse_own(error, where)
         raise
+
+
+def _unknown(place: str, name: str, owner: str, known: Sequence[str]) -> UnknownSetting:
+    """Return the error in the words of the command line; arguments as its attributes."""
+    prefix = f"{place}." if place else ""
+    full, guess = f"{prefix}{name}", did_you_mean(name, known, f"{prefix}{{}}", 0.7) or elsewhere(name)
+    error = UnknownSetting(
+        f"{full}: {owner} has no such setting{guess}; it has {', '.join(known)}; leave one out by ~{full}"
+    )
+    error.place, error.name, error.owner, error.known = place, name, owner, known
+    return error
+
+
+def _title(target: Any) -> str:
+    """Name a class, or a function with its module, such as `glyphs.load`."""
+    name = str(target.__name__)
+    return name if inspect.isclass(target) else f"{target.__module__.rpartition('.')[2]}.{name}"
 
 
 def _refuse_own(error: Exception, where: str) -> None:

@@ -37,6 +37,9 @@ def one_line(error: Exception) -> str:
         return f"{text.split(chr(39))[1]}: write settings as key=value; --help explains them"
     if key := re.search(r"node `([^`]*)` is not a container", text):
         return f"{key[1]}: expects a group of settings, not a value"
+    if text.startswith("Sweep parameters"):
+        word = text.removeprefix("Sweep parameters '").removesuffix("' requires --multirun")
+        return f"{word}: several values: for a sweep add -m, for a search -m search=tpe"
     if text.startswith("Ambiguous value"):
         return f"{text.split(chr(39))[1]}: several values are a sweep: add -m"
     if text.startswith("Missing mandatory value"):

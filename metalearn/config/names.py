@@ -51,11 +51,16 @@ def suggestion(key: str) -> str:
     known = _known()
     if choices := known.get(key):  # it exists, but not in what is chosen
         return f" in what is chosen; it belongs to {' and '.join(choices)}"
-    last = key.rpartition(".")[2].lower()
-    if not (close := _close(key, known, 0.85)) and last in _FOREIGN:
-        return f" (here it is {_FOREIGN[last]})"
+    if not (close := _close(key, known, 0.85)) and (foreign := elsewhere(key)):
+        return foreign
     close = close or _close(key, known, 0.7 if key.startswith(OPEN) else 0.6)
     return f" (did you mean {close}?)" if close else ""
+
+
+def elsewhere(key: str) -> str:
+    """Translate the name of a setting in other libraries, as ` (here it is ...)`, or nothing."""
+    meant = _FOREIGN.get(key.rpartition(".")[2].lower())
+    return f" (here it is {meant})" if meant else ""
 
 
 def _close(key: str, known: Iterable[str], least: float) -> str | None:

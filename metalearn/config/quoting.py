@@ -1,15 +1,25 @@
-"""Quote values of the command line that Hydra's grammar cannot read, such as paths with brackets or accents."""
+"""Quote values for Hydra's grammar, such as paths with brackets or accents, and words for the shell."""
 
 import os
+import re
 import shlex
 from pathlib import Path
+
+from metalearn.config.sweep_words import misread, parsed
+from metalearn.errors import UserError
 
 
 def quoted_words(words: list[str]) -> list[str]:
     """Quote each value that Hydra's grammar rejects and that is not meant as a list, a mapping or a quoted text.
 
     `data.root=~/naïve [1]` becomes a quoted path below the home folder. In a sweep, a value with commas stays as it is.
+
+    Raises:
+        UserError: a value such as `interval(0.01 2)`, which is meant as several values and cannot be read so.
     """
+    for word in words:
+        if not word.startswith("-") and "=" in word and (mistake := misread(word)):
+            raise UserError(mistake)
     sweep = bool({"-m", "--multirun"} & set(words))
     return [_quoted(word, sweep) for word in words]
 
@@ -20,31 +30,28 @@ def _quoted(word: str, sweep: bool) -> str:
         return word
     if value.startswith("~/"):
         value = os.path.expanduser(value)
-    elif _readable(word):
+    elif parsed(word) is not None:
         return word
     mended = f"{name}={hydra_quoted(value)}"
-    return mended if _readable(mended) else word
+    return mended if parsed(mended) is not None else word
 
 
-def _readable(word: str) -> bool:
-    """True if Hydra's grammar accepts the word."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        OverridesParser.create().parse_override(word)
-        return True
-    except HydraException:
-        return False
+def hydra_quoted(text: str, quote: str = "'") -> str:
+    """Write a text as a value in Hydra's grammar, where a backslash before a quote or at the end is doubled."""
+    inside = re.sub(rf"(\\*)({quote}|\Z)", lambda end: end[1] * 2 + (end[2] and "\\" + end[2]), text)
+    return f"{quote}{inside}{quote}"
 
 
-def hydra_quoted(text: str) -> str:
-    """A text as a value in Hydra's grammar."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+def assignment(name: str, value: str | Path) -> str:
+    """Write `name=value` as a word to be typed: quoted for the shell and in Hydra's grammar, where that is needed."""
+    word = f"{name}={value}"
+    plain = re.fullmatch(r"[\w/.+%@-]+", str(value), re.ASCII) and (read := parsed(word)) and read.value() == str(value)
+    return word if plain else shell_quoted(f"{name}={hydra_quoted(str(value), chr(34))}")
 
 
-def shell_quoted(path: Path) -> str:
-    """Quote a path as a value on the command line, for Hydra's grammar and for the shell."""
-    text = str(path)
-    plain = all(c.isalnum() or c in "/._-+%@" for c in text)
-    return shlex.quote(text if plain else hydra_quoted(text))
+def shell_quoted(text: str | Path) -> str:
+    """Quote a word for the shell, so that people can read it."""
+    text = str(text)
+    if "'" in text and not re.search(r"[$`\\!\n]", text):  # shlex would write each ' as '"'"'
+        return '"' + text.replace('"', '\\"') + '"'
+    return shlex.quote(text)

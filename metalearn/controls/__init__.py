@@ -26,7 +26,7 @@ from metalearn.controls.criteria import (
     Threshold,
     TimeLimit,
 )
-from metalearn.controls.loop import Control
+from metalearn.controls.loop import CYCLE, Control
 from metalearn.controls.wrappers import Skip, WarmUp
 from metalearn.errors import UserError
 
@@ -41,7 +41,7 @@ WRAPPERS = ("WarmUp", "Skip")  # their setting `control` is another control
 __all__ = ["ALL", "Control", "make", "make_all", *ALL]
 
 
-def make(name: str, settings: Mapping[str, Any] | None, place: str = "control.cycle") -> Control:
+def make(name: str, settings: Mapping[str, Any] | None, place: str = CYCLE) -> Control:
     """Build a control.
 
     Args:
@@ -73,6 +73,6 @@ def _inner(control: Any, where: str) -> Control:
     return make(str(name), settings, where)
 
 
-def make_all(cycle: Mapping[str, Any], place: str = "control.cycle") -> dict[str, Control]:
+def make_all(cycle: Mapping[str, Any], place: str = CYCLE) -> dict[str, Control]:
     """Build the controls of a cycle, by name and in order; arguments as for `make`."""
     return {str(name): make(str(name), settings, place) for name, settings in cycle.items()}

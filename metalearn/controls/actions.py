@@ -91,7 +91,7 @@ class Info(Control):
     def check(self, plan: Plan, name: str) -> None:
         """Raise UserError if no value has this name."""
         if self._value is None:
-            known(self.f, plan, f"control.cycle.{name}.f={self.f}")
+            known(self.f, plan, f"{plan.place}.{name}.f={self.f}")
 
     def apply(self, run: ControlLoop) -> None:
         """Print the value."""
@@ -117,7 +117,7 @@ class Warn(Control):
     def check(self, plan: Plan, name: str) -> None:
         """Raise UserError if no value has this name."""
         if self._name:
-            known(self._name, plan, f"control.cycle.{name}.predicate={self.predicate}")
+            known(self._name, plan, f"{plan.place}.{name}.predicate={self.predicate}")
 
     def apply(self, run: ControlLoop) -> str | None:
         """Check the predicate."""

@@ -14,7 +14,7 @@ from metalearn.controls.loop import Control, ControlLoop
 
 @dataclass(kw_only=True)
 class NumberLimit(Control):
-    """Stop after n cycles."""
+    """Stop after n cycles; a search, after n trials that have not failed."""
 
     n: int
 
@@ -23,7 +23,7 @@ class NumberLimit(Control):
 
     def apply(self, run: ControlLoop) -> str | None:
         """Stop in cycle n."""
-        return f"{self.n} cycles are done" if len(run.cycles) >= self.n else None
+        return f"{self.n} {run.unit} are done" if run.number >= self.n else None
 
 
 @dataclass(kw_only=True)

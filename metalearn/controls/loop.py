@@ -14,6 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 from metalearn.controls.iterated import Iterated
 from metalearn.errors import UserError
 
+CYCLE = "control.cycle"  # the setting that holds the controls of a training
+
 
 @dataclass
 class Cycle:
@@ -42,8 +44,9 @@ class Paused(Exception):
 class Plan(NamedTuple):
     """The facts that controls are checked against before any work."""
 
-    controls: "Mapping[str, Control]"  # by name, in order
+    controls: "Mapping[str, Control]"  # by name, in the order in which they are applied
     names: Sequence[str]  # the names that recorded values may have
+    place: str = CYCLE  # where the controls are in the configuration
 
 
 class Control:
@@ -75,7 +78,7 @@ class Control:
         """
         earlier = [plan.controls[other] for other in list(plan.controls)[: list(plan.controls).index(name)]]
         if self.reads_loss and not any(control.measures for control in earlier):
-            raise UserError(f"control.cycle.{name}: no control before it measures a loss; add Evaluate before it")
+            raise UserError(f"{plan.place}.{name}: no control before it measures a loss; add Evaluate before it")
 
     def state(self) -> dict[str, Any]:
         """Return the state that a resumed run needs, as JSON values."""
@@ -85,20 +88,16 @@ class Control:
         """Restore a state returned by `state`."""
 
 
-def check_cycle(controls: Mapping[str, Control], names: Sequence[str]) -> None:
+def check_cycle(plan: Plan) -> None:
     """Check that controls can work together.
-
-    Args:
-        controls: by name, in the order in which they are applied.
-        names: the names that recorded values may have.
 
     Raises:
         UserError: no control trains, or a control needs something that no earlier control provides.
     """
-    if not any(control.trains for control in controls.values()):
-        raise UserError("control.cycle: no control trains; add Step")
-    for name, control in controls.items():
-        control.check(Plan(controls, names), name)
+    if not any(control.trains for control in plan.controls.values()):
+        raise UserError(f"{plan.place}: no control trains; add Step")
+    for name, control in plan.controls.items():
+        control.check(plan, name)
 
 
 class ControlLoop:
@@ -114,6 +113,9 @@ class ControlLoop:
         UserError: no control trains, or a control needs something that no earlier control provides.
     """
 
+    unit = "cycles"  # what `number` counts
+    place = CYCLE  # where the controls are in the configuration, for messages
+
     def __init__(self, model: Iterated, controls: Mapping[str, Control]):
         self.model, self.controls = model, controls
         self._cycles: list[Cycle] = [Cycle()]
@@ -121,7 +123,7 @@ class ControlLoop:
         self._before: Cycle | None = None  # last cycle before a view starts
         self._position = 0  # index of the current control
         self.start_step: int | None = None  # iteration at which the current control started; None between controls
-        check_cycle(controls, model.names)
+        check_cycle(Plan(controls, model.names, self.place))
 
     def run(self) -> Stop:
         """Apply the controls until one of them stops the loop or the model reaches its limit.
@@ -171,6 +173,11 @@ class ControlLoop:
     def cycles(self) -> list[Cycle]:
         """All cycles; the current one is the last."""
         return self._seen(self._cycles)
+
+    @property
+    def number(self) -> int:
+        """Number of cycles so far."""
+        return len(self.cycles)
 
     @property
     def loss(self) -> float | None:
@@ -225,7 +232,7 @@ class ControlLoop:
             try:
                 json.dumps(state)
             except TypeError as error:
-                raise UserError(f"control.cycle.{name}: state() must return JSON values ({error})") from error
+                raise UserError(f"{self.place}.{name}: state() must return JSON values ({error})") from error
         cycles = [asdict(cycle) for cycle in self._cycles]
         return {"cycles": cycles, "position": self._position, "start_step": self.start_step, "controls": states}
 

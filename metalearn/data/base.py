@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple, Protocol
 from torch import Tensor
 
 Split = Literal["train", "validation", "test", "train+validation", "test+validation+train"]
-"""Part of the classes. `train+validation` serves retraining, the last one evaluation on other data."""
+"""Part of the classes. `train+validation` serves retraining, the last one evaluation on all classes."""
+ALL: Split = "test+validation+train"
 
 
 class TaskBatch(NamedTuple):

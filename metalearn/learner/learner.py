@@ -1,6 +1,7 @@
 """Use after training: `learner = metalearn.load(PATH)`, then adapt it to a few labelled images."""
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import MetaParameters, nth
 from metalearn.config.trust import limit
-from metalearn.data.base import Dataset
+from metalearn.data.base import ALL, Dataset
 from metalearn.data.matching import source_for
 from metalearn.errors import UserError
 from metalearn.learner import training_classes
@@ -47,6 +48,18 @@ def load(path: str | Path, device: str = "cpu", trust: bool = False) -> "Learner
         content = checkpoint.read(file, device)
         params = MetaParameters.of(content["params"])
         return Learner(restored(content, file), params, content["spec"], device, content["step"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Score):
+    """Score of a learner on tasks of a data set.
+
+    Attributes:
+        classes_seen_in_training: how many classes of these tasks were in training, by name; `unknown` if the learner or
+            the data set does not name its classes.
+    """
+
+    classes_seen_in_training: int | str
 
 
 class Learner:
@@ -136,9 +149,9 @@ class Learner:
         query: int | None = None,
         norm: NormMode | None = None,
         inner_steps: int | None = None,
-        split: Literal["train", "validation", "test"] = "test",
+        split: Literal["train", "validation", "test", "all"] = "test",
         seed: int = 0,
-    ) -> Score:
+    ) -> Evaluation:
         """Measure the learner on tasks of a data set, as `python -m metalearn.evaluate` does, without a record.
 
         Args:
@@ -146,8 +159,12 @@ class Learner:
             tasks: number of tasks.
             way, shot, query, norm: by default those of training. For fewer ways, the first rows of the head are used.
             inner_steps: steps of the inner loop; by default those used at test.
-            split: part of the classes. A warning is printed if some of them were in training.
+            split: part of the classes; `all` for every class of the data set. A warning is printed if some of them were
+                in training.
             seed: of the tasks.
+
+        Returns:
+            The score, with the number of classes that were in training.
 
         Raises:
             UserError: the learner cannot be used with these settings, or the data set has no such tasks.
@@ -158,19 +175,20 @@ class Learner:
             name: self.spec[name] if value is None else value
             for name, value in {"way": way, "shot": shot, "query": query}.items()
         }
-        if split not in ("train", "validation", "test"):
-            raise UserError(f"split={split}: must be train, validation or test")
-        source = source_for(self.spec, dataset, split, seed, self.device)
+        if split not in ("train", "validation", "test", "all"):
+            raise UserError(f"split={split}: must be train, validation, test or all")
+        source = source_for(self.spec, dataset, ALL if split == "all" else split, seed, self.device)
         source.check(**sizes)
         count = training_classes.seen(self.spec, source)
-        if split != "train" and (message := training_classes.warning(count)):
+        if message := training_classes.warning(count):
             warn(message)
         steps = self.algorithm.inner_steps_test if inner_steps is None else inner_steps
         with torch.inference_mode(False), torch.enable_grad():
             algorithm, params = variant(
                 self.spec, self.params, way=sizes["way"], norm=norm or self.spec["norm"], inner_steps=steps
             )
-            return evaluate(algorithm, params, source, tasks=tasks, support=True, device=self.device, **sizes)
+            score = evaluate(algorithm, params, source, tasks=tasks, support=True, device=self.device, **sizes)
+        return Evaluation(**vars(score), classes_seen_in_training=training_classes.as_entry(count))
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint that metalearn.load reads.

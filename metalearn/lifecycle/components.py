@@ -1,13 +1,17 @@
 """Data sets, models and algorithms from Python, with the values of the files in conf/ unless others are given."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.objective import objective_for
 from metalearn.config.compose import choice
-from metalearn.config.instantiate import build
+from metalearn.config.instantiate import UnknownSetting, build
+from metalearn.config.similar import did_you_mean
 from metalearn.data.base import Dataset
+from metalearn.errors import UserError
 from metalearn.models.base import MetaModel
 from metalearn.models.checks import check_forward
 from metalearn.models.torch_layers import pure
@@ -23,7 +27,8 @@ def dataset(name: str, **settings: Any) -> Dataset:
     Raises:
         UserError: no such data set, a wrong setting, or data that cannot be read.
     """
-    return build(choice("data", name, settings)["data"], "data", Dataset)
+    with _python_words("data", f"data set {name}"):
+        return build(choice("data", name, settings)["data"], "data", Dataset)
 
 
 def model(name: str, *, shape: Sequence[int], outputs: int, **settings: Any) -> MetaModel:
@@ -38,8 +43,9 @@ def model(name: str, *, shape: Sequence[int], outputs: int, **settings: Any) -> 
     Raises:
         UserError: no such model, or a wrong setting.
     """
-    node = choice("model", name, settings)["model"]
-    made = build(node, "model", MetaModel, shape=tuple(shape), outputs=outputs)
+    with _python_words("model", f"model {name}"):
+        node = choice("model", name, settings)["model"]
+        made = build(node, "model", MetaModel, shape=tuple(shape), outputs=outputs)
     check_forward(pure(made), shape)
     return made
 
@@ -72,7 +78,34 @@ def algorithm(
     Raises:
         UserError: no such algorithm, a wrong setting, or a model that is not a MetaModel.
     """
-    values = choice("algo", name, settings)
+    with _python_words("algo", f"algorithm {name}"):
+        values = choice("algo", name, settings)
     given = {"query": values["query"] if query is None else query, "norm": values["norm"] if norm is None else norm}
     given |= {"way": way, "shot": shot, "labels": labels, "objective": objective_for(regression)}
-    return build(values["algo"], "algo", Algorithm, model=model, **given)
+    with _python_words("algo", f"algorithm {name}", own=("query", "norm", "labels", "regression")):
+        return build(values["algo"], "algo", Algorithm, model=model, **given)
+
+
+@contextmanager
+def _python_words(group: str, owner: str, own: Sequence[str] = ()) -> Iterator[None]:
+    """Write errors in the words of Python: settings are keyword arguments, without the name of their group.
+
+    Args:
+        group: such as `algo`.
+        owner: what has the settings, for the message.
+        own: further arguments of the function that is called.
+    """
+    try:
+        yield
+    except UnknownSetting as error:
+        inside = error.place.partition(".")[2]
+        known = [*error.known, *(() if inside else own)]
+        guess = did_you_mean(error.name, known, "{}" if inside else "{}=", 0.7)
+        what = f"{inside}: {error.name}" if inside else f"{error.name}="
+        raise UserError(
+            f"{what}: {error.owner if inside else owner} has no such setting{guess}; it has {', '.join(known)}"
+        ) from error
+    except UserError as error:
+        text = re.sub(rf"(?<![\w.]){group}\.(?=\w)", "", str(error))
+        text = re.sub(r"(\w+)\.name=(\w+)$", r'\1={"name": "\2"}', text)
+        raise type(error)(text.removesuffix(", see --help")) from error

@@ -71,8 +71,16 @@ def test(session: Session, phase: Phase, first: TrainingResult, last: TrainingRe
         say(f"testing the learner of step {last.best.step} on {tasks} tasks")
         seen = training_classes.seen(phase.spec, setup.test)
         result["classes_seen_in_training"] = training_classes.as_entry(seen)
-        result |= measured(algorithm, last.best.params, setup.test, tasks=tasks, progress=session.progress,
-                           check=session.check, precision=setup.engine.precision, **setup.tasks)  # fmt: skip
+        result |= measured(
+            algorithm,
+            last.best.params,
+            setup.test,
+            tasks=tasks,
+            progress=session.progress,
+            check=session.check,
+            precision=setup.engine.precision,
+            **setup.tasks,
+        )
     return result | {
         **setup.paper.entries(phase.spec["name"], settings.way, settings.shot),
         "train_seconds": round(seconds, 1),
@@ -82,8 +90,18 @@ def test(session: Session, phase: Phase, first: TrainingResult, last: TrainingRe
     }
 
 
-def measured(algorithm: Algorithm, params: MetaParameters, source: TaskSource, *, tasks: int, progress: Progress,
-             check: Callable[[], None], precision: Precision, device: str, **task: int) -> dict[str, Any]:  # fmt: skip
+def measured(
+    algorithm: Algorithm,
+    params: MetaParameters,
+    source: TaskSource,
+    *,
+    tasks: int,
+    progress: Progress,
+    check: Callable[[], None],
+    precision: Precision,
+    device: str,
+    **task: int,
+) -> dict[str, Any]:
     """Measure a learner on tasks of a source, as entries of result.json.
 
     Args:
@@ -94,8 +112,9 @@ def measured(algorithm: Algorithm, params: MetaParameters, source: TaskSource, *
     both = algorithm.passes.mode not in ("none", "support")
     sizes: dict[str, Any] = dict(task)
     with precision_context(precision, device), progress.counting("test", tasks, check) as watch:
-        score = evaluate(algorithm, params, source, tasks=tasks, curve=True, support=both, watch=watch, device=device,
-                         **sizes)  # fmt: skip
+        score = evaluate(
+            algorithm, params, source, tasks=tasks, curve=True, support=both, watch=watch, device=device, **sizes
+        )
     if score.nonfinite:
         warn(f"{score.nonfinite} of {tasks} test tasks have non-finite outputs")
     found = score_entries(score, algorithm.objective) | {
@@ -137,8 +156,9 @@ def device_name(device: str) -> str:
     return f"CPU, {threads} thread" + "s" * (threads > 1)
 
 
-def pictures(session: Session, phase: Phase, first: TrainingResult, last: TrainingResult,
-             result: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:  # fmt: skip
+def pictures(
+    session: Session, phase: Phase, first: TrainingResult, last: TrainingResult, result: Mapping[str, Any]
+) -> Iterator[tuple[str, Path]]:
     """Draw what was learned, and yield each picture's name and file; arguments as for `test`."""
     setup = session.setup
     if setup.settings.pictures == "none":

@@ -41,13 +41,16 @@ class Initial(NamedTuple):
         wrong += [name for name in there["model"] if name not in here["model"]]
         if wrong:
             other, own = there["model"].get(wrong[0]), here["model"].get(wrong[0])
-            raise UserError(f"init: {self.source}: is of another model: {wrong[0]} is {_spell(other)} there and "
-                            f"{_spell(own)} here")  # fmt: skip
+            raise UserError(
+                f"init: {self.source}: is of another model: {wrong[0]} is {_spell(other)} there and {_spell(own)} here"
+            )
         zero = not any(self.params.model[name].any() for name in HEAD)
         if fresh and not (zero or algorithm.can_replace_head):
-            raise UserError(f"init: {self.source}: has a learned head for {there['model'][HEAD[0]][0]} outputs, and "
-                            f"{here['model'][HEAD[0]][0]} are needed; algo=anil and algo=pretrain can begin with a new "
-                            "head, or keep way=")  # fmt: skip
+            raise UserError(
+                f"init: {self.source}: has a learned head for {there['model'][HEAD[0]][0]} outputs, and "
+                f"{here['model'][HEAD[0]][0]} are needed; algo=anil and algo=pretrain can begin with a new "
+                "head, or keep way="
+            )
         if algorithm.keeps_head_at_zero:
             fresh = [*HEAD]
         source, target = self.params.content(), params.content()

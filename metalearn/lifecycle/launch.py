@@ -36,8 +36,13 @@ def train(config: Mapping[str, Any], folder: str | Path | None = None) -> Finish
     return launch(config, Path(place or new_name()), invocation)
 
 
-def launch(config: Mapping[str, Any], folder: Path, invocation: Invocation, group: ProcessGroup | None = None,
-           controls: Mapping[str, Control] | None = None) -> FinishedRun:  # fmt: skip
+def launch(
+    config: Mapping[str, Any],
+    folder: Path,
+    invocation: Invocation,
+    group: ProcessGroup | None = None,
+    controls: Mapping[str, Control] | None = None,
+) -> FinishedRun:
     """Prepare a run and run it; arguments as for metalearn.lifecycle.run.run.
 
     Args:

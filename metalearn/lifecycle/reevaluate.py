@@ -14,7 +14,7 @@ from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import MetaParameters
 from metalearn.config.checks import at_least
 from metalearn.config.instantiate import build
-from metalearn.data.base import Dataset, Split
+from metalearn.data.base import ALL, Dataset
 from metalearn.data.matching import source_for
 from metalearn.learner import training_classes
 from metalearn.learner.spec import restored
@@ -116,8 +116,7 @@ def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple
     params = MetaParameters.of(trained.content["params"]).map(lambda value: value.to(device))
     algorithm, own = variant(spec, params, way=tasks.way, norm=tasks.norm, inner_steps=tasks.inner_steps)
     dataset = build(data, "data", Dataset)
-    part: Split = "test+validation+train" if tasks.split == "all" else tasks.split
-    source = source_for(spec, dataset, part, tasks.seed, device)
+    source = source_for(spec, dataset, ALL if tasks.split == "all" else tasks.split, tasks.seed, device)
     source.check(tasks.way, tasks.shot, tasks.query)
     if trained.config and not (trained.folder / "result.json").exists():
         warn(f"{trained.folder}: this run is not complete; its learner of step {trained.content['step']} is evaluated")
@@ -129,9 +128,18 @@ def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple
     if message := training_classes.warning(seen):
         warn(message)
     found = measured(
-        algorithm, own, source, tasks=tasks.tasks, progress=Progress(), check=lambda: None,
-        precision=tasks.precision, device=device, way=tasks.way, shot=tasks.shot, query=tasks.query,
-    )  # fmt: skip
+        algorithm,
+        own,
+        source,
+        tasks=tasks.tasks,
+        progress=Progress(),
+        check=lambda: None,
+        precision=tasks.precision,
+        device=device,
+        way=tasks.way,
+        shot=tasks.shot,
+        query=tasks.query,
+    )
     result = {
         "run": trained.folder.resolve().name,
         "checkpoint": trained.file.name,

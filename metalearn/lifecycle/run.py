@@ -75,8 +75,9 @@ def run(setup: Setup, folder: Path, invocation: Invocation | None = None) -> Fin
     return FinishedRun(folder, result, float(result[f"val_{setup.objective.name}"]))
 
 
-def _run(setup: Setup, folder: Path, opened: OpenedRun, invocation: Invocation,
-         check: Callable[[], None]) -> dict[str, Any]:  # fmt: skip
+def _run(
+    setup: Setup, folder: Path, opened: OpenedRun, invocation: Invocation, check: Callable[[], None]
+) -> dict[str, Any]:
     """Run an opened run to its end; return the content of result.json."""
     session = _session(setup, folder, opened, invocation, check)
     try:
@@ -99,8 +100,7 @@ def _run(setup: Setup, folder: Path, opened: OpenedRun, invocation: Invocation,
     return result
 
 
-def record(session: Session, phase: Phase, first: TrainingResult, last: TrainingResult,
-           result: dict[str, Any]) -> None:  # fmt: skip
+def record(session: Session, phase: Phase, first: TrainingResult, last: TrainingResult, result: dict[str, Any]) -> None:
     """Show the result and write result.json, which marks the run as complete; then draw the pictures."""
     session.check()
     summary.summary(result, session.folder)  # before anything is written: a full disk must not lose it
@@ -116,8 +116,9 @@ def record(session: Session, phase: Phase, first: TrainingResult, last: Training
     session.setup.trackers.finish(result, {n: path for n, path in pictures.items() if path.suffix == ".png"})
 
 
-def _session(setup: Setup, folder: Path, opened: OpenedRun, invocation: Invocation,
-             check: Callable[[], None]) -> Session:  # fmt: skip
+def _session(
+    setup: Setup, folder: Path, opened: OpenedRun, invocation: Invocation, check: Callable[[], None]
+) -> Session:
     """Write what describes the run, and say what begins."""
     initial = setup.initial
     if setup.settings.init:

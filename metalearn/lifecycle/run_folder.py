@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from metalearn.algorithms.parameters import MetaParameters
-from metalearn.config.quoting import shell_quoted
+from metalearn.config.quoting import assignment, shell_quoted
 from metalearn.errors import RunExists, Unfinished, UserError
 from metalearn.lifecycle import lock, manifest
 from metalearn.lifecycle.manifest import RunManifest, changes, changes_scores, read_manifest, write_manifest
@@ -121,11 +121,10 @@ def some(changed: Sequence[str], most: int = 4) -> str:
 def _result(folder: Path, changed: Sequence[str]) -> dict[str, Any]:
     """Read the result of a complete run, which no change may touch."""
     if changed:
-        place = shell_quoted(folder)
         raise UserError(
             f"{folder}: this run is complete and is not changed any more ({some(changed)}). To train from "
-            f"its weights, with a fresh optimizer: a new run with init={place}; to test its learner on "
-            f"other tasks: python -m metalearn.evaluate {place} ..."
+            f"its weights, with a fresh optimizer: a new run with {assignment('init', folder)}; to test its learner on "
+            f"other tasks: python -m metalearn.evaluate {shell_quoted(folder)} ..."
         )
     try:
         result: dict[str, Any] = read_json(folder / "result.json")

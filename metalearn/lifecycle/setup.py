@@ -14,7 +14,7 @@ from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.objective import Objective, objective_for
 from metalearn.config.engine import EngineSettings
 from metalearn.config.instantiate import build, call
-from metalearn.controls.loop import Control, check_cycle
+from metalearn.controls.loop import Control, Plan, check_cycle
 from metalearn.data.base import Dataset, Split, TaskSource
 from metalearn.errors import UserError
 from metalearn.learner import training_classes
@@ -116,8 +116,9 @@ class Setup:
         return {name: control for name, control in made.items() if control.retrains or not retraining}
 
 
-def prepare(config: Mapping[str, Any], group: ProcessGroup | None = None,
-            added_controls: Mapping[str, Control] | None = None) -> Setup:  # fmt: skip
+def prepare(
+    config: Mapping[str, Any], group: ProcessGroup | None = None, added_controls: Mapping[str, Control] | None = None
+) -> Setup:
     """Build and check the parts of a run. Nothing is written.
 
     Args:
@@ -168,7 +169,7 @@ def prepare(config: Mapping[str, Any], group: ProcessGroup | None = None,
         added_controls=added_controls or {},
     )
     for retraining in {False, control.retrain}:
-        check_cycle(setup.controls(retraining), value_names(setup.objective.name, phase.algorithm.unit))
+        check_cycle(Plan(setup.controls(retraining), value_names(setup.objective.name, phase.algorithm.unit)))
     return setup
 
 
@@ -177,8 +178,14 @@ def prepare_phase(setup: Setup, part: Split) -> Phase:
     return _phase(setup.config, setup.settings, setup.dataset, setup.device, setup.group, part)
 
 
-def _phase(config: Mapping[str, Any], settings: RunSettings, dataset: Dataset, device: str,
-           group: ProcessGroup | None, part: Split) -> Phase:  # fmt: skip
+def _phase(
+    config: Mapping[str, Any],
+    settings: RunSettings,
+    dataset: Dataset,
+    device: str,
+    group: ProcessGroup | None,
+    part: Split,
+) -> Phase:
     source = dataset.source(part, settings.seed, device)
     spec = spec_of(config, settings, dataset, source)
     count = sum(math.prod(shape) for entries in (shapes(spec) or {}).values() for shape in entries.values())

@@ -22,8 +22,9 @@ from metalearn.training.trainer import Trainer
 
 def train(session: Session, phase: Phase, opened: OpenedRun) -> TrainingResult:
     """Train on the training classes and validate; return the result if the checkpoint already holds it."""
-    record = Record(session.folder, session.setup.trackers, session.setup.objective.name, session.writer,
-                    unit=phase.algorithm.unit)  # fmt: skip
+    record = Record(
+        session.folder, session.setup.trackers, session.setup.objective.name, session.writer, unit=phase.algorithm.unit
+    )
     content = opened.checkpoint
     if content is None or content["state"]["first"] is None:
         return _train(session, phase, record, content, None, opened.scores_changed)
@@ -37,15 +38,27 @@ def train(session: Session, phase: Phase, opened: OpenedRun) -> TrainingResult:
 def retrain(session: Session, phase: Phase, opened: OpenedRun, first: TrainingResult) -> TrainingResult:
     """Train from scratch on training and validation classes for the best number of meta-steps of the first training."""
     say(f"retraining from scratch on training and validation classes, for {first.best.step} meta-steps")
-    record = Record(session.folder, Trackers({}), session.setup.objective.name, session.writer, "retrain_",
-                    unit=phase.algorithm.unit)  # fmt: skip
+    record = Record(
+        session.folder,
+        Trackers({}),
+        session.setup.objective.name,
+        session.writer,
+        "retrain_",
+        unit=phase.algorithm.unit,
+    )
     content = opened.checkpoint
     own = content if content is not None and content["state"]["first"] is not None else None
     return _train(session, phase, record, own, first)
 
 
-def _train(session: Session, phase: Phase, record: Record, content: Checkpoint | None, first: TrainingResult | None,
-           scores_changed: bool = False) -> TrainingResult:  # fmt: skip
+def _train(
+    session: Session,
+    phase: Phase,
+    record: Record,
+    content: Checkpoint | None,
+    first: TrainingResult | None,
+    scores_changed: bool = False,
+) -> TrainingResult:
     """Train a phase.
 
     Args:
@@ -131,5 +144,12 @@ def validate(session: Session, phase: Phase, params: MetaParameters) -> Score:
         session.progress.counting("validation", count, session.check) as watch,
         precision_context(setup.engine.precision, setup.device),
     ):
-        return evaluate(phase.algorithm, params, setup.validation, tasks=count, watch=watch,
-                        chunks=phase.executor.chunks, **setup.tasks)  # fmt: skip
+        return evaluate(
+            phase.algorithm,
+            params,
+            setup.validation,
+            tasks=count,
+            watch=watch,
+            chunks=phase.executor.chunks,
+            **setup.tasks,
+        )

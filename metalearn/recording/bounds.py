@@ -17,9 +17,9 @@ from torch import Tensor
 DEPTH = 32  # of nested containers
 COPIES = 8  # times that tensors may share the same bytes: the best learner may also be the last
 _NAMES = {"torch._utils _rebuild_tensor_v2", "collections OrderedDict"} | {
-    f"torch {kind}Storage" for kind in
-    ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool", "Untyped")
-}  # fmt: skip
+    f"torch {kind}Storage"
+    for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool", "Untyped")
+}
 
 
 def check_archive(data: bytes) -> None:

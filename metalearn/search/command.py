@@ -22,14 +22,16 @@ from metalearn.search.plan import Plan, accept
 from metalearn.search.progress import StudyProgress
 from metalearn.search.records import IDENTITY
 from metalearn.search.report import report
+from metalearn.search.results import best
 from metalearn.search.samplers import SeededSampler
 from metalearn.search.settings import SearchSettings
 from metalearn.search.storage import connect, open_record, pruner_of, quiet_optuna
-from metalearn.search.study import Study, best
+from metalearn.search.study import Study
 from metalearn.search.trial import Compose, Trials
 
 if TYPE_CHECKING:
     from metalearn.search.database import Database
+    from metalearn.search.on_ray.cluster import Cluster
 
 
 def search(
@@ -59,6 +61,7 @@ def search(
     with quiet_optuna(), trust.observed():
         asked = accept(words, config, compose)
         database = connect(asked.settings)
+        cluster = _cluster(asked)
         worker = workers.own_name()
         if database:
             folder = folder if chosen else folder.parent / database.name
@@ -72,25 +75,37 @@ def search(
         folder.mkdir(parents=True, exist_ok=True)
         with nullcontext() if worker or database else lock.hold(folder), Signals() as signals:
             try:
-                _search(asked, folder, compose, resumed, signals, database)
+                _search(asked, folder, compose, resumed, signals, database, cluster)
             except (Stopped, Unfinished) as stopped:
                 status = stopped.status
                 reason = f"stopped by {stopped}" if isinstance(stopped, Stopped) else stopped.reason
                 if not worker:
-                    say(f"{folder}: {reason}; finished trials are kept. To resume: {command(folder)}")
+                    secret = ", with the password in PGPASSWORD or ~/.pgpass" if database and database.password else ""
+                    say(f"{folder}: {reason}; finished trials are kept. To resume{secret}: {command(folder)}")
                 sys.exit(status)
 
 
 def _record(asked: Plan, folder: Path, database: "Database | None") -> optuna.Study:
     """Create or load the study of a search."""
     settings = asked.settings
-    sampler = SeededSampler(settings.sampler, asked.space, settings.seed, settings.options, len(asked.goals))
+    sampler = SeededSampler(settings.draws_by, asked.space, settings.seed, settings.options, len(asked.goals))
     pruner = pruner_of(settings, asked.setup.settings.steps, asked.setup.evaluation.every)
     return open_record(folder, asked.spec, sampler, pruner, [goal.direction for goal in asked.goals], database)
 
 
+def _cluster(asked: Plan) -> "Cluster | None":
+    """Return the Ray cluster of a search, checked if it runs already; None for the embedded engine."""
+    if asked.settings.engine != "ray":
+        return None
+    from metalearn.search.on_ray.cluster import Cluster  # imports what only Ray needs
+
+    cluster = Cluster.of(asked)
+    cluster.check(asked)
+    return cluster
+
+
 def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals: Signals,
-            database: "Database | None") -> None:  # fmt: skip
+            database: "Database | None", cluster: "Cluster | None") -> None:  # fmt: skip
     settings = asked.settings
     if database:
         database.patience.check = signals.check
@@ -107,23 +122,32 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
         exclusive=database.exclusive if database else lambda: workers.turn(folder),
         worker=database.worker if database else worker or "0",
         folder=folder.resolve(),
+        population=settings.pbt is not None,
     )
     trials = Trials(folder, compose, asked.fixed, asked.goals, settings.seeds)
     if worker:
-        _run_trials(study, trials, settings, signals)
+        _run_trials(study, trials, settings, signals, shared=database is not None)
         return
     study.recover()
     names = ", ".join(parameter.name for parameter in asked.space.hyperparameters)
     what = "resuming the search" if resumed else "searching"
-    say(f"{folder}: {what} by {settings.sampler}, {settings.trials} trials over {names}")
+    how = settings.sampler or "population-based training"
+    on = " on Ray" if cluster else ""
+    say(f"{folder}: {what} by {how}{on}, {settings.trials} trials over {names}")
+    for name, condition in asked.space.left_out.items():
+        say(f"{name} is not searched: it needs {condition}")
     if database:
         say(f"a worker of study {database.name}, {database.where}: {len(study.finished())} trials are done")
     status = 0
     try:
-        if settings.workers > 1:
-            status = workers.run_workers(settings.workers, study, folder, signals.check)
+        if cluster:
+            from metalearn.search.on_ray import engine
+
+            say(f"the search ended: {engine.run(study, asked, folder, compose, cluster, signals)}")
+        elif settings.workers > 1:
+            status = _run_workers(settings.workers, study, folder, signals, database)
         else:
-            say(f"the search ended: {_run_trials(study, trials, settings, signals)}")
+            say(f"the search ended: {_run_trials(study, trials, settings, signals, database is not None)}")
     finally:
         if any(study.finished()):
             with database.exclusive("report") if database else nullcontext():
@@ -160,14 +184,30 @@ def _confirm(asked: Plan, study: Study, trials: Trials, folder: Path, signals: S
         confirmed()
 
 
-def _run_trials(study: Study, trials: Trials, settings: SearchSettings, signals: Signals) -> str:
-    """Run trials in this process until none is left; return why the study ended."""
+def _run_workers(count: int, study: Study, folder: Path, signals: Signals, database: "Database | None") -> int:
+    """Run trials in several processes of this machine; return the highest exit status."""
+    if database is None:
+        return workers.run_workers(count, study, folder, signals.check)
+    from metalearn.search.database import worker_name
+
+    return workers.run_workers(count, study, folder, signals.check, lambda _, process: worker_name(process))
+
+
+def _run_trials(study: Study, trials: Trials, settings: SearchSettings, signals: Signals, shared: bool) -> str:
+    """Run trials in this process until none is left; return why the study ended.
+
+    Args:
+        shared: other machines work on the study too. This one then leaves when no trial is running or waiting.
+    """
     with StudyProgress(study) as progress:
-        return study_loop.run(
+        stop = study_loop.run(
             study,
             trials,
             criteria=settings.control,
             failures=settings.failures,
             check=signals.check,
             after=progress.update,
-        ).reason
+        )
+        if shared:
+            study_loop.finish_begun(study, trials, signals.check, progress.update)
+        return stop.reason

@@ -22,9 +22,10 @@ from metalearn.runtime.console import say, table
 from metalearn.runtime.files import write_atomically
 from metalearn.search import columns
 from metalearn.search.ranking import ranked
-from metalearn.search.records import number
+from metalearn.search.records import number, schedule
+from metalearn.search.results import best
 from metalearn.search.settings import SearchSettings
-from metalearn.search.study import Study, best
+from metalearn.search.study import Study
 from metalearn.search.trial import Trials
 
 FOLDER = "confirm"  # in the study's folder: a run for each configuration and seed
@@ -40,7 +41,7 @@ class Confirmed:
     Args:
         name: `trial 7`, or DEFAULTS.
         overrides: words of the command line.
-        values: the searched settings by name.
+        values: the searched settings by name; the last ones, where they changed in mid-training.
         learners: the best of its runs, one a seed.
         scores: of each validation task, means over the seeds.
         means: over the tasks, one a seed.
@@ -78,15 +79,18 @@ def confirm(study: Study, trials: Trials, fixed: Sequence[str], folder: Path, se
             _show(found, setup.objective)
             return found
         say(f"{folder / FILE} is of other trials or settings: confirming anew")
-    chosen = {_name(trial): trial.params for trial in best(study, settings.confirm)}
+    chosen = {_name(trial): schedule(trial) for trial in best(study, settings.confirm)}
+    defaults: list[tuple[int, dict[str, Any]]] = [(0, {})]
     say(f"confirming the best {len(chosen)} of the search against the default settings: {settings.confirm_seeds} fresh "
         f"seeds each, compared on {settings.confirm_tasks} new validation tasks")  # fmt: skip
     confirmed = []
-    for name, values in {DEFAULTS: {}, **chosen}.items():
-        overrides = study.space.overrides(values)
-        learners = _train(name, [*fixed, *overrides], trials, folder, settings, setup, check)
+    for name, parts in {DEFAULTS: defaults, **chosen}.items():
+        words = [(start, study.space.overrides(values)) for start, values in parts]
+        learners = _train(name, [(start, [*fixed, *own]) for start, own in words], trials, folder, settings, setup,
+                          check)  # fmt: skip
         each = [_scores(one, setup, "validation", settings.seed + _NEW, settings.confirm_tasks) for one in learners]
-        shown = values or _defaults(study, setup)
+        shown = parts[-1][1] or _defaults(study, setup)
+        overrides = [f"{word} from step {start}" if start else word for start, own in words for word in own]
         confirmed.append(Confirmed(name, overrides, shown, learners, _over_seeds(each), [fmean(s) for s in each]))
     result = _compared(confirmed, setup, settings)
     write_atomically(folder / FILE, (json.dumps(result, indent=1) + "\n").encode())
@@ -118,17 +122,17 @@ def _defaults(study: Study, setup: Setup) -> dict[str, Any]:
     return found
 
 
-def _train(name: str, words: Sequence[str], trials: Trials, folder: Path, settings: SearchSettings, setup: Setup,
-           check: Callable[[], None]) -> list[Learner]:  # fmt: skip
+def _train(name: str, parts: Sequence[tuple[int, Sequence[str]]], trials: Trials, folder: Path,
+           settings: SearchSettings, setup: Setup, check: Callable[[], None]) -> list[Learner]:  # fmt: skip
     learners = []
     for index in range(settings.confirm_seeds):
         check()
         place = folder / FOLDER / name.replace(" ", "_") / f"seed{index}"
         seed = setup.settings.seed + _NEW + index
-        result = trials.train([*words, f"seed={seed}"], place)
+        result = trials.follow([(start, [*words, f"seed={seed}"]) for start, words in parts], place)
         score = setup.objective.spell_short(result[f"val_{setup.objective.name}"])
         say(f"{name}, seed {seed}: {score} in training, on {setup.evaluation.tasks} other validation tasks")
-        learners.append(trials.load(words, place))
+        learners.append(trials.load(parts[-1][1], place))
     return learners
 
 

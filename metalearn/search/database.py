@@ -41,6 +41,10 @@ class Database:
         name: of the study.
         heartbeat: seconds between two signs of life of a worker.
 
+    Attributes:
+        where: the URL without password and parameters.
+        password: True if the user gave one.
+
     Raises:
         UserError: the database cannot be reached or used.
     """
@@ -48,6 +52,7 @@ class Database:
     def __init__(self, url: str, name: str, heartbeat: int):
         self.name = name
         self.where, address = _address(url)
+        self.password = bool(address.password or os.environ.get("PGPASSWORD"))
         os.environ.pop("PGTZ", None)  # it would win over the time zone that all workers must share
         options = _options(address)
         spelled = address.render_as_string(hide_password=False)
@@ -72,7 +77,7 @@ class Database:
     @property
     def worker(self) -> str:
         """Name of this process among all workers."""
-        return f"{socket.gethostname()}:{os.getpid()}"
+        return worker_name(os.getpid())
 
     @contextlib.contextmanager
     def exclusive(self, what: str = "trials") -> Iterator[None]:
@@ -133,6 +138,11 @@ class Database:
             connection.close()
             raise
         return connection
+
+
+def worker_name(process: int) -> str:
+    """Return the name of a worker on this machine among all workers, from its process ID."""
+    return f"{socket.gethostname()}:{process}"
 
 
 def _lock(connection: Connection, name: str) -> None:

@@ -4,15 +4,18 @@ These are Optuna's heartbeats, which it gives in Study.optimize alone. A storage
 has no lost trials here: the process that started its workers gives those back.
 """
 
+import contextlib
 import warnings
+from collections.abc import Sequence
 
 from optuna import Study
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import fail_stale_trials
 from optuna.storages._heartbeat import BaseHeartbeat, BaseHeartbeatThread, get_heartbeat_thread, is_heartbeat_enabled
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from metalearn.search.copies import add_again
-from metalearn.search.records import LOST, is_retried, latest
+from metalearn.search.records import LOST, WORKER, counted, is_retried, latest
 
 
 def enabled(study: Study) -> bool:
@@ -34,6 +37,20 @@ def ask(study: Study) -> Trial:
 def alive(trial: Trial) -> BaseHeartbeatThread:
     """Return a context that gives signs of life for a trial, from a thread."""
     return get_heartbeat_thread(trial._trial_id, trial.study._storage)
+
+
+def lose(study: Study, worker: str | None) -> None:
+    """Give up the trials of a worker that is known to be dead at once; see `retry_lost`."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if worker is not None and trial.user_attrs.get(WORKER) == worker:
+            with contextlib.suppress(UpdateFinishedTrialError):  # another worker has missed its heartbeats
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
+def retries(study: Study, records: Sequence[FrozenTrial], total: int) -> bool:
+    """True if a lost trial is to be tried again, one of the first `total` that count."""
+    places = set(counted(records)[:total]) if enabled(study) else set()
+    return any(is_retried(trial) for n, trial in latest(records).items() if n in places)
 
 
 def retry_lost(study: Study) -> None:

@@ -6,7 +6,7 @@ may depend on a choice: `tag("if algo.inner_optimizer.name=SGD", interval(0, 0.9
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from itertools import combinations
 from typing import Any
@@ -24,6 +24,7 @@ from hydra.errors import HydraException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metalearn.errors import UserError
+from metalearn.search import conditions
 from metalearn.search.space import Hyperparameter, Space
 from metalearn.search.spelling import read, spell
 
@@ -43,8 +44,13 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return fixed, searched
 
 
-def parse(words: Sequence[str]) -> Space:
+def parse(words: Sequence[str], fixed: Callable[[str], str] | None = None) -> Space:
     """Make a space of words such as `algo.inner_steps=range(1, 6)`.
+
+    Args:
+        words: one for each hyperparameter.
+        fixed: returns the value, as on the command line, of a setting that is not searched. A condition on one is
+            evaluated at once: a hyperparameter that cannot exist is left out.
 
     Raises:
         UserError: an empty or impossible dimension, one that is named twice, or a condition on an unknown choice.
@@ -59,12 +65,14 @@ def parse(words: Sequence[str]) -> Space:
         if name in found:
             raise UserError(f"{name}: is in the search space twice")
         found[name] = Hyperparameter(key, _distribution(override, word), _condition(override, word))
+    found, left_out = conditions.settled(found, fixed)
     for name, parameter in found.items():
         for other, value in parameter.condition.items():
-            _check_condition(found, name, other, value)
+            conditions.check(found, name, other, value)
     if not found:
-        raise UserError("search=: nothing to search; give a space, such as 'algo.inner_steps=range(1, 6)'")
-    return Space(tuple(_ordered(found)))
+        why = f" ({'; '.join(f'{name} needs {other}' for name, other in left_out.items())})" if left_out else ""
+        raise UserError(f"search=: nothing to search{why}; give a space, such as 'algo.inner_steps=range(1, 6)'")
+    return Space(tuple(conditions.ordered(found)), left_out)
 
 
 def _sweep(override: Override) -> Sweep:
@@ -79,15 +87,15 @@ def _tags(override: Override) -> list[str]:
 
 def _condition(override: Override, word: str) -> dict[str, str]:
     """Read the conditions among the tags of a hyperparameter."""
-    conditions = {}
+    found = {}
     for tag in _tags(override):
         if tag in ("log", "int"):
             continue
         name, equals, value = tag.removeprefix(CONDITION).partition("=")
         if not tag.startswith(CONDITION) or not equals:
             raise UserError(f'{word}: unknown tag {tag}; there are log, int, and "if SETTING=VALUE"')
-        conditions[name.strip()] = spell(_plain(read(f"x={value.strip()}")._value, word))
-    return conditions
+        found[name.strip()] = spell(_plain(read(f"x={value.strip()}")._value, word))
+    return found
 
 
 def _distribution(override: Override, word: str) -> BaseDistribution:
@@ -142,25 +150,3 @@ def _plain(value: Any, word: str) -> Any:
     if isinstance(value, str) and value.startswith(("[", "{")):
         raise UserError(f"{word}: a quoted text that begins with a bracket; write a list without quotes")
     return value if isinstance(value, (str, int, float, bool, type(None))) else Transformer.str(value)
-
-
-def _check_condition(found: Mapping[str, Hyperparameter], name: str, other: str, value: str) -> None:
-    if other not in found:
-        raise UserError(f"{name}: depends on {other}, which is not searched; fix it, or search it with choice()")
-    distribution = found[other].distribution
-    if not isinstance(distribution, CategoricalDistribution):
-        raise UserError(f"{name}: depends on {other}, which is not a choice()")
-    known = [spell(choice) for choice in distribution.choices]
-    if value not in known:
-        raise UserError(f"{name}: depends on {other}={value}, which is none of {', '.join(known)}")
-
-
-def _ordered(found: Mapping[str, Hyperparameter]) -> list[Hyperparameter]:
-    """Put each hyperparameter after those that it depends on."""
-    ordered: dict[str, Hyperparameter] = {}
-    while len(ordered) < len(found):
-        ready = [name for name, p in found.items() if name not in ordered and set(p.condition) <= set(ordered)]
-        if not ready:
-            raise UserError(f"search space: {', '.join(set(found) - set(ordered))} depend on each other in a circle")
-        ordered |= {name: found[name] for name in ready}
-    return list(ordered.values())

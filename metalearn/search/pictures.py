@@ -10,6 +10,7 @@ from optuna.visualization import matplotlib as optuna_plots
 
 from metalearn.recording.plots.style import COLOURS, pyplot, saved
 from metalearn.runtime.console import warn
+from metalearn.search.population_picture import population
 from metalearn.search.records import RUNG, number
 from metalearn.search.study import Study
 
@@ -45,7 +46,9 @@ def draw(study: Study, folder: Path, form: str) -> list[Path]:
 
     if single and complete:
         add("history", lambda: optuna_plots.plot_optimization_history(whole, target_name=label))
-    if single and len(complete) > 3 and varied:
+    if study.population:
+        made.append(population(study, folder / f"population.{form}"))
+    elif single and len(complete) > 3 and varied:
         add(
             "slices",
             lambda: optuna_plots.plot_slice(whole, params=varied, target_name=label),

@@ -8,7 +8,8 @@ from optuna.trial import TrialState
 from metalearn.runtime.console import say, terminal
 from metalearn.runtime.progress import duration
 from metalearn.search.records import SECONDS, counted, message, number
-from metalearn.search.study import Study, best
+from metalearn.search.results import best
+from metalearn.search.study import Study
 
 
 class StudyProgress:

@@ -6,6 +6,7 @@ share the number of the first, their origin.
 
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -22,6 +23,8 @@ WORKER = "worker"  # that runs it
 NOBODY = ""  # the worker of a trial that was given back
 FOLDER = "folder"  # of its run, on the machine of the worker
 LOST = "lost"  # number of workers that were lost while they ran it
+SCHEDULE = "schedule"  # population-based training: the settings that led to its weights, each with its first meta-step
+TRACE = "trace"  # the same, but of all that it was trained with, also before it took over another
 SPEC = "spec"  # of a study: what it searches, and how
 IDENTITY = "identity"  # of a study in a database, made up when it is created
 
@@ -36,6 +39,16 @@ def origin(trial: FrozenTrial) -> int:
 def number(trial: FrozenTrial) -> int:
     """Return the number of a trial as users see it."""
     return int(trial.user_attrs.get(NUMBER, origin(trial)))
+
+
+def schedule(trial: FrozenTrial) -> list[tuple[int, dict[str, Any]]]:
+    """Return the settings that led to the weights of a trial, by the meta-step from which they held."""
+    return [(int(step), dict(settings)) for step, settings in trial.user_attrs.get(SCHEDULE, [(0, trial.params)])]
+
+
+def settings(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the settings of a trial by name; of a member of a population, the last ones."""
+    return schedule(trial)[-1][1]
 
 
 def message(trial: FrozenTrial) -> str:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import shlex
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +14,11 @@ from metalearn.runtime.console import say, table, warn
 from metalearn.runtime.files import write_atomically
 from metalearn.search import columns, pictures
 from metalearn.search.found import EXPERIMENT, deletions, experiment
-from metalearn.search.records import BRACKET, RUNG, SECONDS, WORKER, message, number
-from metalearn.search.study import Study, best
+from metalearn.search.records import BRACKET, RUNG, SECONDS, WORKER, message, number, schedule, settings
+from metalearn.search.results import best, pareto_front
+from metalearn.search.study import Study
 
+SCHEDULES = "schedule.json"  # in a study's folder: of the winner of a population
 SHOWN = 10  # rows of the table of the best trials
 
 
@@ -33,10 +34,10 @@ def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
     ranked = _ranked(study)
     names = [parameter.name for parameter in study.space.hyperparameters]
     several = len(study.goals) > 1
-    front = {trial.number for trial in _front(study)} if several else set()
+    front = {trial.number for trial in pareto_front(study)} if several else set()
     headings = ["trial", *(goal.name for goal in study.goals), *columns.headings(names), "state"]
     rows = [[f"{number(t)}{' *' if t.number in front else ''}", *_scores(study, t),
-             *(columns.value(t.params.get(name)) for name in names), _state(study, t)]
+             *(columns.value(settings(t).get(name)) for name in names), _state(study, t)]
             for t in ranked[:max(SHOWN, len(front))]]  # fmt: skip
     table(f"{len(front)} trials on the Pareto front (*), then others" if several else "the best trials", headings, rows)
     try:
@@ -48,12 +49,14 @@ def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
         if winner is not None:
             place = folder / "experiment" / f"{EXPERIMENT}.yaml"
             place.parent.mkdir(exist_ok=True)
-            words = [*fixed, *study.space.overrides(winner.params)]
+            words = [*fixed, *study.space.overrides(settings(winner))]
             write_atomically(place, experiment(words, _title(study, winner)).encode())
-            more = "".join(f" {shlex.quote(word)}" for word in deletions(words))
+            more = "".join(f" {shell_quoted(word)}" for word in deletions(words))
             kind = f"best by {study.goals[0].name} on the Pareto front" if several else "best trial"
             say(f"the {kind} is {place}: python -m metalearn.run --config-dir {shell_quoted(folder)} "
                 f"experiment={EXPERIMENT}{more}")  # fmt: skip
+            if study.population:
+                made.append(_schedule(winner, folder))
         say(f"written: {', '.join([str(folder / 'trials.csv'), *(path.name for path in made)])}")
     except OSError as error:
         warn(f"{folder}: the report is not complete ({error.strerror or error})")
@@ -62,25 +65,28 @@ def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
 def _title(study: Study, winner: FrozenTrial) -> str:
     scores = ", ".join(f"{goal.name} {value:.4f}" for goal, value in zip(study.goals, winner.values, strict=True))
     kind = f"The best by {study.goals[0].name} on the Pareto front" if len(study.goals) > 1 else "The best trial"
-    return f"{kind} of a search, number {number(winner)}: {scores}"
+    changing = f". Its settings changed in mid-training ({SCHEDULES} has all); these are the last"
+    return f"{kind} of a search, number {number(winner)}: {scores}{changing if study.population else ''}"
+
+
+def _schedule(winner: FrozenTrial, folder: Path) -> Path:
+    """Write the settings under which the winner of a population was trained, by the meta-step from which they held."""
+    parts = [{"from_step": step, "settings": found} for step, found in schedule(winner)]
+    path = folder / SCHEDULES
+    write_atomically(path, (json.dumps({"trial": number(winner), "schedule": parts}, indent=1) + "\n").encode())
+    return path
 
 
 def _ranked(study: Study) -> list[FrozenTrial]:
     """Return the trials, the best first; with several objectives, those on the Pareto front first."""
     if len(study.goals) == 1:
-        first = best(study, len(study.records()))
+        first = best(study)
     else:
-        front = _front(study)
+        front = pareto_front(study)
         done = {trial.number for trial in front}
-        first = [*front, *(trial for trial in best(study, len(study.records())) if trial.number not in done)]
+        first = [*front, *(trial for trial in best(study) if trial.number not in done)]
     done = {trial.number for trial in first}
     return [*first, *(trial for trial in study.latest().values() if trial.number not in done)]
-
-
-def _front(study: Study) -> list[FrozenTrial]:
-    """Return the trials that no other beats in all objectives, the best by the first objective first."""
-    front = {trial.number for trial in study.record.best_trials}
-    return [trial for trial in best(study, len(study.records())) if trial.number in front]
 
 
 def _scores(study: Study, trial: FrozenTrial) -> list[str]:
@@ -103,18 +109,18 @@ def _csv(study: Study, names: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     goals = [goal.name for goal in study.goals]
-    front = {trial.number for trial in _front(study)} if len(goals) > 1 else set()
+    front = {trial.number for trial in pareto_front(study)} if len(goals) > 1 else set()
     extra = ["pareto_front"] if len(goals) > 1 else []
     writer.writerow(["trial", "state", *goals, *extra, *names, "last_step", "last_score", "seconds", "worker",
-                     "bracket", "rung", "scores", "message"])  # fmt: skip
+                     "bracket", "rung", "scores", "message", *(["schedule"] if study.population else [])])  # fmt: skip
     for trial in study.latest().values():
         values = trial.values or [""] * len(goals)
         facts = trial.user_attrs
         last = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
         writer.writerow([number(trial), _state(study, trial).partition(" at")[0], *values,
                          *(int(trial.number in front) for _ in extra),
-                         *(trial.params.get(name, "") for name in names), trial.last_step, last,
+                         *(settings(trial).get(name, "") for name in names), trial.last_step, last,
                          round(float(facts.get(SECONDS, 0.0)), 2), facts.get(WORKER, ""), facts.get(BRACKET, ""),
                          facts.get(RUNG, ""), json.dumps(trial.intermediate_values),
-                         message(trial)])  # fmt: skip
+                         message(trial), *([json.dumps(schedule(trial))] if study.population else [])])  # fmt: skip
     return text.getvalue()

@@ -6,20 +6,21 @@ from typing import Any, Literal
 
 from metalearn.config.checks import at_least
 from metalearn.errors import UserError
+from metalearn.search.engine_settings import EngineSettings
 
 
 @dataclass(kw_only=True, frozen=True)
-class SearchSettings:
+class SearchSettings(EngineSettings):
     """Settings of a search."""
 
-    sampler: str
+    sampler: str | None  # None: population-based training, which draws by itself
     options: dict[str, Any]  # of the sampler
     space: dict[str, str]  # hyperparameters by name, in the syntax of the command line
     trials: int  # configurations in total
     seed: int  # of the sampler
     seeds: int  # runs of each configuration, with different seeds; their scores are averaged
     objectives: list[str]  # entries of result.json; empty: the validation score
-    prune: Literal["none", "median", "halving", "hyperband"]
+    prune: Literal["none", "median", "halving", "hyperband", "asha"]
     compete: Literal["none", "halving", "hyperband"]
     factor: int  # competing models: one of `factor` is promoted, and trains `factor` times as long
     first_rung: int | None  # competing models: meta-steps of the first rung
@@ -46,10 +47,24 @@ class SearchSettings:
                 raise ValueError(f"{name}={value}: follows the validation score, so that it needs objectives=[]")
             if value != "none" and self.seeds > 1:
                 raise ValueError(f"{name}={value}: follows one run a trial, so that it needs seeds=1")
+        self.check(
+            sampler=self.sampler,
+            prune=self.prune,
+            compete=self.compete,
+            seeds=self.seeds,
+            workers=self.workers,
+            storage=self.storage,
+            objectives=self.objectives,
+        )
         if self.storage is not None:
             _check_storage(self.storage, self.name, self.compete)
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError(f"objectives={self.objectives}: an objective is there twice")
+
+    @property
+    def draws_by(self) -> str:
+        """The sampler that draws the trials; those of a population begin at random."""
+        return self.sampler or "random"
 
 
 def _check_storage(storage: str, name: str | None, compete: str) -> None:

@@ -1,7 +1,7 @@
 """The space of a search: its hyperparameters, their values, and which depend on which."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -37,9 +37,14 @@ class Hyperparameter:
 
 @dataclass(frozen=True)
 class Space:
-    """The hyperparameters of a search, each after those that it depends on."""
+    """The hyperparameters of a search, each after those that it depends on.
+
+    Args:
+        left_out: conditions by the names of hyperparameters that cannot exist, since a fixed setting has another value.
+    """
 
     hyperparameters: tuple[Hyperparameter, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def suggest(self, trial: Trial) -> list[str]:
         """Ask a trial for a value of each hyperparameter that exists in it; return overrides of the command line."""

@@ -7,6 +7,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from metalearn.config.quoting import hydra_quoted
+from metalearn.config.sweep_words import misread
 from metalearn.errors import UserError
 
 
@@ -19,7 +20,7 @@ def read(word: str) -> Override:
     try:
         return OverridesParser.create().parse_override(word)
     except HydraException as error:
-        raise UserError(f"{word}: {' '.join(str(error).split())}") from error
+        raise UserError(misread(word) or f"{word}: {' '.join(str(error).split())}") from error
 
 
 def spell(value: Any) -> str:

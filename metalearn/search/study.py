@@ -20,7 +20,6 @@ from metalearn.search import heartbeats
 from metalearn.search.candidate import Candidate, Evaluator
 from metalearn.search.competition import BUSY, Competition
 from metalearn.search.copies import add_again, is_duplicate
-from metalearn.search.ranking import ranked
 from metalearn.search.records import (
     BRACKET,
     FOLDER,
@@ -36,7 +35,6 @@ from metalearn.search.records import (
     failure,
     is_retried,
     latest,
-    origin,
 )  # fmt: skip
 from metalearn.search.report_control import Report
 from metalearn.search.settings import Goal
@@ -59,6 +57,7 @@ class Study:
         exclusive: a context that only one worker enters at a time.
         worker: name of this process.
         folder: of the study, recorded with its trials.
+        population: its trials change their settings in mid-training.
     """
 
     record: optuna.Study
@@ -70,6 +69,7 @@ class Study:
     exclusive: Callable[[], AbstractContextManager[None]] = nullcontext
     worker: str = "0"
     folder: Path | None = None
+    population: bool = False
 
     def records(self) -> list[FrozenTrial]:
         """Return all records, read anew from the storage."""
@@ -90,16 +90,22 @@ class Study:
     def more(self) -> bool:
         """True if a trial can be begun, resumed or promoted now, or other workers may still leave one."""
         records = self.records()
-        if any(trial.state in BUSY for trial in records) or not self._full(records):
+        if self.busy(records) or not self._full(records):
             return True
         return bool(self.competition and self.competition.promotions(latest(records), complete=True))
+
+    def busy(self, records: Sequence[FrozenTrial] | None = None) -> bool:
+        """True if a trial is running or waiting, or was lost with its worker and is to be tried again."""
+        records = self.records() if records is None else records
+        return heartbeats.retries(self.record, records, self.trials) or any(t.state in BUSY for t in records)
 
     def recover(self, worker: str | None = None) -> None:
         """Give back the trials of a worker that was killed. None: of all workers; call it where none is alive.
 
-        A storage with heartbeats gives them back by itself.
+        A storage with heartbeats gives back those of other machines by itself.
         """
         if heartbeats.enabled(self.record):
+            heartbeats.lose(self.record, worker)
             return
         with self.exclusive():  # no other worker is between asking for a trial and leaving its name
             for trial in self.records():
@@ -107,16 +113,20 @@ class Study:
                 if trial.state == TrialState.RUNNING and theirs:
                     self._release(trial._trial_id)
 
-    def run_next(self, evaluate: Evaluator) -> bool:
+    def run_next(self, evaluate: Evaluator, new: bool = True) -> bool:
         """Train one configuration and record what came of it; return False if there is none at the moment.
 
         A configuration whose training fails is recorded with its message. Nothing is recorded of a trial that was
         given to another worker meanwhile, since this one was silent for too long.
 
+        Args:
+            evaluate: trains it.
+            new: False to train only one that was begun before.
+
         Raises:
             Unfinished, Stopped: a signal or the machine ended the training, which is left waiting in the study.
         """
-        trial = self.claim()
+        trial = self.claim(new)
         if trial is None:
             return False
         try:
@@ -175,10 +185,10 @@ class Study:
         """Return the configuration of a trial, with the control that reports its scores."""
         overrides = self.space.suggest(trial)
         number = int(trial.user_attrs[NUMBER])
-        controls = {OWN: Report(lambda step, loss: self._report(trial, step, loss))} if len(self.goals) == 1 else {}
+        controls = {OWN: Report(lambda step, loss: self.report(trial, step, loss))} if len(self.goals) == 1 else {}
         return Candidate(number, dict(trial.params), overrides, controls)
 
-    def _report(self, trial: Trial, step: int, loss: float) -> str | None:
+    def report(self, trial: Trial, step: int, loss: float) -> str | None:
         """Record a validation score; return why the training is to pause, or None."""
         frozen = self.record._storage.get_trial(trial._trial_id)
         if frozen.state.is_finished():
@@ -189,16 +199,16 @@ class Study:
             return f"rung {step}" if step >= self.competition.target(frozen) else None
         return "pruned" if trial.should_prune() else None
 
-    def claim(self) -> Trial | None:
+    def claim(self, new: bool = True) -> Trial | None:
         """Take the next trial: one that waits, a promotion, or a new one."""
         with self.exclusive():
             heartbeats.retry_lost(self.record)
             records = self.records()
-            full = self._full(records)
+            full = self._full(records) or not new
             if not any(trial.state == TrialState.WAITING for trial in records):
                 promoted = self.competition.promotions(latest(records), full) if self.competition else []
-                for number in promoted:
-                    self._promote(latest(records)[number])
+                for paused in (latest(records)[number] for number in promoted):
+                    add_again(self.record, paused, {RUNG: int(paused.user_attrs.get(RUNG, 0)) + 1})
                 if full and not promoted:
                     return None
             trial = heartbeats.ask(self.record)
@@ -229,18 +239,7 @@ class Study:
         begun = len(latest(records))
         return len(counted(records)) >= self.trials or (self.available is not None and begun >= self.available)
 
-    def _promote(self, trial: FrozenTrial) -> None:
-        """Let a paused trial wait to be trained to its next rung."""
-        add_again(self.record, trial, {RUNG: int(trial.user_attrs.get(RUNG, 0)) + 1})
-
     def _release(self, trial_id: int) -> None:
         """Leave a trial waiting in the study."""
         self.record._storage.set_trial_user_attr(trial_id, WORKER, NOBODY)
         self.record._storage.set_trial_state_values(trial_id, TrialState.WAITING)
-
-
-def best(study: Study, count: int) -> list[FrozenTrial]:
-    """Return the trials that trained to their end, the best by the first objective first, of equal ones the earlier."""
-    sign = -1 if study.goals[0].maximize else 1
-    found = {origin(t): t for t in study.latest().values() if t.state == TrialState.COMPLETE}
-    return [found[n] for n in ranked({n: sign * t.values[0] for n, t in found.items()})[:count]]

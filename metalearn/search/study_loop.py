@@ -7,18 +7,20 @@ study stops where the same study left alone would.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from metalearn import controls
 from metalearn.controls.actions import Evaluate, Step
-from metalearn.controls.loop import ControlLoop, Stop
+from metalearn.controls.loop import ControlLoop, Plan, Stop, check_cycle
 from metalearn.search.candidate import Evaluator
-from metalearn.search.records import SECONDS
+from metalearn.search.records import SECONDS, counted
 from metalearn.search.study import Study
 
+PLACE = "search.control"  # the setting that holds the controls of a search
+NAMES = ("trials", "best")  # of the values that controls can read
 POLL = 0.5  # seconds between two looks at the trials of other workers
 
 
@@ -33,7 +35,7 @@ class StudyModel:
     """
 
     invalid = None
-    names = ("trials", "best")
+    names = NAMES
 
     def __init__(self, study: Study, evaluate: Evaluator, check: Callable[[], None], after: Callable[[], None]):
         self._study, self._evaluate, self._check, self._after = study, evaluate, check, after
@@ -77,7 +79,7 @@ class StudyModel:
         self._numbers.add(record.number)
 
     def measure(self) -> float:
-        """Return the loss of the last trial; infinite for a failed one."""
+        """Return the loss of the last trial, of a paused or pruned one its last; infinite for a failed one."""
         last = self._seen[-1] if self._seen else None
         value = last.value if last is not None and len(self._study.goals) == 1 else None
         return math.inf if value is None else self._study.goals[0].loss(value)
@@ -93,8 +95,26 @@ class StudyModel:
         """Return the study."""
         return self._study
 
+    def counted(self, places: Sequence[int]) -> int:
+        """Return how many configurations have these places among the trials so far, as `search.trials` counts them."""
+        return len(counted([self._seen[place] for place in places if place < len(self._seen)]))
+
     def _unseen(self) -> list[FrozenTrial]:
         return [record for record in self._study.finished() if record.number not in self._numbers]
+
+
+class StudyLoop(ControlLoop):
+    """The loop over a study's trials, each a cycle. Failures and further rungs of a trial are no further trials."""
+
+    unit = "trials"
+    place = PLACE
+
+    @property
+    def number(self) -> int:
+        """Number of configurations in these cycles."""
+        assert isinstance(self.model, StudyModel)
+        shown = {id(cycle) for cycle in self.cycles}
+        return self.model.counted([place for place, cycle in enumerate(self._cycles) if id(cycle) in shown])
 
 
 def run(study: Study, evaluate: Evaluator, *, criteria: Mapping[str, Any] | None = None, failures: int = 5,
@@ -110,10 +130,59 @@ def run(study: Study, evaluate: Evaluator, *, criteria: Mapping[str, Any] | None
         after: called after each trial of this process.
     """
     model = StudyModel(study, evaluate, check, after)
-    own = controls.make_all(criteria or {}, "search.control")
-    cycle = {"trial": Step(n=1), "score": Evaluate(), "failures": _Failures(study, failures), **own}
-    stop = ControlLoop(model, cycle).run()
+    cycle = {"trial": Step(n=1), "score": Evaluate(), "failures": _Failures(study, failures), **_made(criteria or {})}
+    stop = StudyLoop(model, cycle).run()
     return Stop("trials", f"all {study.trials} trials are done") if stop.control == "steps" else stop
+
+
+def finish_begun(study: Study, evaluate: Evaluator, check: Callable[[], None], after: Callable[[], None]) -> None:
+    """Wait until no trial is running or waiting; train those that other workers leave. None is begun.
+
+    Args:
+        study, evaluate, check, after: as for `run`.
+    """
+    while study.busy():
+        check()
+        if study.run_next(evaluate, new=False):
+            after()
+        else:
+            time.sleep(POLL)
+
+
+def verdict(study: Study, criteria: Mapping[str, Any], failures: int) -> str | None:
+    """Return why the finished trials end a study, or None: for an engine that has a loop of its own.
+
+    Args:
+        study: the study.
+        criteria, failures: as for `run`.
+    """
+    if not study.finished():
+        return None
+    cycle = {"trial": Step(n=1), "score": Evaluate(), "failures": _Failures(study, failures), **_made(criteria)}
+    stop = StudyLoop(_Finished(study), cycle).run()
+    return None if stop.control == "steps" else stop.reason
+
+
+class _Finished(StudyModel):
+    """The finished trials of a study, walked through again."""
+
+    def __init__(self, study: Study):
+        super().__init__(study, lambda candidate: [], lambda: None, lambda: None)
+        self._count = len(study.finished())
+
+    @property
+    def limit(self) -> int:
+        """Number of finished trials."""
+        return self._count
+
+
+def check_criteria(criteria: Mapping[str, Any]) -> None:
+    """Raise UserError for controls that do not exist, lack a setting, or cannot work in a search."""
+    check_cycle(Plan({"trial": Step(n=1), "score": Evaluate(), **_made(criteria)}, NAMES, PLACE))
+
+
+def _made(criteria: Mapping[str, Any]) -> dict[str, controls.Control]:
+    return controls.make_all(criteria, PLACE)
 
 
 class _Failures(controls.Control):

@@ -1,13 +1,13 @@
 """A trial: one training of this package, in the process of the study."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from itertools import count
+from contextlib import nullcontext, suppress
+from itertools import count, pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from metalearn.controls.loop import Control
+from metalearn.controls.loop import Control, Paused
 from metalearn.errors import UserError
 from metalearn.learner.learner import Learner, load
 from metalearn.lifecycle import lock
@@ -16,6 +16,7 @@ from metalearn.lifecycle.run_folder import Invocation
 from metalearn.recording import checkpoint
 from metalearn.runtime.console import logged
 from metalearn.search.candidate import Candidate
+from metalearn.search.report_control import Report
 from metalearn.search.settings import Goal
 
 Compose = Callable[[Sequence[str]], dict[str, Any]]
@@ -69,6 +70,23 @@ class Trials:
             invocation = Invocation(overrides=list(words), group=self._folder.name)
             return launch(config, folder, invocation, controls=controls or {}).result
 
+    def follow(self, parts: Sequence[tuple[int, Sequence[str]]], folder: Path) -> dict[str, Any]:
+        """Train with settings that change in mid-training; return the content of result.json.
+
+        Args:
+            parts: words of the command line by the meta-step from which they hold, in order; the first is 0. Their
+                steps are multiples of `eval.every`.
+            folder: of the run; a training there is resumed.
+        """
+        for (_, words), (end, _) in pairwise(parts):
+            last = folder / "checkpoints" / checkpoint.LAST
+            if last.exists() and checkpoint.read(last)["step"] >= end:
+                continue
+            with suppress(Paused):
+                return self.train([*words, "allow_changes=true"], folder, {"part": Report(_until(end))})
+        changed = ["allow_changes=true"] if len(parts) > 1 else []
+        return self.train([*parts[-1][1], *changed], folder)
+
     def load(self, words: Sequence[str], folder: Path) -> Learner:
         """Load the best learner of a run that `train` left in a folder.
 
@@ -77,6 +95,11 @@ class Trials:
         named = set(_targets(self._compose(words)))
         spec = checkpoint.read(checkpoint.find(folder))["spec"]
         return load(folder, trust=set(_targets(spec)) <= named)
+
+
+def _until(end: int) -> Callable[[int, float], str | None]:
+    """Return what a Report calls to pause at a meta-step."""
+    return lambda step, loss: f"settings change at step {end}" if step >= end else None
 
 
 def _free(place: Path) -> Path:

@@ -33,7 +33,8 @@ def turn(folder: Path) -> Iterator[None]:
         yield
 
 
-def run_workers(count: int, study: Study, folder: Path, check: Callable[[], None]) -> int:
+def run_workers(count: int, study: Study, folder: Path, check: Callable[[], None],
+                recorded: Callable[[str, int], str] = lambda name, process: name) -> int:  # fmt: skip
     """Run a study by several processes until all have ended; return the highest exit status.
 
     The threads of this process are divided among them. A worker that is killed gives its trial back, and another takes
@@ -44,6 +45,7 @@ def run_workers(count: int, study: Study, folder: Path, check: Callable[[], None
         study: to give back the trials of a killed worker.
         folder: of the study.
         check: called often; raises Stopped after a signal, which is passed on to the workers.
+        recorded: returns the name that a worker leaves in the study, from its number and its process ID.
     """
     alive = {str(number): _start(str(number), count, folder) for number in range(count)}
     status, restarts = 0, count
@@ -58,7 +60,7 @@ def run_workers(count: int, study: Study, folder: Path, check: Callable[[], None
                 if code < 0 and restarts:
                     restarts -= 1
                     warn(f"worker {name} was killed by signal {-code}: its trial is given back")
-                    study.recover(name)
+                    study.recover(recorded(name, process.pid))
                     alive[name] = _start(name, count, folder)
                 elif code:
                     status = max(status, code if code > 0 else 128 - code)

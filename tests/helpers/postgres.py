@@ -27,9 +27,13 @@ def programs() -> Path | None:
 
 
 class Server:
-    """A server that listens on 127.0.0.1. It refuses to run as root, so that root runs it as nobody."""
+    """A server that listens on 127.0.0.1. It refuses to run as root, so that root runs it as nobody.
 
-    def __init__(self):
+    Args:
+        password: of the user; None admits everybody.
+    """
+
+    def __init__(self, password: str | None = None):
         self._programs = programs()
         if self._programs is None:
             missing("no PostgreSQL server on this machine (Debian: apt-get install postgresql)")
@@ -42,7 +46,12 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self._call("initdb", "-D", self.data, "-U", USER, "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        how = ["--auth=trust"]
+        if password:
+            (self._folder / "password").write_text(password)
+            (self._folder / "password").chmod(0o644)
+            how = ["--auth=scram-sha-256", f"--pwfile={self._folder / 'password'}"]
+        self._call("initdb", "-D", self.data, "-U", USER, *how, "-E", "UTF8", "--locale=C", "--no-sync")
         self.start()
 
     @property

@@ -3,10 +3,12 @@
 import csv
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -26,9 +28,9 @@ def server():
     server.close()
 
 
-def begin(machine, *words):
+def begin(machine, *words, **variables):
     machine.mkdir(exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **variables}
     return subprocess.Popen([sys.executable, "-m", "metalearn.run", "-m", *words], cwd=machine, env=environment, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)  # fmt: skip
 
@@ -93,6 +95,26 @@ def test_a_shared_folder_lets_another_worker_resume_a_lost_trial(server, tmp_pat
     assert steps == sorted(set(steps)) and steps[-1] == 600
 
 
+def test_the_trial_of_a_killed_process_is_given_back_at_once_and_none_is_left_behind(server, tmp_path):
+    """Heartbeats alone would give it back after 400 s. A control ends the search, but not what was begun."""
+    words = ["search=random", *SMALL, RATE, "steps=300", "eval.every=30", "search.workers=2", "search.confirm=0",
+             "+search.control.NumberLimit.n=2", f"search.storage={server.url}", "search.name=killed",
+             "search.heartbeat=100", "control.cycle.Save.seconds=0.05"]  # fmt: skip
+    parent = begin(tmp_path, *words)
+    runs = [tmp_path / "runs" / "killed" / str(number) / "checkpoints/last.pt" for number in range(2)]
+    deadline = time.monotonic() + 200
+    while not all(run.exists() for run in runs) and parent.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child = int(Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()[0])
+    os.kill(child, signal.SIGKILL)
+    out, _ = finished(parent)
+    assert "was killed by signal 9: its trial is given back" in out
+    rows = table(tmp_path / "runs" / "killed")
+    assert {row["state"] for row in rows} == {"complete"} and len(rows) >= 2
+    assert sum("resum" in log.read_text() for log in (tmp_path / "runs" / "killed" / "logs").glob("*.txt")) == 1
+
+
 def test_a_signal_while_the_server_is_away_saves_the_trial(server, tmp_path):
     words = ["search=random", *SMALL, RATE, "steps=600", "eval.every=30", "search.trials=1", "search.confirm=0",
              f"search.storage={server.url}", "search.name=away", "search.heartbeat=1"]  # fmt: skip
@@ -114,3 +136,38 @@ def test_a_signal_while_the_server_is_away_saves_the_trial(server, tmp_path):
     assert (folder / "0" / "checkpoints" / "last.pt").exists()
     assert "trial 0 (1 of 1)" in finished(begin(tmp_path, *words))[0]
     assert "resum" in (folder / "logs" / "0.txt").read_text()
+
+
+def test_a_search_with_a_password_is_resumed_by_its_printed_line_without_it(tmp_path):
+    secret = "s3cret/word"
+    server = Server(password=secret)
+    try:
+        url = server.url.replace("@", f":{secret.replace('/', '%2F')}@")
+        words = ["search=random", *SMALL, RATE, "steps=600", "eval.every=30", "search.trials=1", "search.confirm=0",
+                 "search.name=locked", "tracker=wandb"]  # fmt: skip
+        folder = tmp_path / "runs" / "locked"
+        first = begin(tmp_path, *words, f"search.storage={url}", WANDB_MODE="offline")
+        deadline = time.monotonic() + 200
+        while not (folder / "0" / "metrics.csv").exists() and first.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        first.send_signal(signal.SIGTERM)
+        out, error = finished(first, status=128 + signal.SIGTERM)
+        (line,) = [
+            line for line in out.splitlines() if "To resume, with the password in PGPASSWORD or ~/.pgpass: " in line
+        ]
+        again = shlex.split(line.rpartition("~/.pgpass: ")[2])
+        assert again[:4] == ["python", "-m", "metalearn.run", "-m"]
+        _, refused = finished(begin(tmp_path, *again[4:], WANDB_MODE="offline", PGPASSFILE="nowhere"), status=2)
+        assert "cannot be reached" in refused and "password" in refused
+        later, _ = finished(begin(tmp_path, *again[4:], WANDB_MODE="offline", PGPASSWORD=secret))
+        assert "trial 0 (1 of 1)" in later and "resum" in (folder / "logs" / "0.txt").read_text()
+    finally:
+        server.close()
+    found = [
+        out,
+        error,
+        later,
+        *(path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*") if path.is_file()),
+    ]
+    assert not [text for text in found if secret in text or secret.replace("/", "%2F") in text]

@@ -156,7 +156,7 @@ def test_a_search_of_failures_is_an_error(typed, tmp_path):
 
 def test_a_control_ends_a_search(typed, tmp_path):
     done = typed(*SEARCH, "+search.control.NumberLimit.n=2", "hydra.sweep.dir=study")
-    assert done.returncode == 0 and "the search ended: 2 cycles are done" in done.stdout, done.stderr
+    assert done.returncode == 0 and "the search ended: 2 trials are done" in done.stdout, done.stderr
     assert len(trials(tmp_path / "study")) == 2
 
 

@@ -68,7 +68,7 @@ class Group:
         if not values:
             return None
         if len(values) > 1:
-            return fmean(values), stdev(values)
+            return fmean(values), spread(values)
         return values[0], float(self.results[0].get(f"{part}_ci95{mode}") or math.nan)
 
     @property
@@ -159,15 +159,41 @@ def varying(runs: Sequence[Run]) -> list[str]:
     names.sort(key=lambda name: (name not in typed, first.index(name) if name in first else len(first)))
     kept: list[str] = []
     for name in names:
-        if name == "seed" or len({spelled(run.settings.get(name)) for run in runs}) < 2:
+        if name == "seed" or not _differs(name, [], [run.settings for run in runs]):
             continue
-        cells: dict[tuple[str, ...], set[str]] = {}
-        for run in runs:
-            place = tuple(spelled(run.settings.get(other)) for other in kept)
-            cells.setdefault(place, set()).add(spelled(run.settings.get(name)))
-        if name in typed or name in ALWAYS or any(len(values) > 1 for values in cells.values()):
+        if name in typed or name in ALWAYS or _differs(name, kept, [run.settings for run in runs]):
             kept.append(name)
     return sorted(kept, key=lambda name: (name not in first, first.index(name) if name in first else 0))
+
+
+def spread(values: Sequence[float]) -> float:
+    """The standard deviation; NaN for a single value, or if a value is not finite."""
+    return stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
+
+
+def needed(names: Sequence[str], settings: Sequence[Mapping[str, Any]], given: Sequence[str] = ()) -> list[str]:
+    """Choose the names that are needed to distinguish these settings, beside the given ones.
+
+    A name is chosen if settings that agree in the given and chosen names differ in it.
+    """
+    kept = [*given]
+    for name in names:
+        if name not in kept and _differs(name, kept, settings):
+            kept.append(name)
+    return kept[len(given) :]
+
+
+def _differs(name: str, given: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> bool:
+    """True if settings that agree in the given names differ in this one."""
+    found: dict[tuple[str, ...], set[str]] = {}
+    for own in settings:
+        found.setdefault(place_of(own, given), set()).update(place_of(own, [name]))
+    return any(len(values) > 1 for values in found.values())
+
+
+def place_of(settings: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+    """The values of some settings as texts; empty where there is no such setting, unlike `null`."""
+    return tuple(spelled(settings[name]) if name in settings else "" for name in names)
 
 
 def spelled(value: Any) -> str:

@@ -18,12 +18,22 @@ DATA_FOUND = "data found"  # an extra setting: name and fingerprint of the data 
 _IGNORED = ("resume", "allow_changes", "trust", "profile", "tracker", "paper", "hydra", "log_every", "device", "test",
             "pictures", "engine.chunk", "engine.cuda_graph")  # fmt: skip
 _IGNORED_PREFIXES = tuple(f"{name}." for name in _IGNORED)
-_EVALUATED = {"way": "way", "shot": "shot", "eval_query": "eval.query", "test_tasks": "eval.test_tasks",
-              "inner_steps_test": "algo.inner_steps_test", "part": "part"}  # fmt: skip
+_EVALUATED = {
+    "way": "way",
+    "shot": "shot",
+    "eval_query": "eval.query",
+    "test_tasks": "eval.test_tasks",
+    "inner_steps_test": "algo.inner_steps_test",
+    "part": "part",
+}
 _PLACES = ("root", "download")  # settings of data that depend on the machine
 _SCORES = ("ci95", *(objective.name for objective in OBJECTIVES))
-_NUMBERS = (*(entry.format(name) for name in _SCORES for entry in ("val_{}", "test_{}", "test_{}_support")),
-            "train_seconds", "paper_accuracy", "pixel_nearest_neighbour")  # fmt: skip
+_NUMBERS = (
+    *(entry.format(name) for name in _SCORES for entry in ("val_{}", "test_{}", "test_{}_support")),
+    "train_seconds",
+    "paper_accuracy",
+    "pixel_nearest_neighbour",
+)
 _RECORDED = ("data", "split", "algo", "way", "shot", "query", "seed", "steps", "inner_steps_train",
              "inner_steps_test", "kernel", "inner_loop", "precision", "retrained", "init")  # fmt: skip
 

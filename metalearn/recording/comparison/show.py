@@ -1,6 +1,7 @@
 """Comparisons in the terminal, and as files beside the runs."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from metalearn.errors import UserError
@@ -25,7 +26,8 @@ def show_sweep(folder: Path) -> None:
     show(runs, folder)
     names = [name for name in varying([run for run in runs if run.result]) if name != "seed"]
     if len(names) == 2:
-        show_pivot(runs, *names)
+        with suppress(UserError):  # no two runs differ in these alone
+            show_pivot(runs, *names)
 
 
 def show(runs: Sequence[Run], folder: Path | None) -> None:
@@ -43,8 +45,9 @@ def show(runs: Sequence[Run], folder: Path | None) -> None:
 
 
 def show_pivot(runs: Sequence[Run], row: str, column: str) -> None:
-    """Print a table of validation scores by two settings."""
-    _print(pivot(runs, row, column))
+    """Print tables of validation scores by two settings."""
+    for table in pivot(runs, row, column):
+        _print(table)
 
 
 def _print(table: Table) -> None:

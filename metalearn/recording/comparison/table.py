@@ -39,8 +39,7 @@ def compare_runs(runs: Sequence[Run], width: int = WIDTH) -> Table:
     groups = group_runs(runs)
     finished = [run for group in groups for run in group.runs]
     names, best = varying(finished), best_of(groups)
-    settings = [{_short(name): spell(group.settings[name]) for name in names if name in group.settings}
-                for group in groups]  # fmt: skip
+    settings = [{_short(n): spell(group.settings[n]) for n in names if n in group.settings} for group in groups]
     marked = {id(group) for group in best.values()}
     scores = [_scores(group, best.get(group.problem), id(group) in marked) for group in groups]
     machines = {row["on"] for row in scores}
@@ -121,6 +120,11 @@ def _words(name: str, value: str) -> str:
 
 def _short(name: str) -> str:
     return {"algo": "algorithm", "norm": "batch norm"}.get(name, name)
+
+
+def stated(name: str, settings: Mapping[str, Any]) -> str:
+    """State a setting as on the command line, or that there is none."""
+    return f"{name}={spell(settings[name])}" if name in settings else f"no {name}"
 
 
 def spell(value: Any) -> str:

@@ -49,14 +49,24 @@ def fitted(settings: Sequence[Cells], scores: Sequence[Cells], width: int) -> tu
             columns.append(name)
             room -= needed
     left = [name for name in names if name not in columns]
-    usual = {name: Counter(row[name] for row in settings if name in row).most_common(1)[0][0] for name in left}
-    below = [f"settings without a column, unless the row below says otherwise: {_listed(usual)}"] if usual else []
+    common = _common(settings, left)
+    below = [f"for every row, unless its line below says otherwise: {_listed(common)}"] if common else []
+    if some := [name for name in left if name not in common and any(name not in row for row in settings)]:
+        below.append(f"set only for the rows whose lines below name them: {', '.join(some)}")
     rows: list[Cells] = []
     for own, row, cells in zip(settings, numbered, kept, strict=True):
         rows.append({"row": row["row"], **{name: own.get(name, "") for name in columns}, **cells})
-        other = {name: own[name] for name in left if name in own and own[name] != usual[name]}
-        below.append(f"row {row['row']}: {row['run']}" + (f"; {_listed(other)}" if other else ""))
+        other = {name: own[name] for name in left if name in own and own[name] != common.get(name)}
+        facts = [_listed(other)] if other else []
+        facts += [f"no {name}" for name in common if name not in own]
+        below.append("; ".join([f"row {row['row']}: {row['run']}", *([", ".join(facts)] if facts else [])]))
     return rows, below
+
+
+def _common(settings: Sequence[Cells], names: Sequence[str]) -> dict[str, str]:
+    """The values of settings that more than half of the rows have."""
+    counts = {name: Counter(row[name] for row in settings if name in row).most_common(1)[0] for name in names}
+    return {name: value for name, (value, rows) in counts.items() if 2 * rows > len(settings)}
 
 
 def _width(cells: Sequence[Cells], name: str) -> int:

@@ -27,8 +27,10 @@ def confusion(result: Mapping[str, Any], path: Path) -> Path:
     axis.invert_yaxis()
     axis.margins(x=0.14)
     axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.set(xlabel=f"misclassified of the query images in tasks with both classes ({result['test_tasks']} test tasks)",
-             title="most confused classes" if pairs else "no query image was misclassified")  # fmt: skip
+    axis.set(
+        xlabel=f"misclassified of the query images in tasks with both classes ({result['test_tasks']} test tasks)",
+        title="most confused classes" if pairs else "no query image was misclassified",
+    )
     figure.suptitle(headline(result), fontsize=10)
     return saved(figure, path)
 

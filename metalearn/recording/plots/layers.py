@@ -18,7 +18,7 @@ _PANELS = {
 def layers(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: Path) -> Path:
     """Draw each layer's mean weight, and its relative change by the inner loop.
 
-    Batch norm's gamma and beta have a panel each, and one look for each layer.
+    Each kind of weights has its own panel. Batch norm's gamma and beta of a layer have the same look.
 
     Args:
         rows: of layers.csv.
@@ -28,7 +28,8 @@ def layers(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: P
     plt = pyplot()
     own = [row for row in rows if row["kind"] != "rate"]
     names = list(dict.fromkeys(_layer(row) for row in own))
-    panels = [kind for kind in _PANELS if any(row["kind"] == kind for row in own)]
+    kinds = dict.fromkeys(row["kind"] for row in own)
+    panels = [*(kind for kind in _PANELS if kind in kinds), *(kind for kind in kinds if kind not in _PANELS)]
     columns = math.ceil(len(names) / 14)
     size = (4.6 * (len(panels) + 1) + 1.6 * columns, max(4.0, 0.2 * min(len(names), 14) + 1.2))
     figure, axes = plt.subplots(1, len(panels) + 1, figsize=size, layout="constrained")
@@ -45,10 +46,13 @@ def layers(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: P
                 *zip(*moved, strict=True), **style, **({"markerfacecolor": "white"} if kind == "beta" else {})
             )
     for axis, kind in zip(axes, panels, strict=False):
-        axis.set(title=_PANELS[kind], xlabel="meta-step", ylabel="mean")
+        axis.set(title=_PANELS.get(kind, f"mean of {kind}"), xlabel="meta-step", ylabel="mean")
     about = "change by the inner loop"
-    axes[-1].set(title=f"{about} (hollow: beta)" if "beta" in panels else about, xlabel="meta-step",
-                 ylabel="RMS of the change / RMS of the weights")  # fmt: skip
+    axes[-1].set(
+        title=f"{about} (hollow: beta)" if "beta" in panels else about,
+        xlabel="meta-step",
+        ylabel="RMS of the change / RMS of the weights",
+    )
     plain_log(axes[-1])
     for axis in axes:
         axis.grid(alpha=0.25)
@@ -79,8 +83,12 @@ def rates(rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], path: Pa
     figure, axis = plt.subplots(figsize=(9, max(4.0, 0.2 * min(len(names), 14) + 1.2)), layout="constrained")
     for i, name in enumerate(names):
         found = [row for row in own if row["layer"] == name]
-        axis.plot([row["step"] for row in found], [row["mean_weight"] for row in found], **look(i),
-                  label=name.removeprefix("rate."))  # fmt: skip
+        axis.plot(
+            [row["step"] for row in found],
+            [row["mean_weight"] for row in found],
+            **look(i),
+            label=name.removeprefix("rate."),
+        )
     axis.set(title="learned inner rates", xlabel="meta-step", ylabel="mean rate of a layer")
     axis.grid(alpha=0.25)
     whole_steps(axis)

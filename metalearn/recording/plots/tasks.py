@@ -14,11 +14,21 @@ from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.recording.plots.style import PLAIN, RIGHT, SUPPORT, WRONG, headline, pyplot, saved
 
 _ROWS = 10  # classes in a column; others are in a second block beside it
-_WIDE, _HIGH, _EDGE, _TOP, _LABEL = 0.62, 0.7, 0.5, 0.16, 1.2  # inches: a cell, its image, above it, and its label
+_WIDE, _HIGH, _EDGE, _TOP, _LABEL = 0.62, 0.7, 0.5, 0.16, 1.55  # inches: a cell, its image, above it, and its label
 
 
-def tasks(algorithm: Algorithm, params: MetaParameters, source: TaskSource, result: Mapping[str, Any], path: Path, *,
-          way: int, shot: int, query: int, device: str) -> Path:  # fmt: skip
+def tasks(
+    algorithm: Algorithm,
+    params: MetaParameters,
+    source: TaskSource,
+    result: Mapping[str, Any],
+    path: Path,
+    *,
+    way: int,
+    shot: int,
+    query: int,
+    device: str,
+) -> Path:
     """Draw the first test tasks: support and query images as in the files, with predictions.
 
     All classes of a task are drawn, so fewer tasks at many ways. Without classes, functions are drawn.
@@ -50,7 +60,7 @@ def tasks(algorithm: Algorithm, params: MetaParameters, source: TaskSource, resu
         axis.set_axis_off()
     for axis, (task, block) in zip(axes.flat, [(t, b) for t in range(count) for b in range(blocks)], strict=False):
         for row, c in enumerate(range(block * rows, min(way, (block + 1) * rows))):
-            label = f"{c}: {_short(names[task][c])}"
+            label = f"{c}: {_label(names[task][c])}"
             axis.text(-0.08, _HIGH * row + _TOP + _EDGE / 2, label, fontsize=7, ha="right", va="center")
             for k in range(shots):
                 _image(axis, row, k, source.viewable(batch.support_x[task, c * shot + k]), SUPPORT)
@@ -69,10 +79,9 @@ def tasks(algorithm: Algorithm, params: MetaParameters, source: TaskSource, resu
     return saved(figure, path)
 
 
-def _short(name: str) -> str:
-    """The last part of a class name, shortened in the middle."""
-    name = name.rpartition("/")[2] if "/" in name else name
-    return name if len(name) <= 13 else f"{name[:6]}…{name[-6:]}"
+def _label(name: str) -> str:
+    """A class name with its last part in a line of its own, and the part before it, such as an alphabet, above."""
+    return "\n".join(part if len(part) <= 19 else f"{part[:9]}…{part[-9:]}" for part in name.split("/")[-2:])
 
 
 def _image(axis: Any, row: int, column: int, image: Tensor, colour: str, title: str = "") -> None:
@@ -88,8 +97,9 @@ def _image(axis: Any, row: int, column: int, image: Tensor, colour: str, title: 
     axis.text(left + wide / 2, top - 0.02, title, fontsize=7, color=colour, ha="center", va="bottom")
 
 
-def _functions(algorithm: Algorithm, adapted: Sequence[Any], batch: TaskBatch, result: Mapping[str, Any],
-               path: Path) -> Path:  # fmt: skip
+def _functions(
+    algorithm: Algorithm, adapted: Sequence[Any], batch: TaskBatch, result: Mapping[str, Any], path: Path
+) -> Path:
     plt = pyplot()
     count = len(batch.support_x)
     figure, axes = plt.subplots(1, count, figsize=(3.4 * count, 3), layout="constrained", sharey=True)

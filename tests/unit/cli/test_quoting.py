@@ -1,8 +1,12 @@
 """Paths and texts as users type them: quoted where Hydra's grammar needs it."""
 
+import shlex
+import subprocess
+
 import pytest
 
-from metalearn.config.quoting import quoted_words
+from metalearn.cli.overrides import value_of
+from metalearn.config.quoting import assignment, hydra_quoted, quoted_words, shell_quoted
 from tests.helpers.configs import QUICK
 from tests.helpers.processes import refused
 
@@ -47,6 +51,42 @@ def test_a_run_with_such_names_is_resumed(typed, tmp_path):
     assert (tmp_path / folder / "result.json").exists()
     again = typed(f"resume={folder}")
     assert again.returncode == 0 and "this run is complete" in again.stdout, again.stderr
+
+
+NAMES = {
+    "/work/my second run": """'resume="/work/my second run"'""",
+    "it's here": '''"resume=\\"it's here\\""''',
+    "runs/plain-1_x.y": "resume=runs/plain-1_x.y",
+    'say "x"': None,
+    """both ' and " """: None,
+    "a=b": None,
+    "a, b": None,
+    "a (1) [2] {3}": None,
+    "naïve é 日本": None,
+    "$HOME `x` !y #z": None,
+    "back\\slash": None,
+    "end\\": None,
+    "it\\'s": None,
+    "null": None,
+    "1e3": None,
+    "interval(0.01 2)": None,
+    "~/home": None,
+    "a\nb": None,
+}
+
+
+def test_a_printed_word_gives_the_name_in_bash_and_in_hydra():
+    printed = [assignment("resume", name) for name in NAMES]
+    for name, word in zip(NAMES, printed, strict=True):
+        (typed,) = shlex.split(word)
+        (read,) = quoted_words([typed])
+        assert value_of(read) == name and (NAMES[name] or word) == word
+        assert value_of(f"x={hydra_quoted(name)}") == name
+    plain = [shell_quoted(name) for name in NAMES]
+    line = " ".join(["printf '%s\\0'", *printed, *plain])
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    shown = done.stdout.split("\0")[:-1]
+    assert shown == [*(shlex.split(word)[0] for word in printed), *NAMES]
 
 
 WRONG = {

@@ -126,6 +126,7 @@ def test_a_run_of_the_users_own_choices_resumes_by_the_line_as_printed(typed, tm
     done = typed(*how, *words, *OWN, "+control.cycle.Callback.f=mine.fail_first", "hydra.run.dir=a run")
     assert done.returncode == 1 and "once" in done.stderr, done.stderr
     line = done.stderr.strip().rpartition(": ")[2]
+    assert f"""'resume="{tmp_path / "a run"}"'""" in line
     assert line.endswith(" trust=true")  # the function is named by no file of the user's
     assert shlex.split(line)[:3] == ["python", "-m", "metalearn.run"]
     again = typed(*shlex.split(line)[3:])

@@ -271,10 +271,10 @@ def test_from_python(runs):
     learner = metalearn.load(runs / "anil")
     score = learner.evaluate(dataset, tasks=4, way=8, inner_steps=2)
     assert len(score.scores) == 4 and len(score.support) == 4
-    assert repr(score).startswith("Score(mean=") and len(repr(score)) < 120
+    assert repr(score).startswith("Evaluation(mean=") and len(repr(score)) < 150
     with pytest.raises(metalearn.UserError, match="8 classes, but this maml learner has a learned head"):
         metalearn.load(runs / "maml").evaluate(dataset, tasks=4, way=8)
-    with pytest.raises(metalearn.UserError, match="split=val: must be train, validation or test"):
+    with pytest.raises(metalearn.UserError, match="split=val: must be train, validation, test or all"):
         learner.evaluate(dataset, split="val")
     with pytest.raises(metalearn.UserError, match="val: no such part; there are train, validation, test"):
         dataset.source("val", 0, "cpu")
@@ -292,3 +292,29 @@ def test_training_classes_are_noticed_by_every_loader(runs, tmp_path, capsys):
     assert "of the classes of these tasks were in training" in capsys.readouterr().out
     learner.evaluate(metalearn.dataset("glyphs", classes=[20, 8, 12]), tasks=2)
     assert "in training" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("split", "seen"), [("test", 0), ("validation", 0), ("train", 20), ("all", 20)])
+def test_an_evaluation_counts_the_classes_that_were_in_training(split, seen, runs, capsys):
+    """Also on the data set of the training; the whole data set is that of the command."""
+    dataset = metalearn.dataset("glyphs", classes=[20, 8, 12])
+    score = metalearn.load(runs / "maml").evaluate(dataset, tasks=4, split=split)
+    assert score.classes_seen_in_training == seen and f"classes_seen_in_training={seen}" in repr(score)
+    assert (f"{seen} of the classes of these tasks were in training" in capsys.readouterr().out) == (seen > 0)
+
+
+def test_all_classes_are_those_of_the_command(run):
+    folder = run("maml")
+    assert evaluate.main([str(folder), "split=all", "tasks=4"]) == 0
+    score = metalearn.load(folder).evaluate(
+        metalearn.dataset("glyphs", classes=[20, 8, 12]), tasks=4, split="all", query=3
+    )
+    assert score.scores == record(folder)["test_scores"] and score.support == record(folder)["test_scores_support"]
+
+
+def test_training_classes_that_are_unknown(run, capsys):
+    folder = run("maml")
+    learner = metalearn.load(folder)
+    learner.spec["training_classes"] = None
+    score = learner.evaluate(metalearn.dataset("glyphs", classes=[20, 8, 12]), tasks=2)
+    assert score.classes_seen_in_training == "unknown" and "are unknown" in capsys.readouterr().out

@@ -133,6 +133,19 @@ def test_thirty_layers_are_told_apart_and_all_are_named(tmp_path):
     assert "mean of batch norm's gamma" in words and "RMS of the change / RMS of the weights" in words
 
 
+def test_any_kind_of_weights_has_a_panel(tmp_path):
+    kinds = ("weights", "gamma", "loss", "norm", "rate")
+    rows = [
+        {"step": s, "layer": f"a.{kind}", "kind": kind, "mean_weight": 0.1, "inner_change": 0.1, "relative_change": 0.2}
+        for s in (1, 2)
+        for kind in kinds
+    ]
+    words = words_of(plots.layers(rows, RESULT, tmp_path / "layers.svg"))
+    assert [word for word in words if word.startswith("mean ")][:4] == [
+        "mean weight of each layer", "mean of batch norm's gamma", "mean of loss", "mean of norm",
+    ]  # fmt: skip
+
+
 def test_the_layers_of_a_short_training_begin_at_step_0_and_have_plain_ticks(tmp_path, monkeypatch, pictures):
     seen = []
     module = sys.modules["metalearn.recording.plots.layers"]
@@ -186,8 +199,10 @@ def test_all_twenty_classes_are_shown_as_the_files_show_them(tmp_path, monkeypat
     algo = algorithm("maml", shape=(1, 28, 28), way=20, shot=1)
     source = dataset.source("test", 0, "cpu")
     path = plots.tasks(algo, algo.init(), source, RESULT, tmp_path / "t.svg", way=20, shot=1, query=2, device="cpu")
-    labels = [word for word in words_of(path) if ": letter" in word]
-    assert {label.partition(":")[0] for label in labels} == {str(c) for c in range(20)} and len(shown) == 120
+    words = words_of(path)
+    alphabets = {word for word in words if re.fullmatch(r"\d+: alphabet", word)}
+    assert alphabets == {f"{c}: alphabet" for c in range(20)} and len(shown) == 120
+    assert len({word for word in words if re.fullmatch(r"letter\d+", word)}) == 20
     assert any("maml on glyphs, 20-way 5-shot, seed 7" in word for word in words_of(path))
     assert shown[0].max() == 1.0 and shown[0][0, 11, 11] == 0.0  # dark ink on light paper
 

@@ -9,12 +9,13 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from metalearn.search import heartbeats, patient_storage
+from metalearn.search import heartbeats, patient_storage, study_loop
 from metalearn.search.copies import add_again
 from metalearn.search.parse import parse
 from metalearn.search.patient_storage import PatientStorage
 from metalearn.search.records import LOST, RETRIES, WITHDRAWN, counted, latest, message, number
 from metalearn.search.settings import Goal
+from metalearn.search.storage import quiet_optuna
 from metalearn.search.study import OWN, Study
 
 
@@ -157,3 +158,57 @@ def test_a_trial_added_twice_is_trained_once(study, storage, monkeypatch):
     assert sorted(trained) == [0, 1, 2]
     assert sum(WITHDRAWN in trial.user_attrs for trial in study.records()) == 1
     assert not study.more() and len(latest(study.records())) == 3
+
+
+def test_nobody_leaves_while_a_lost_trial_is_to_be_tried_again(study, storage):
+    """The worker that found it silent was killed before it added it again."""
+    for last in (2, 3):  # the last of 3 trials, and one beyond the total
+        while len(study.records()) < last:
+            assert study.run_next(score)
+        trial = heartbeats.ask(study.record)
+        trial.set_user_attr("number", last)
+        assert study.more() and study.busy()
+        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        assert study.more() == study.busy() == (last == 2)
+        finish(study)
+        assert not study.more() and not study.busy() and len(counted(study.records())) == 3 + (last == 3)
+
+
+def test_the_trials_of_a_dead_worker_are_given_up_at_once(study):
+    study.worker = "here:1"
+    for worker in ("here:1", "here:2"):
+        trial = heartbeats.ask(study.record)
+        trial.set_user_attr("number", trial.number)
+        trial.set_user_attr("worker", worker)
+    study.recover()
+    assert [trial.state for trial in study.records()] == [TrialState.RUNNING] * 2
+    study.recover("here:1")
+    heartbeats.retry_lost(study.record)
+    first, second, third = study.records()
+    assert (first.state, second.state, third.state) == (TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING)
+    assert number(third) == 0 and third.user_attrs[LOST] == 1
+
+
+def test_a_search_that_a_control_has_ended_finishes_what_was_begun(study, monkeypatch):
+    """Another worker trains trial 0 and dies; this one takes it over, and begins nothing new."""
+    other = heartbeats.ask(study.record)
+    other.set_user_attr("number", 0)
+    other.set_user_attr("worker", "other:1")
+    trained, pauses = [], []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            study.recover("other:1")
+        assert len(pauses) < 9
+
+    def train(candidate):
+        trained.append(candidate.number)
+        return score(candidate)
+
+    monkeypatch.setattr("metalearn.search.study_loop.time.sleep", sleep)
+    with quiet_optuna():
+        stop = study_loop.run(study, train, criteria={"NumberLimit": {"n": 1}})
+        assert stop.reason == "1 trials are done" and trained == [1]
+        study_loop.finish_begun(study, train, lambda: None, lambda: None)
+    assert trained == [1, 0] and len(pauses) == 3 and len(counted(study.records())) == 2

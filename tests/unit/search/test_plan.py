@@ -33,14 +33,19 @@ def accepted(*words):
     ((RATE, "search.options.batch=5"), "search.options"),
     ((RATE, "+search.options.batch=5"), "search.options"),
     ((RATE, "+search.control.Threshold=5"), "search.control.Threshold"),
+    ((RATE, "+search.control.Info.f=nothing"), "search.control.Info.f=nothing: unknown value nothing; choose from loss"),
+    ((RATE, "+search.control.Warn.predicate='lost>3'"), "search.control.Warn.predicate=lost>3: unknown value lost"),
     ((RATE, "search.trials=2,3"), "one search at a time"),
     ((RATE, "search.compete=halving", "steps=3"), "leave no rung"),
-    ((RATE, "search.storage=sqlite:///study.db"), "SQLite is no database for several workers"),
+    ((RATE, "search.storage=sqlite:///study.db"), "search.storage: SQLite is no database for several workers"),
     ((RATE, "search.storage=mysql://me@host/lab"), "is not the URL of a PostgreSQL database"),
     ((RATE, "search.storage=postgresql://me@host/lab"), "needs name=NAME"),
     ((RATE, "search.storage=postgresql://me@host/lab", "search.name=../up"), "needs name=NAME"),
     ((RATE, "search.storage=postgresql://me@host/lab", "search.name=s", "search.compete=halving"), "takes no storage"),
     ((RATE, "search.heartbeat=0"), "heartbeat"),
+    ((RATE, 'way=tag("if algo.nothing=1", choice(3, 5))'), "algo.nothing, which is no setting of these runs"),
+    ((RATE, 'way=tag("if algo.inner_optimizer=SGD", choice(3, 5))'), "is a group of settings; name one of them"),
+    ((RATE, 'way=tag("if outer=adam", choice(3, 5))'), "on outer: choose one in the command, by outer="),
 ])  # fmt: skip
 def test_mistakes_are_one_line(words, message):
     with pytest.raises(UserError) as refused:
@@ -54,6 +59,21 @@ def test_what_is_accepted_is_described():
         "algo.inner_steps", "outer.optimizer.lr", "algo.inner_optimizer.lr"]  # fmt: skip
     assert plan.fixed == list(SMALL) and plan.goals[0].name == "val_accuracy" and plan.goals[0].maximize
     assert plan.spec["number of trials"] == 7 and plan.spec["settings of all trials"] == sorted(SMALL)
+
+
+MOMENTUM = '+algo.inner_optimizer.momentum=tag("if algo.inner_optimizer.name={}", interval(0, 0.99))'
+
+
+def test_a_condition_on_a_fixed_setting_is_evaluated_by_the_configuration():
+    found = accepted("search=gp", *SMALL, RATE, MOMENTUM.format("SGD"))  # the default; gp takes no conditions
+    assert [parameter.name for parameter in found.space.hyperparameters][1] == "algo.inner_optimizer.momentum"
+    for name, fixed in (("SGD", "algo.inner_optimizer.name=Adam"), ("Adam", "way=5")):
+        found = accepted("search=gp", *SMALL, RATE, MOMENTUM.format(name), fixed)
+        assert found.space.left_out == {"algo.inner_optimizer.momentum": f"algo.inner_optimizer.name={name}"}
+    other = 'way=tag("if {}", choice(3, 5))'
+    assert accepted("search=random", *SMALL, RATE, other.format("algo=anil")).space.left_out == {}
+    assert accepted("search=random", *SMALL, RATE, other.format("algo=maml")).space.left_out == {"way": "algo=maml"}
+    assert accepted("search=random", *SMALL, RATE, other.format("data.classes=[20,8,12]")).space.left_out == {}
 
 
 def test_a_grid_has_no_more_trials_than_combinations():

@@ -8,7 +8,7 @@ from metalearn.search import columns
 from metalearn.search.competition import plan
 from metalearn.search.ranking import ranked
 from metalearn.search.records import number
-from metalearn.search.study import best
+from metalearn.search.results import best
 from tests.unit.search.toys import ACCURACY, MSE, Toys, run, study_in
 
 

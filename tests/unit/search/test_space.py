@@ -218,3 +218,33 @@ def test_a_sampler_of_one_objective_refuses_two(sampler):
 def test_an_example_has_the_choices_that_its_choices_depend_on():
     words = ["a=choice(x, y)", 'b=tag("if a=y", choice(false, true))', 'c=tag("if b=true", range(3))']
     assert ["a=y", "b=true", "c=0"] in parse(words).examples()
+
+
+FIXED = {"algo": "maml", "way": "5", "lr": "0.1", "opt": "SGD"}
+
+
+@pytest.mark.parametrize(("condition", "exists"), [
+    ('"if algo=maml"', True),
+    ('"if algo=anil"', False),
+    ('"if way=5"', True),
+    ("\"if lr=0.10\"", True),
+    ('"if way=5", "if opt=Adam"', False),
+])  # fmt: skip
+def test_a_condition_on_a_fixed_setting_is_evaluated_at_once(condition, exists):
+    space = parse([f"a=tag({condition}, range(3))", "b=range(3)"], FIXED.__getitem__)
+    assert [(p.name, dict(p.condition)) for p in space.hyperparameters] == [("a", {})] * exists + [("b", {})]
+    assert list(space.left_out) == ["a"] * (not exists) and not space.conditional
+
+
+def test_what_depends_on_a_hyperparameter_that_cannot_exist_cannot_either():
+    words = [
+        'c=tag("if b=2", range(3))',
+        'a=tag("if opt=Adam", choice(1, 2))',
+        'b=tag("if a=1", choice(1, 2))',
+        "d=range(2)",
+    ]
+    space = parse(words, FIXED.__getitem__)
+    assert [p.name for p in space.hyperparameters] == ["d"]
+    assert space.left_out == {"a": "opt=Adam", "b": "a=1", "c": "b=2"}
+    with pytest.raises(UserError, match=r"nothing to search \(a needs opt=Adam\); give a space"):
+        parse(words[1:2], FIXED.__getitem__)

@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 from metalearn.errors import Unfinished, UserError
 from metalearn.runtime.signals import Stopped
 from metalearn.search.records import MESSAGE, SECONDS, WITHDRAWN, WORKER, counted, number
+from metalearn.search.results import best
 from metalearn.search.storage import open_record, quiet_optuna
-from metalearn.search.study import best
 from metalearn.search.workers import turn
 from tests.unit.search.toys import ACCURACY, MIXED, MSE, accuracy, drawn, dying_after, run, study_in
 

@@ -5,8 +5,10 @@ import shutil
 import pytest
 
 from metalearn.errors import UserError
+from metalearn.search.competition import plan
+from metalearn.search.records import counted
 from metalearn.search.study import Study
-from tests.unit.search.toys import ACCURACY, MSE, drawn, dying_after, run, study_in
+from tests.unit.search.toys import ACCURACY, MSE, Toys, drawn, dying_after, run, study_in
 
 SCORES = [0.5, 0.6, 0.4, 0.7, 0.65, 0.6, 0.55, 0.9, 0.1, 0.2]
 
@@ -62,6 +64,38 @@ def again(folder, criteria) -> Study:
     study = study_in(folder, trials=10)
     run(study, scored, criteria=criteria)
     return study
+
+
+def test_a_number_limit_counts_trials_as_the_total_does():
+    """Neither failures nor further rungs are further trials."""
+
+    def fails(candidate):
+        if candidate.number in (0, 2, 3):
+            raise RuntimeError("no")
+        return scored(candidate)
+
+    study = study_in(None, trials=10)
+    stop = run(study, fails, criteria={"NumberLimit": {"n": 3}})
+    assert len(counted(study.records())) == 3 and len(study.records()) == 6
+    assert stop.reason == "3 trials are done"
+    competition = plan("hyperband", trials=6, iterations=4, every=1, factor=2, first=None, maximize=True)
+    study = study_in(None, trials=6, competition=competition)
+    run(study, Toys(4, 1), criteria={"NumberLimit": {"n": 5}})
+    assert len(counted(study.records())) == 5 < len(study.records())
+    study = study_in(None, trials=9)
+    run(study, scored, criteria={"WarmUp": {"n": 4, "control": {"NumberLimit": {"n": 3}}}})
+    assert len(study.records()) == 7
+
+
+def test_a_paused_trial_has_its_last_score_as_loss():
+    """With infinite losses, the first trial would stay the best until one trains to its end."""
+    competition = plan("halving", trials=9, iterations=9, every=1, factor=3, first=None, maximize=True)
+    study = study_in(None, trials=9, competition=competition)
+    stop = run(study, Toys(9, 1, lambda c: 0.1 * c.number), criteria={"NumberSinceBest": {"n": 4}})
+    assert stop.control == "trials" and len(study.records()) == 9 + 3 + 1
+    study = study_in(None, trials=9, competition=competition)
+    stop = run(study, Toys(9, 1, lambda c: 0.9 - 0.1 * c.number), criteria={"NumberSinceBest": {"n": 4}})
+    assert stop.control == "NumberSinceBest" and len(study.records()) == 5
 
 
 def test_a_time_limit_counts_the_time_of_trials_over_all_sessions(tmp_path, monkeypatch):

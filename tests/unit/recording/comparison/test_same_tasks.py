@@ -10,26 +10,12 @@ from metalearn import compare
 from metalearn.data import glyphs
 from metalearn.recording.comparison.formats import as_csv
 from metalearn.recording.comparison.groups import difference, group_runs, varying
-from metalearn.recording.comparison.pivot import pivot
 from metalearn.recording.comparison.runs import read_runs
 from metalearn.recording.comparison.sweep import Sweep
 from metalearn.recording.comparison.table import compare_runs
 from metalearn.recording.job import JobRecord, write_job
 from metalearn.training.evaluate import tasks_digest
-from tests.helpers.folders import made
-
-
-def edit(run, words=(), found=None, **settings):
-    """Change settings of a made run, by dotted name with `__` for the dot."""
-    note = json.loads((run / "config.json").read_text())
-    for name, value in settings.items():
-        *groups, last = name.split("__")
-        node = note["config"]
-        for group in groups:
-            node = node.setdefault(group, {})
-        node[last] = value
-    note["overrides"] += words
-    (run / "config.json").write_text(json.dumps(note | ({"data": found} if found else {})))
+from tests.helpers.records import edit, made
 
 
 @pytest.fixture
@@ -111,16 +97,6 @@ def test_a_damaged_entry_is_one_line(entry, pair, capfd):
 
 def test_folders_that_overlap_list_a_run_once(pair):
     assert len(read_runs([pair, pair / "a"])) == 2
-
-
-def test_a_pivot_marks_the_best_of_each_way(tmp_path, capfd):
-    for name, way, lr, score in (("a", 5, 0.1, 0.9), ("b", 5, 0.4, 0.8), ("c", 20, 0.1, 0.6), ("d", 20, 0.4, 0.7)):
-        made(tmp_path / name, "maml", lr, 0, score, [0.5, 0.6], way=way)
-        edit(tmp_path / name, [f"way={way}"], way=way)
-    table = pivot(read_runs([tmp_path]), "way", "algo.inner_optimizer.lr")
-    assert table.rows == [["5", "90.00% *", "80.00%"], ["20", "60.00%", "70.00% *"]]
-    assert compare.main([str(tmp_path), "--pivot", "way", "algo.inner_optimizer.lr", "--markdown"]) == 0
-    assert "| 20 | 60.00% | 70.00% * |" in capfd.readouterr().out
 
 
 def test_complete_runs_of_a_resumed_sweep_take_no_time(tmp_path, capfd):

@@ -1,0 +1,81 @@
+"""Ray Tune's schedulers, as the settings of a search choose them."""
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    HyperBandScheduler,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+
+from metalearn.runtime.console import say
+from metalearn.search.engine_settings import PopulationSettings
+from metalearn.search.on_ray.trainable import TIME, Order
+from metalearn.search.population import perturbed
+from metalearn.search.settings import SearchSettings
+from metalearn.search.space import Space
+
+
+class Hyperband(HyperBandScheduler):
+    """Ray's Hyperband, whose bracket no longer waits for a trial that failed after a rung.
+
+    Ray 2.60 marks a bracket as being processed at its first rung and never takes the mark away; a trial that ends
+    later by itself then leaves the others of its bracket paused for ever.
+    """
+
+    def _process_bracket(self, tune_controller: Any, bracket: Any) -> Any:
+        try:
+            return super()._process_bracket(tune_controller, bracket)
+        finally:
+            bracket.is_being_processed = False
+
+
+class Population(PopulationBasedTraining):
+    """Ray's population-based training with this project's perturbation, which stays inside the space.
+
+    All members wait for each other at each exchange, so that scores of the same meta-step are compared.
+
+    Args:
+        space: of the search.
+        settings: of the training.
+        every: meta-steps between two exchanges, in Ray's unit of time.
+        order: returns the order of a member by its number, its new settings.
+        seed: of the perturbations.
+    """
+
+    def __init__(self, space: Space, settings: PopulationSettings, every: float,
+                 order: Callable[[int, Mapping[str, Any]], Order], seed: int):  # fmt: skip
+        super().__init__(time_attr=TIME, perturbation_interval=every, quantile_fraction=settings.quantile, synch=True,
+                         custom_explore_fn=dict, log_config=False)  # fmt: skip
+        self._space, self._order, self._settings = space, order, settings
+        self._numbers = random.Random(seed)
+
+    def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return the configuration of a member that takes over another."""
+        number, good = Order.read(trial.config).number, Order.read(trial_to_clone.config)
+        settings = perturbed(self._space, good.settings, self._settings, self._numbers)
+        words = " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+                         for name, value in settings.items())  # fmt: skip
+        say(f"trial {number} takes over trial {good.number}: {words}")
+        return self._order(number, settings).spell(), {}
+
+
+def scheduler_of(settings: SearchSettings, steps: int, unit: int) -> TrialScheduler:
+    """Return the scheduler of a search by a sampler.
+
+    Args:
+        settings: of the search.
+        steps: meta-steps of a full training.
+        unit: meta-steps that count as one.
+    """
+    most = math.ceil(steps / unit)
+    if settings.prune == "asha":
+        return ASHAScheduler(time_attr=TIME, max_t=most, grace_period=1, reduction_factor=settings.factor)
+    if settings.compete == "hyperband":
+        return Hyperband(time_attr=TIME, max_t=most, reduction_factor=settings.factor)
+    return FIFOScheduler()
