@@ -54,14 +54,16 @@ class TaskTensor(Tensor):
             tasks, like = value.shape[dim], value
             shape = [*value.shape[:dim], *value.shape[dim + 1 :]]
         assert like is not None
-        made: TaskTensor = Tensor._make_wrapper_subclass(cls, list(shape), dtype=like.dtype, device=like.device)
-        made._value, made.dim_of_tasks, made.tasks, made._compute = value, dim, tasks, compute
+        sizes = tuple(shape)
+        made: TaskTensor = Tensor._make_wrapper_subclass(cls, sizes, dtype=like.dtype, device=like.device)
+        made._value, made.dim_of_tasks, made.tasks, made._compute, made.sizes = value, dim, tasks, compute, sizes
         return made
 
     _value: Tensor | None
     _compute: "Callable[[TaskTensor], Tensor] | None"
     dim_of_tasks: int
     tasks: int
+    sizes: tuple[int, ...]  # the shape of one task's values; `shape` is the same, and slower
 
     @property
     def value(self) -> Tensor:
@@ -101,7 +103,7 @@ class TaskTensor(Tensor):
         raise RuntimeError(f"{func} cannot be batched over tasks")
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
-        return f"TaskTensor({self.tasks} tasks of {list(self.shape)})"
+        return f"TaskTensor({self.tasks} tasks of {list(self.sizes)})"
 
 
 # Functions that need no value
@@ -141,3 +143,8 @@ def values_of(x: Any, tasks: int) -> Tensor:
 def weight_of(w: Tensor) -> Tensor:
     """A weight [T, ...], or of its own shape where the tasks share it."""
     return w.tasks_at(0) if isinstance(w, TaskTensor) else w
+
+
+def sizes_of(x: Tensor) -> tuple[int, ...]:
+    """The shape of a plain tensor, or of one task's values."""
+    return x.sizes if isinstance(x, TaskTensor) else tuple(x.shape)

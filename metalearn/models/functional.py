@@ -13,6 +13,7 @@ from metalearn.kernels import rules  # noqa: F401  (registers them)
 from metalearn.kernels.layout import expand
 from metalearn.kernels.task_tensor import TaskTensor, values_of
 from metalearn.models.base import MetaModel, Weights
+from metalearn.models.call import Call
 from metalearn.models.failures import changed_buffer, explained
 from metalearn.models.norm import NormContext, using_context
 
@@ -43,6 +44,7 @@ class Functional:
         self.model = _without_weights(copy.deepcopy(model))  # so that they cannot be used by mistake
         self._dims = {name: p.ndim for name, p in model.named_parameters()}
         self._features = _Features(self.model)
+        self._calls: dict[nn.Module, Call] = {module: Call(module) for module in (self.model, self._features)}
 
     def is_grouped(self, device: str) -> bool:
         """True if the rules and kernels of metalearn.kernels are used on this device (`cpu`, `cuda`).
@@ -95,7 +97,7 @@ class Functional:
         tasks, own = len(x), replace(norm, batch_statistics=[], masks=norm.masks and replace(norm.masks, calls=0))
         named = {n: TaskTensor(w, 0) if self._is_own(n, w) else w for n, w in weights.items()}
         with using_context(own):
-            result = functional_call(module, (named, buffers), (TaskTensor(x, 0),))
+            result = self._calls[module]({**named, **buffers}, TaskTensor(x, 0))
         return values_of(result, tasks), [values_of(v, tasks) for v in own.batch_statistics]
 
     def _by_vmap(

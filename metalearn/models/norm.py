@@ -13,6 +13,7 @@ sections 2-3):
   et al., "How to train your MAML", ICLR 2019, section 4).
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from metalearn.errors import UserError
 from metalearn.kernels.layout import as_groups, by_channel, from_groups
 from metalearn.kernels.rules.pooling import image_values
-from metalearn.kernels.task_tensor import TaskTensor, weight_of
+from metalearn.kernels.task_tensor import TaskTensor, sizes_of, weight_of
 from metalearn.models.masks import Masks
 
 NormMode = Literal["transductive", "support", "per_step"]
@@ -81,10 +82,13 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x [B, C, ...] as the current context says."""
+        norm = current_context()
+        if norm.is_batch_only:
+            _check_variance(sizes_of(x))
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
         weight = x.new_ones(self.channels) if self.weight is None else self.weight
         bias = x.new_zeros(self.channels) if self.bias is None else self.bias
-        norm = current_context()
-        if isinstance(x, TaskTensor) and x.ndim == 4 and not norm.is_batch_only:
+        if isinstance(x, TaskTensor) and len(x.sizes) == 4:
             return _of_tasks(x, weight, bias, norm, self.eps)
         return normalize(x, weight, bias, norm, self.eps)
 
@@ -100,15 +104,17 @@ def _of_tasks(x: TaskTensor, weight: Tensor, bias: Tensor, norm: NormContext, ep
     return TaskTensor(made, 4)
 
 
+def _check_variance(shape: tuple[int, ...]) -> None:
+    """Raise UserError where the channels of one task's values have no variance."""
+    if math.prod(shape) == shape[1]:
+        raise UserError(
+            f"batch norm: one value in each of {shape[1]} channels has no variance: raise shot=, query= or "
+            "algo.inner_batch=, or use larger images"
+        )
+
+
 def normalize(x: Tensor, weight: Tensor, bias: Tensor, norm: NormContext, eps: float) -> Tensor:
-    """Batch norm over x [B, C, ...] as `norm` says; weight and bias [C]."""
-    if norm.is_batch_only:
-        if x.numel() == x.shape[1]:
-            raise UserError(
-                f"batch norm: one value in each of {x.shape[1]} channels has no variance: raise shot=, query= or "
-                "algo.inner_batch=, or use larger images"
-            )
-        return F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+    """Batch norm over x [B, C, ...] by other statistics than those of all rows, as `norm` says; weight and bias [C]."""
     if norm.running is not None:
         mean, variance = norm.running[norm.layer]
         norm.layer += 1

@@ -19,7 +19,7 @@ from metalearn.kernels.layout import pooled, stack
 from metalearn.kernels.norm_act import norm_act
 from metalearn.kernels.rules.elementwise import of_one
 from metalearn.kernels.rules.pooling import by_channel
-from metalearn.kernels.task_tensor import RULES, TaskTensor, rule, weight_of
+from metalearn.kernels.task_tensor import RULES, TaskTensor, rule, sizes_of, weight_of
 
 _second_order: ContextVar[bool] = ContextVar("second_order", default=False)
 _fused: ContextVar[bool] = ContextVar("fused", default=True)
@@ -158,9 +158,9 @@ def conv2d(
     x: Any, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
     """Convolution with each task's own weights, or one that the tasks share."""
-    if not isinstance(x, TaskTensor) or x.ndim != 4:
+    if not isinstance(x, TaskTensor) or len(x.sizes) != 4:
         return NotImplemented
-    size, dilation = weight.shape[-2:], _pair(dilation)
+    (outputs, inputs, *size), dilation = sizes_of(weight), _pair(dilation)
     if padding == "same" and any(d * (k - 1) % 2 for d, k in zip(dilation, size, strict=True)):
         return NotImplemented
     if padding == "same":
@@ -168,11 +168,11 @@ def conv2d(
     geometry = Geometry(_pair(stride), _pair(0 if padding == "valid" else padding), dilation, groups)
     spatial = [
         (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(x.shape[2:], size, *geometry[:3], strict=True)
+        for n, k, s, p, d in zip(x.sizes[2:], size, *geometry[:3], strict=True)
     ]  # fmt: skip
-    if min(spatial) < 1 or x.shape[1] != weight.shape[1] * groups:
+    if min(spatial) < 1 or x.sizes[1] != inputs * groups:
         return NotImplemented  # torch's own message
-    made = note(x, Conv(weight_of(weight), geometry), [x.shape[0], weight.shape[0], *spatial])
+    made = note(x, Conv(weight_of(weight), geometry), [x.sizes[0], outputs, *spatial])
     return made if bias is None else made + bias.view(-1, 1, 1)
 
 
@@ -192,16 +192,16 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Any:
     """Batch norm by the statistics of each task's own images."""
-    if not isinstance(x, TaskTensor) or x.ndim != 4 or not training or running_mean is not None:
+    if not isinstance(x, TaskTensor) or len(x.sizes) != 4 or not training or running_mean is not None:
         return NotImplemented
     like = x.source if isinstance(x, Noted) and not x.is_computed else x.value
     gamma, beta = (
-        torch.full((x.shape[1],), fill, dtype=like.dtype, device=like.device) if v is None else weight_of(v)
+        torch.full((x.sizes[1],), fill, dtype=like.dtype, device=like.device) if v is None else weight_of(v)
         for v, fill in ((weight, 1.0), (bias, 0.0))
     )
     if gamma.ndim != beta.ndim:  # one is the tasks' own
         gamma, beta = (v.expand(x.tasks, *v.shape[-1:]) for v in (gamma, beta))
-    return note(x, Norm(gamma, beta, eps), list(x.shape))
+    return note(x, Norm(gamma, beta, eps), list(x.sizes))
 
 
 def _activation(function: Any, slope: float | None) -> None:
@@ -213,11 +213,11 @@ def _activation(function: Any, slope: float | None) -> None:
         if not isinstance(last_step(x), Norm) or own < 0:  # the sign of a result tells the side only if it is kept
             return plain(x, *([negative_slope] if slope is None else []), inplace=inplace)
         if not inplace:
-            return note(x, Activation(own), list(x.shape))
-        before = note(x.source, x.step, list(x.shape))
+            return note(x, Activation(own), list(x.sizes))
+        before = note(x.source, x.step, list(x.sizes))
         if isinstance(x.source, Noted):
             x.source.users -= 1  # x itself is none any more
-        made = note(before, Activation(own), list(x.shape))
+        made = note(before, Activation(own), list(x.sizes))
         x.step, x._compute = None, lambda _: made.value
         return made
 
@@ -234,9 +234,9 @@ def max_pool2d(x: Any, kernel_size: Any, stride: Any = None, *args: Any, **kwarg
     """Max-pooling: 2x2 behind a batch norm or its activation is noted."""
     pair = _pair(kernel_size)
     plain = not args and not any(kwargs.get(n) not in (default, None) for n, default in _DEFAULTS.items())
-    fits = plain and pair == (2, 2) and (stride is None or _pair(stride) == (2, 2)) and min(x.shape[2:]) >= 2
-    if fits and isinstance(last_step(x), Norm | Activation):
-        return note(x, Pool(), [*x.shape[:2], *(n // 2 for n in x.shape[2:])])
+    fits = isinstance(x, TaskTensor) and plain and pair == (2, 2) and (stride is None or _pair(stride) == (2, 2))
+    if fits and isinstance(last_step(x), Norm | Activation) and min(x.sizes[2:]) >= 2:
+        return note(x, Pool(), [*x.sizes[:2], *(n // 2 for n in x.sizes[2:])])
     return _max_pool2d(x, kernel_size, stride, *args, **kwargs)
 
 

@@ -1,5 +1,6 @@
 """Functions of single values: they keep the memory order."""
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metalearn.kernels.task_tensor import RULES, TaskTensor
+from metalearn.kernels.task_tensor import RULES, TaskTensor, sizes_of
 
 _OF_ONE = (
     "relu relu6 leaky_relu elu selu celu gelu silu mish softplus softsign logsigmoid hardtanh hardswish hardsigmoid "
@@ -47,16 +48,16 @@ def aligned(tensors: list[Any]) -> tuple[list[Any], int]:
         tensors: TaskTensors, plain tensors, which all tasks share, and plain numbers.
     """
     batched = [x for x in tensors if isinstance(x, TaskTensor)]
-    rank = max(x.ndim for x in tensors if isinstance(x, Tensor))
-    like = max(batched, key=lambda x: (x.ndim, x.numel()))
-    at = like.dim_of_tasks + rank - like.ndim
+    rank = max(len(sizes_of(x)) for x in tensors if isinstance(x, Tensor))
+    like = max(batched, key=lambda x: (len(x.sizes), math.prod(x.sizes)))
+    at = like.dim_of_tasks + rank - len(like.sizes)
 
     def align(x: Any) -> Any:
         if isinstance(x, TaskTensor):
-            if x.ndim == rank and x.dim_of_tasks == at:
+            if len(x.sizes) == rank and x.dim_of_tasks == at:
                 return x.value
             value = x.tasks_at(0)
-            return value.reshape(x.tasks, *[1] * (rank - x.ndim), *x.shape).movedim(0, at)
+            return value.reshape(x.tasks, *[1] * (rank - len(x.sizes)), *x.sizes).movedim(0, at)
         if isinstance(x, Tensor) and x.ndim:
             return x.reshape(*[1] * (rank - x.ndim), *x.shape).unsqueeze(at)
         return x
@@ -81,7 +82,7 @@ def in_place(function: Callable[..., Any]) -> Callable[..., Any]:
         if not isinstance(x, TaskTensor):
             return NotImplemented
         result = function(x, *args, **kwargs)
-        if result.shape != x.shape:
+        if result.sizes != x.sizes:
             return NotImplemented
         return x.become(result)
 

@@ -14,7 +14,7 @@ def linear(x: Any, weight: Tensor, bias: Tensor | None = None) -> Any:
     if not isinstance(x, TaskTensor):
         return NotImplemented
     rows, w = x.tasks_at(0), weight_of(weight)
-    flat = rows.flatten(1, -2) if x.ndim > 1 else rows[:, None]
+    flat = rows.flatten(1, -2) if len(x.sizes) > 1 else rows[:, None]
     made = flat @ w.mT
     if bias is not None:
         b = weight_of(bias)

@@ -19,7 +19,7 @@ def by_channel(function: Any) -> Any:
     """The rule of a function from images [B, C, H, W] to images [B, C, H', W']."""
 
     def apply(x: Any, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(x, TaskTensor) or x.ndim != 4 or kwargs.get("return_indices"):
+        if not isinstance(x, TaskTensor) or len(x.sizes) != 4 or kwargs.get("return_indices"):
             return NotImplemented
         made = function(as_groups(image_values(x)), *args, **kwargs)
         if not isinstance(made, Tensor):

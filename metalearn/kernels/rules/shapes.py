@@ -1,12 +1,13 @@
 """Sums and means over dimensions, and changes of shape."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from metalearn.kernels.rules.elementwise import aligned
-from metalearn.kernels.task_tensor import TaskTensor, rule
+from metalearn.kernels.task_tensor import TaskTensor, rule, sizes_of
 
 
 def _reduced(function: Any) -> Any:
@@ -15,8 +16,9 @@ def _reduced(function: Any) -> Any:
     def apply(x: Any, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
         if not isinstance(x, TaskTensor):
             return NotImplemented
-        over = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
-        over, at = sorted({d % x.ndim for d in over}), x.dim_of_tasks
+        rank = len(x.sizes)
+        over = range(rank) if dim is None else [dim] if isinstance(dim, int) else dim
+        over, at = sorted({d % rank for d in over}), x.dim_of_tasks
         there = [d + (d >= at) for d in over]
         value = function(x.value, there, keepdim=keepdim, **kwargs) if there else function(x.value, (), **kwargs)
         return TaskTensor(value, at if keepdim else at - sum(d < at for d in over))
@@ -34,7 +36,7 @@ def reshape(x: Any, *shape: Any) -> Any:
     if not isinstance(x, TaskTensor) or any(isinstance(s, torch.dtype) for s in shape):
         return NotImplemented
     sizes = shape[0] if shape and isinstance(shape[0], (tuple, list)) else shape
-    return TaskTensor(x.tasks_at(0).reshape(x.tasks, *_whole(sizes, x.numel())), 0)
+    return TaskTensor(x.tasks_at(0).reshape(x.tasks, *_whole(sizes, math.prod(x.sizes))), 0)
 
 
 def _whole(sizes: Any, count: int) -> list[int]:
@@ -48,21 +50,23 @@ def _whole(sizes: Any, count: int) -> list[int]:
 @rule(torch.flatten, Tensor.flatten)
 def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     """Flatten dimensions of each task's values."""
-    if not isinstance(x, TaskTensor) or x.ndim == 0:
+    if not isinstance(x, TaskTensor) or not x.sizes:
         return NotImplemented
-    return TaskTensor(x.tasks_at(0).flatten(1 + start_dim % x.ndim, 1 + end_dim % x.ndim), 0)
+    rank = len(x.sizes)
+    return TaskTensor(x.tasks_at(0).flatten(1 + start_dim % rank, 1 + end_dim % rank), 0)
 
 
 @rule(torch.cat, torch.concat)
 def cat(tensors: Any, dim: int = 0) -> Any:
     """Join values along a dimension."""
-    if any(x.ndim != tensors[0].ndim for x in tensors):
+    ranks = {len(sizes_of(x)) for x in tensors}
+    if len(ranks) > 1:
         return NotImplemented
     tasks = next(x.tasks for x in tensors if isinstance(x, TaskTensor))
     values, at = aligned(list(tensors))
-    values = [v if isinstance(x, TaskTensor) else v.movedim(at, 0).expand(tasks, *x.shape).movedim(0, at)
+    values = [v if isinstance(x, TaskTensor) else v.movedim(at, 0).expand(tasks, *sizes_of(x)).movedim(0, at)
               for x, v in zip(tensors, values, strict=True)]  # fmt: skip
-    dim %= tensors[0].ndim
+    dim %= ranks.pop()
     return TaskTensor(torch.cat(values, dim + (dim >= at)), at)
 
 
