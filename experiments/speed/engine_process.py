@@ -16,7 +16,7 @@ from metalearn.algorithms.objective import Classification
 from metalearn.config.engine import EngineSettings
 from metalearn.config.instantiate import build
 from metalearn.data.base import TaskBatch
-from metalearn.models.base import MetaModel
+from metalearn.models.build import build_model
 from metalearn.runtime.device import keep_freed_memory, precision_context
 from metalearn.training.executor import Executor
 
@@ -61,14 +61,9 @@ def tasks_of(setting: Setting, device: str) -> TaskBatch:
 def algorithm_of(algo: str, setting: Setting, engine: str) -> Any:
     """An algorithm of this project with the peers' network."""
     torch.manual_seed(0)
-    model = build(
-        {"_target_": "metalearn.models.conv4.Conv4", "filters": 64, "downsampling": "stride", "pooling": "flatten"},
-        "model",
-        MetaModel,
-        shape=(1, 28, 28),
-        outputs=setting.way,
-    )
-    torch.nn.init.normal_(model.head.weight, std=0.05)
+    conv4 = {"_target_": "metalearn.models.conv4.Conv4", "filters": 64, "downsampling": "stride", "pooling": "flatten"}
+    model = build_model(conv4, (1, 28, 28), setting.way)
+    torch.nn.init.normal_(dict(model.named_parameters())["head.weight"], std=0.05)
     names = {"maml": "maml.MAML", "fomaml": "fomaml.FOMAML", "anil": "anil.ANIL", "reptile": "reptile.Reptile"}
     own: dict[str, Any] = {
         "maml": {"adapt_norm": True},

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from metalearn.algorithms.maml import MAML
-from metalearn.models.base import HEAD
 
 
 @dataclass(kw_only=True, eq=False)
@@ -16,7 +15,7 @@ class ANIL(MAML):
 
     def is_adapted(self, name: str) -> bool:
         """True for the head."""
-        return name in HEAD
+        return name in self.head.names
 
     @property
     def cannot_recompute(self) -> str:

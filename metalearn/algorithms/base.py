@@ -14,11 +14,11 @@ from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.errors import UserError
 from metalearn.inner.optimizers import Optimizer
 from metalearn.inner.unroll import InnerLoop, Loss, make_inner_loop
-from metalearn.models.base import HEAD, Weights
-from metalearn.models.checks import check_head
 from metalearn.models.functional import Functional
+from metalearn.models.head import find_head
 from metalearn.models.norm import NormMode
 from metalearn.models.torch_layers import pure
+from metalearn.models.weights import Weights
 
 
 @dataclass(kw_only=True, eq=False)
@@ -34,14 +34,14 @@ class Algorithm(AlgorithmSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_head(self.model)
+        self.head = find_head(self.model, self.head_layer)
         self.model = pure(self.model)
         self.require_outputs(self.way)
         if self.engine.recompute and (why := self.cannot_recompute):
             raise UserError(f"engine.recompute=true: {type(self).__name__} {why}; leave it out")
-        self.net = Functional(self.model, self.engine.kernel)
+        self.net = Functional(self.model, self.head, self.engine.kernel)
         self.inner: InnerLoop = make_inner_loop(self.engine.inner_loop, self.inner_optimizer)
-        self.passes = Passes(self.norm, self.model.norm_channels(), self.seed)
+        self.passes = Passes(self.norm, self.net.norm_channels(), self.seed)
 
     # -- what a subclass defines -----------------------------------------------------------------------------
 
@@ -116,7 +116,7 @@ class Algorithm(AlgorithmSettings):
 
     def require_outputs(self, way: int) -> None:
         """Raise UserError where the head has fewer outputs than a task has classes."""
-        outputs = self.model.head.out_features
+        outputs = self.head.out_features
         if not self.objective.fits(way, outputs):
             raise UserError(f"way={way}: the model's head has {outputs} outputs")
 
@@ -175,4 +175,4 @@ class Algorithm(AlgorithmSettings):
     def can_replace_head(self) -> bool:
         """True if a head for another way can be initialized anew: the inner loop adapts the head alone."""
         names = [name for name, _ in self.model.named_parameters() if self.is_adapted(name)]
-        return self.keeps_head_at_zero or all(name in HEAD for name in names)
+        return self.keeps_head_at_zero or all(name in self.head.names for name in names)

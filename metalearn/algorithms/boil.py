@@ -6,7 +6,6 @@ from torch import nn
 
 from metalearn.algorithms.maml import MAML
 from metalearn.algorithms.parameters import MetaParameters
-from metalearn.models.base import HEAD
 
 
 @dataclass(kw_only=True, eq=False)
@@ -19,10 +18,10 @@ class BOIL(MAML):
 
     def is_adapted(self, name: str) -> bool:
         """True for the body; for batch norm's gamma and beta only with `adapt_norm`."""
-        return name not in HEAD and super().is_adapted(name)
+        return name not in self.head.names and super().is_adapted(name)
 
     def init(self) -> MetaParameters:
         """Start from a random head: through a head at zero, the inner loop would get no gradient."""
         params = super().init()
-        layer = nn.Linear(self.model.head.in_features, self.model.head.out_features)
-        return params._replace(model=params.model | {"head.weight": layer.weight.detach()})
+        layer = nn.Linear(self.head.in_features, self.head.out_features)
+        return params._replace(model=params.model | {self.head.weight: layer.weight.detach()})

@@ -7,8 +7,8 @@ from torch import Tensor
 from metalearn.algorithms.maml import MAML
 from metalearn.algorithms.parameters import Adapted, MetaParameters
 from metalearn.inner.gradients import gradients
-from metalearn.models.base import Weights
 from metalearn.models.functional import sum_over_tasks
+from metalearn.models.weights import Weights
 
 
 @dataclass(kw_only=True, eq=False)

@@ -13,7 +13,7 @@ from metalearn.data.base import TaskBatch
 from metalearn.inner.gradients import gradients
 from metalearn.inner.optimizers import Optimizer
 from metalearn.inner.recompute import recomputed
-from metalearn.models.base import Weights
+from metalearn.models.weights import Weights
 
 
 @dataclass(kw_only=True, eq=False)
@@ -33,7 +33,7 @@ class MAML(Algorithm):
 
     def is_adapted(self, name: str) -> bool:
         """True; for batch norm's gamma and beta only with `adapt_norm`."""
-        return self.adapt_norm or name not in self.model.norm_parameters()
+        return self.adapt_norm or name not in self.net.norm_parameters()
 
     def adapt(
         self,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from metalearn.models.base import Weights
+from metalearn.models.weights import Weights
 
 
 class MetaParameters(NamedTuple):

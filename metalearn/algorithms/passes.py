@@ -8,9 +8,9 @@ from torch import Tensor
 
 from metalearn.algorithms.parameters import Adapted
 from metalearn.errors import UserError
-from metalearn.models.base import Weights
 from metalearn.models.masks import QUERY, Masks
 from metalearn.models.norm import MOMENTUM, NormContext, NormMode
+from metalearn.models.weights import Weights
 
 Forward = Callable[[Weights, Tensor, NormContext], tuple[Tensor, list[Tensor]]]  # outputs or features, statistics
 

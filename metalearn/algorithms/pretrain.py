@@ -12,8 +12,6 @@ from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameter
 from metalearn.algorithms.support_loss import SupportLoss
 from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.inner.gradients import gradients
-from metalearn.models.base import HEAD
-from metalearn.models.functional import linear
 
 
 @dataclass(kw_only=True, eq=False)
@@ -44,8 +42,8 @@ class Pretrain(Algorithm):
         params = super().init()
         if self.labels is None:
             return params
-        layer = nn.Linear(self.model.head.in_features, self.labels)
-        head = {name: torch.zeros_like(params.model[name]) for name in HEAD}
+        layer = nn.Linear(self.head.in_features, self.labels)
+        head = {name: torch.zeros_like(params.model[name]) for name in self.head.names}
         classifier = {f"classifier.{name}": p.detach() for name, p in layer.named_parameters()}
         return params._replace(model=params.model | head, extra=classifier)
 
@@ -56,7 +54,7 @@ class Pretrain(Algorithm):
 
     def is_adapted(self, name: str) -> bool:
         """True for the head; with `finetune=all` for all parameters."""
-        return self.finetune == "all" or name in HEAD
+        return self.finetune == "all" or name in self.head.names
 
     def adapt(
         self,
@@ -86,8 +84,9 @@ class Pretrain(Algorithm):
         """The gradient of ordinary classification or regression. It is 0 for the fresh head, which is not used."""
         params = params.leaves()
         features, statistics = self.net.features(params.model, batch.query_x, self.passes.query(None, True, batch.ids))
-        own = {"head.weight": "classifier.weight", "head.bias": "classifier.bias"} if params.extra else {}
-        outputs = linear(params.model | {name: params.extra[other] for name, other in own.items()}, features)
+        own = {self.head.weight: "classifier.weight", self.head.bias: "classifier.bias"} if params.extra else {}
+        head = params.model | {name: params.extra[other] for name, other in own.items()}
+        outputs = self.net.head_outputs(head, features)
         loss = self.objective.loss(outputs, batch.query_y).sum()
         found = dict(zip(params.learned, gradients(loss, list(params.learned.values())), strict=True))
         return MetaGradient(found, self.metrics(outputs, batch.query_y), self.passes.summed([statistics]))

@@ -12,7 +12,6 @@ from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters, nth
 from metalearn.data.base import TaskBatch
 from metalearn.inner.gradients import gradients
-from metalearn.models.base import HEAD
 
 
 @dataclass(kw_only=True, eq=False)
@@ -32,7 +31,8 @@ class ProtoNet(Algorithm):
     def init(self) -> MetaParameters:
         """The model's weights, with the head at zero."""
         params = super().init()
-        return params._replace(model=params.model | {name: torch.zeros_like(params.model[name]) for name in HEAD})
+        zeros = {name: torch.zeros_like(params.model[name]) for name in self.head.names}
+        return params._replace(model=params.model | zeros)
 
     @property
     def keeps_head_at_zero(self) -> bool:
@@ -41,7 +41,7 @@ class ProtoNet(Algorithm):
 
     def is_adapted(self, name: str) -> bool:
         """True for the head, which prototypes replace."""
-        return name in HEAD
+        return name in self.head.names
 
     def require_outputs(self, way: int) -> None:
         """Accept every number of classes."""
@@ -60,8 +60,8 @@ class ProtoNet(Algorithm):
         member = F.one_hot(support_y, way).to(features.dtype)  # [T, N*K, N]
         prototypes = member.mT @ features / member.sum(1).clamp(min=1)[..., None]  # [T, N, D]
         heads = [
-            {"head.weight": torch.zeros_like(prototypes), "head.bias": torch.zeros_like(prototypes[..., 0])},
-            {"head.weight": 2 * prototypes, "head.bias": -prototypes.square().sum(-1)},
+            {self.head.weight: torch.zeros_like(prototypes), self.head.bias: torch.zeros_like(prototypes[..., 0])},
+            {self.head.weight: 2 * prototypes, self.head.bias: -prototypes.square().sum(-1)},
         ]
         for step in count():
             running = self.passes.running_statistics(params.statistics, step, training)

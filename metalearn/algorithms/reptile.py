@@ -11,8 +11,8 @@ from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameter
 from metalearn.config.checks import at_least
 from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.errors import UserError
-from metalearn.models.base import Weights
 from metalearn.models.functional import sum_over_tasks
+from metalearn.models.weights import Weights
 
 
 @dataclass(kw_only=True, eq=False)

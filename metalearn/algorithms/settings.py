@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from torch import nn
+
 from metalearn.algorithms.objective import Objective
 from metalearn.config.checks import at_least
 from metalearn.config.engine import EngineSettings
-from metalearn.models.base import MetaModel
 from metalearn.models.norm import NormMode
 
 
@@ -15,7 +16,8 @@ class AlgorithmSettings:
     """Settings of an algorithm, with their ranges.
 
     Args:
-        model: the architecture and the initial weights.
+        model: the architecture and the initial weights; any module that maps inputs to outputs by a linear head.
+        head_layer: the name of the layer of the model that is its head; None for the last nn.Linear.
         objective: the loss and the score, see metalearn.algorithms.objective.
         way, shot, query: of the training tasks.
         norm: how batch norm gets its statistics, see metalearn.models.norm.
@@ -30,13 +32,14 @@ class AlgorithmSettings:
         engine: how gradients are computed, see metalearn.config.engine.
     """
 
-    model: MetaModel
+    model: nn.Module
     objective: Objective
     way: int
     shot: int
     query: int
     norm: NormMode
     labels: int | None
+    head_layer: str | None = None
     meta_batch: int
     inner_steps: int
     inner_steps_test: int

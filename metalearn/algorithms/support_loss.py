@@ -4,8 +4,7 @@ from torch import Tensor
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import MetaParameters
-from metalearn.models.base import HEAD, Weights
-from metalearn.models.functional import linear
+from metalearn.models.weights import Weights
 
 
 class SupportLoss:
@@ -36,7 +35,7 @@ class SupportLoss:
         self.x, self.y, self.training, self.ids = support_x, support_y, training, ids
         self.batch_statistics: list[list[Tensor]] = []  # of each pass, of each layer [T, 2, C]
         self._features: Tensor | None = None
-        if set(adapted) <= set(HEAD):
+        if set(adapted) <= set(algorithm.head.names):
             context = algorithm.passes.support(0, training, ids)
             self._features, statistics = algorithm.net.features(shared | params.model, support_x, context)
             self.batch_statistics = [statistics] * algorithm.inner_steps
@@ -45,7 +44,7 @@ class SupportLoss:
         """The loss of each task [T] at weights [T, ...]."""
         algorithm = self.algorithm
         if self._features is not None:
-            return algorithm.inner_loss(self.params, linear(fast, self._features), self.y)
+            return algorithm.inner_loss(self.params, algorithm.net.head_outputs(fast, self._features), self.y)
         context = algorithm.passes.support(len(self.batch_statistics), self.training, self.ids)
         outputs, statistics = algorithm.net.outputs(self.shared | fast, self.x, context)
         self.batch_statistics.append(statistics)

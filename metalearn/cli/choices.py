@@ -36,6 +36,8 @@ GIVEN = {
     "engine",
     "shape",
     "outputs",
+    "num_classes",
+    "head_layer",
 }  # no settings
 
 

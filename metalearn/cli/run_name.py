@@ -29,7 +29,9 @@ def _named(config: Any, group: str) -> tuple[str, bool]:
     file = CONF / group / f"{choice}.yaml"
     if not file.is_file() or target is None:
         return choice.replace("/", "_"), not file.is_file()
-    if target == OmegaConf.select(OmegaConf.load(file), "_target_", default=target):
+    content = OmegaConf.load(file)
+    asks = OmegaConf.is_missing(content, "_target_")  # the user must name it
+    if not asks and target == OmegaConf.select(content, "_target_", default=target):
         return choice.replace("/", "_"), False
     module, _, name = str(target).rpartition(".")
     return (module.rpartition(".")[2] if name in _PLAIN else name).lower(), True

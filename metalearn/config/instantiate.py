@@ -17,7 +17,7 @@ from metalearn.config.similar import did_you_mean
 from metalearn.errors import UserError, described, place_in_own_code
 
 Made = TypeVar("Made")
-_PAGES = {"Algorithm": "an-algorithm", "MetaModel": "a-model", "Dataset": "a-data-set", "Control": "a-control",
+_PAGES = {"Algorithm": "an-algorithm", "Module": "a-model", "Dataset": "a-data-set", "Control": "a-control",
           "Optimizer": "an-inner-optimizer"}  # fmt: skip
 
 
@@ -58,8 +58,8 @@ def locate(target: str, where: str, kind: type | None) -> Any:
     if not callable(found):
         raise UserError(f"{where}={target}: is not a class or a function")
     if kind is not None and not _makes(found, kind):
-        name = f"{kind.__module__}.{kind.__name__}"
-        say = "" if inspect.isclass(found) else f"; annotate what the function returns: -> {kind.__name__}"
+        name = _public_name(kind)
+        say = "" if inspect.isclass(found) else f"; annotate what the function returns: -> {name}"
         raise UserError(f"{where}={target}: does not make a {name}{say}{_page(kind)}")
     return found
 
@@ -70,6 +70,11 @@ def _place_hint(error: Exception, module: str) -> str:
     if not isinstance(error, ModuleNotFoundError) or error.name != root:
         return ""
     return f"; work in the folder of {root}, or add that folder to PYTHONPATH (in Python: to sys.path)"
+
+
+def _public_name(kind: type) -> str:
+    """The dotted name of a class as it is imported, such as `torch.nn.Module`."""
+    return f"{kind.__module__.partition('.modules')[0]}.{kind.__name__}"
 
 
 def _page(kind: type) -> str:
@@ -107,8 +112,7 @@ def build(node: Mapping[str, Any], where: str, kind: type[Made], **given: Any) -
     trust.permit_values(target, values, where)
     made = call(locate(target, f"{where}._target_", kind), values, where, **given)
     if not isinstance(made, kind):
-        name = f"{kind.__module__}.{kind.__name__}"
-        raise UserError(f"{where}._target_={target}: does not make a {name}{_page(kind)}")
+        raise UserError(f"{where}._target_={target}: does not make a {_public_name(kind)}{_page(kind)}")
     return made
 
 
@@ -118,7 +122,7 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
         raise UserError(f"{where}={values}: expects a group of settings")
     try:
         parameters = inspect.signature(target).parameters
-        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+        hints = _hints(target)
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}._target_: {target} cannot be built from settings") from error
     prefix = f"{where}." if where else ""
@@ -148,6 +152,14 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
     except Exception as error:
         _refuse_own(error, where)
         raise
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    """The annotations of arguments; none where they name what only a type checker imports."""
+    try:
+        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except NameError:
+        return {}
 
 
 def _unknown(place: str, name: str, owner: str, known: Sequence[str]) -> UnknownSetting:

@@ -18,7 +18,7 @@ from torch import Tensor
 from metalearn.errors import UserError
 from metalearn.inner.gradients import leaves
 from metalearn.kernels.rules.blocks import differentiated_twice
-from metalearn.models.base import Weights
+from metalearn.models.weights import Weights
 
 
 class HigherLoop:

@@ -15,7 +15,7 @@ from metalearn.errors import UserError
 from metalearn.inner.gradients import gradients, leaves
 from metalearn.inner.optimizers import Optimizer
 from metalearn.kernels.rules.blocks import differentiated_twice
-from metalearn.models.base import Weights
+from metalearn.models.weights import Weights
 
 
 def recomputed(

@@ -17,7 +17,7 @@ from metalearn.config.instantiate import build, call, check, locate
 from metalearn.data.base import Dataset, TaskSource
 from metalearn.errors import UserError
 from metalearn.learner import training_classes
-from metalearn.models.base import MetaModel
+from metalearn.models.build import build_model, head_setting
 from metalearn.models.norm import NormMode
 from metalearn.recording.checkpoint import Damaged
 from metalearn.training.settings import RunSettings
@@ -82,7 +82,7 @@ def algorithm_of(spec: Mapping[str, Any]) -> Algorithm:
     """Build the algorithm with its model. Sets torch's random seed to that of the spec."""
     locate(str(spec["algo"].get("_target_")), "algo._target_", Algorithm)  # before anything is built
     torch.manual_seed(spec["seed"])
-    model = build(spec["model"], "model", MetaModel, shape=tuple(spec["shape"]), outputs=spec["outputs"])
+    model = build_model(spec["model"], spec["shape"], spec["outputs"])
     engine = call(EngineSettings, spec["engine"], "engine")
     given = {name: spec[name] for name in ("way", "shot", "query", "norm", "labels", "seed")}
     return build(
@@ -90,6 +90,7 @@ def algorithm_of(spec: Mapping[str, Any]) -> Algorithm:
         "algo",
         Algorithm,
         model=model,
+        head_layer=head_setting(spec["model"]),
         objective=objective_for(spec["regression"]),
         engine=engine,
         **given,

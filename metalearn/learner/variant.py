@@ -11,7 +11,6 @@ from metalearn.algorithms.objective import objective_for
 from metalearn.algorithms.parameters import MetaParameters
 from metalearn.errors import UserError
 from metalearn.learner.spec import MOST_STEPS, algorithm_of, own_random
-from metalearn.models.base import HEAD
 from metalearn.models.norm import NormMode
 
 
@@ -49,10 +48,10 @@ def variant(
     if outputs == spec["outputs"]:
         return algorithm, params
     if outputs < spec["outputs"]:
-        return algorithm, _first_rows(params, fresh, way)
+        return algorithm, _first_rows(params, fresh, way, algorithm.head.names)
     wide = [name for name, value in fresh.model.items() if value.shape != params.model[name].shape]
-    zero = not any(params.model[name].any() for name in HEAD)
-    if set(wide) - set(HEAD) or not (zero or algorithm.can_replace_head):
+    zero = not any(params.model[name].any() for name in algorithm.head.names)
+    if set(wide) - set(algorithm.head.names) or not (zero or algorithm.can_replace_head):
         raise UserError(
             f"{way} classes, but this {spec['name']} learner has a learned head for {spec['way']}; more classes need a "
             "new head, and so a learner whose inner loop adapts the head alone (anil, pretrain, protonet)"
@@ -61,13 +60,14 @@ def variant(
     return algorithm, params._replace(model=params.model | head)
 
 
-def _first_rows(params: MetaParameters, fresh: MetaParameters, way: int) -> MetaParameters:
+def _first_rows(params: MetaParameters, fresh: MetaParameters, way: int, head: tuple[str, ...]) -> MetaParameters:
     """Cut each entry of the learned head to its first rows.
 
     Args:
         params: as learned.
         fresh: of the same algorithm with a head for fewer ways, whose shapes are taken.
         way: for the message.
+        head: names of the head's parameters.
 
     Raises:
         UserError: an entry depends on the number of ways in another manner.
@@ -76,7 +76,7 @@ def _first_rows(params: MetaParameters, fresh: MetaParameters, way: int) -> Meta
     def cut(name: str, value: Tensor, shape: torch.Size) -> Tensor:
         if value.shape == shape:
             return value
-        of_body = name in params.model and name not in HEAD
+        of_body = name in params.model and name not in head
         if of_body or value.shape[1:] != shape[1:] or len(value) < shape[0]:
             raise UserError(f"way={way}: {name} of this learner is {tuple(value.shape)}, and cannot be cut to that way")
         return value[: shape[0]]

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from torch import nn
+
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.objective import objective_for
 from metalearn.config.compose import choice
@@ -12,8 +14,10 @@ from metalearn.config.instantiate import UnknownSetting, build
 from metalearn.config.similar import did_you_mean
 from metalearn.data.base import Dataset
 from metalearn.errors import UserError
-from metalearn.models.base import MetaModel
-from metalearn.models.checks import check_forward
+from metalearn.models.build import build_model, head_setting
+from metalearn.models.checks import feature_width
+from metalearn.models.functional import Functional
+from metalearn.models.head import NEW, WithHead, find_head
 from metalearn.models.torch_layers import pure
 
 
@@ -31,31 +35,34 @@ def dataset(name: str, **settings: Any) -> Dataset:
         return build(choice("data", name, settings)["data"], "data", Dataset)
 
 
-def model(name: str, *, shape: Sequence[int], outputs: int, **settings: Any) -> MetaModel:
+def model(name: str, *, shape: Sequence[int], outputs: int, **settings: Any) -> nn.Module:
     """Build a model with fresh weights from torch's random generator.
 
     Args:
         name: a file of conf/model, such as `conv4`.
         shape: of one input, (C, H, W) or (D,); `Dataset.shape`.
         outputs: the number of ways, or the dimension of a regression target.
-        settings: replace the values of that file, such as `filters=32`.
+        settings: replace the values of that file, such as `filters=32`; also `head` and `repeat_channels`, see
+            metalearn.models.build.build_model.
 
     Raises:
-        UserError: no such model, or a wrong setting.
+        UserError: no such model, a wrong setting, or a model that cannot be used.
     """
     with _python_words("model", f"model {name}"):
         node = choice("model", name, settings)["model"]
-        made = build(node, "model", MetaModel, shape=tuple(shape), outputs=outputs)
-    check_forward(pure(made), shape)
+        made = build_model(node, shape, outputs)
+    Functional(pure(made), find_head(made, head_setting(node))).check(shape)
     return made
 
 
 def algorithm(
     name: str,
-    model: MetaModel,
+    model: nn.Module,
     *,
     way: int,
     shot: int,
+    head: str | None = None,
+    shape: Sequence[int] | None = None,
     query: int | None = None,
     norm: str | None = None,
     labels: int | None = None,
@@ -66,9 +73,14 @@ def algorithm(
 
     Args:
         name: a file of conf/algo, such as `maml`.
-        model: the architecture and the initial weights.
+        model: the architecture and the initial weights: any module that maps inputs to class scores, or with
+            `head="new"` to features.
         way: classes in a task.
         shot: support images a class.
+        head: the name of the model's last layer, an nn.Linear, such as `fc`; by default the last nn.Linear. `new` puts
+            a linear head at zero on a module of features.
+        shape: of one input, (C, H, W) or (D,); the model is then checked at once and not at its first use. `head="new"`
+            needs it.
         query: query images a class in a training task; by default as in conf/.
         norm: batch-norm statistics, `transductive`, `support` or `per_step`; by default as in conf/.
         labels: classes of the training source (`TaskSource.labels`); `pretrain` needs it.
@@ -76,14 +88,21 @@ def algorithm(
         settings: replace the values of that file, such as `inner_steps=5`.
 
     Raises:
-        UserError: no such algorithm, a wrong setting, or a model that is not a MetaModel.
+        UserError: no such algorithm, a wrong setting, or a model that cannot be used.
     """
+    if head == NEW:
+        if shape is None:
+            raise UserError('head="new": needs shape=, the shape of one input, such as (3, 84, 84)')
+        model, head = WithHead(model, feature_width(pure(model), shape), 1 if regression else way), "head"
     with _python_words("algo", f"algorithm {name}"):
         values = choice("algo", name, settings)
     given = {"query": values["query"] if query is None else query, "norm": values["norm"] if norm is None else norm}
-    given |= {"way": way, "shot": shot, "labels": labels, "objective": objective_for(regression)}
-    with _python_words("algo", f"algorithm {name}", own=("query", "norm", "labels", "regression")):
-        return build(values["algo"], "algo", Algorithm, model=model, **given)
+    given |= {"head_layer": head, "way": way, "shot": shot, "labels": labels, "objective": objective_for(regression)}
+    with _python_words("algo", f"algorithm {name}", own=("head", "shape", "query", "norm", "labels", "regression")):
+        made = build(values["algo"], "algo", Algorithm, model=model, **given)
+    if shape is not None:
+        made.net.check(shape)
+    return made
 
 
 @contextmanager

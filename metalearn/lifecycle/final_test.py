@@ -61,6 +61,7 @@ def test(session: Session, phase: Phase, first: TrainingResult, last: TrainingRe
         "processes": setup.group.size if setup.group else 1,
         "device": setup.device,
         "device_name": device_name(setup.device),
+        "head": algorithm.head.module,
         "params": sum(p.numel() for p in algorithm.model.parameters()),
         f"val_{name}": first.best.score.mean,
         "val_ci95": first.best.score.ci95,

@@ -7,7 +7,6 @@ from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import MetaParameters
 from metalearn.errors import UserError
 from metalearn.learner import training_classes
-from metalearn.models.base import HEAD
 from metalearn.recording import checkpoint
 from metalearn.runtime.console import say
 from metalearn.runtime.files import write_atomically
@@ -35,24 +34,24 @@ class Initial(NamedTuple):
         Raises:
             UserError: these weights are of another model. `params` is unchanged then.
         """
-        here, there = params.shapes(), self.params.shapes()
+        here, there, head = params.shapes(), self.params.shapes(), algorithm.head.names
         fresh = [name for name, shape in here["model"].items() if there["model"].get(name) != shape]
-        wrong = [name for name in fresh if name not in HEAD or name not in there["model"]]
+        wrong = [name for name in fresh if name not in head or name not in there["model"]]
         wrong += [name for name in there["model"] if name not in here["model"]]
         if wrong:
             other, own = there["model"].get(wrong[0]), here["model"].get(wrong[0])
             raise UserError(
                 f"init: {self.source}: is of another model: {wrong[0]} is {_spell(other)} there and {_spell(own)} here"
             )
-        zero = not any(self.params.model[name].any() for name in HEAD)
+        zero = not any(self.params.model[name].any() for name in head)
         if fresh and not (zero or algorithm.can_replace_head):
             raise UserError(
-                f"init: {self.source}: has a learned head for {there['model'][HEAD[0]][0]} outputs, and "
-                f"{here['model'][HEAD[0]][0]} are needed; algo=anil and algo=pretrain can begin with a new "
+                f"init: {self.source}: has a learned head for {there['model'][head[0]][0]} outputs, and "
+                f"{here['model'][head[0]][0]} are needed; algo=anil and algo=pretrain can begin with a new "
                 "head, or keep way="
             )
         if algorithm.keeps_head_at_zero:
-            fresh = [*HEAD]
+            fresh = [*head]
         source, target = self.params.content(), params.content()
         for group, entries in target.items():
             for name, value in entries.items():

@@ -151,8 +151,9 @@ def headline(setup: Setup) -> str:
     """Describe the run in one line."""
     settings, dataset, algorithm = setup.settings, setup.dataset, setup.phase.algorithm
     task, norm = setup.objective.task_words(settings.way, settings.shot), summary.norm_words(algorithm.passes.mode)
+    model = str(setup.config["model"]["_target_"]).rpartition(".")[2]
     return (
-        f"{type(algorithm).__name__} with {type(algorithm.model).__name__} on {dataset.name} (split: {dataset.split}), "
+        f"{type(algorithm).__name__} with {model} on {dataset.name} (split: {dataset.split}), "
         f"{task}, {settings.steps} meta-steps of {algorithm.meta_batch} on {setup.device}, {norm}, seed {settings.seed}"
     )
 
@@ -162,6 +163,7 @@ def _say_engine(setup: Setup) -> None:
     algorithm, how = setup.phase.algorithm, setup.phase.execution(setup.device)
     recomputed = ", inner steps recomputed" if algorithm.recomputes else ""
     processes = f", over {setup.group.size} processes" if setup.group else ""
+    say(f"head: {algorithm.head}")
     say(f"engine: {how['kernel']}, {how['inner_loop']}, {how['tasks_at_once']} tasks at once{recomputed}{processes}")
     if algorithm.notice:
         warn(algorithm.notice)

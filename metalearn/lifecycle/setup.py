@@ -21,7 +21,6 @@ from metalearn.learner import training_classes
 from metalearn.learner.spec import algorithm_of, shapes, spec_of
 from metalearn.lifecycle import initial_weights
 from metalearn.lifecycle.initial_weights import Initial
-from metalearn.models.checks import check_forward
 from metalearn.recording.published import Published
 from metalearn.recording.record import value_names
 from metalearn.runtime import memory
@@ -193,7 +192,7 @@ def _phase(
     algorithm = algorithm_of(spec)
     algorithm.check(source)
     _check_memory(settings, dataset, algorithm, source, device)
-    check_forward(algorithm.model, dataset.shape, dataset.outputs)
+    algorithm.net.check(dataset.shape)
     if group:
         _check_group(group, len(algorithm.sample(source, 0, device).support_x))
     params = algorithm.init().map(lambda value: value.to(device))

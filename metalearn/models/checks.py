@@ -1,90 +1,190 @@
-"""Check a model before anything is trained: its head, and one pass of two inputs."""
+"""Check a model before anything is trained: its head, its shapes, and that a pass is a function of its inputs."""
 
 import copy
+import random
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from metalearn.errors import UserError, described
-from metalearn.models.base import MetaModel
-from metalearn.models.failures import innermost_layer
+from metalearn.models.failures import CAUSES, changed_state, innermost_layer, spell_layer
+from metalearn.models.head import NEW, PAGE, Head, name_of, without_head
 from metalearn.models.norm import NormContext, using_context
 
-_PAGE = "; see docs/extending.md#a-model"
+EXAMPLES = 3  # inputs of a dry pass
 
 
-def check_head(model: nn.Module) -> None:
-    """Check that a model is a MetaModel with a linear head.
-
-    Raises:
-        UserError: it is not.
-    """
-    name = type(model).__name__
-    if not isinstance(model, MetaModel):
-        raise UserError(f"model={name}: must be a metalearn.models.base.MetaModel; for any other module: "
-                        f"metalearn.models.backbone.Backbone(module, width=..., outputs=...){_PAGE}")  # fmt: skip
-    head = getattr(model, "head", None)
-    if head is None:
-        raise UserError(f"model={name}: has no head: set self.head = nn.Linear(features, outputs){_PAGE}")
-    if not isinstance(head, nn.Linear) or head.bias is None:
-        what = "has no bias" if isinstance(head, nn.Linear) else f"is of the class {type(head).__name__}"
-        raise UserError(f"model={name}: head {what}; it must be nn.Linear(features, outputs), with a bias{_PAGE}")
-    if lazy := [name for name, parameter in model.named_parameters() if is_lazy(parameter)]:
-        raise UserError(f"model={name}: {lazy[0]} has no shape yet: give all widths, as nn.Linear does{_PAGE}")
+def example(model: nn.Module, shape: Sequence[int]) -> Tensor:
+    """Inputs of a dry pass [3, *shape]; torch's generator is not used."""
+    like = next(model.parameters(), torch.empty(0))
+    x = torch.rand(EXAMPLES, *shape, generator=torch.Generator().manual_seed(0))
+    return x.to(like.device, like.dtype)
 
 
-def check_forward(model: MetaModel, shape: Sequence[int], targets: int | None = None) -> None:
-    """Run two inputs through a copy of a model, so that a mistake in it is found at once. Random generators are kept.
+def check_model(model: nn.Module, head: Head, shape: Sequence[int]) -> None:
+    """Run inputs through a copy of a model, so that a mistake in it is found at once. Random generators are kept.
 
     Args:
-        model: with weights in memory.
+        model: with weights in memory; with the layers of metalearn.models.torch_layers.pure.
+        head: of the model.
         shape: of one input, without the batch dimension.
-        targets: the dimension of a regression target; None in classification.
 
     Raises:
-        UserError: the pass fails, or widths do not fit; in one line that names the layer.
+        UserError: a pass fails, gives another shape than promised, changes a state or draws random numbers, or the
+            head is not the last operation; in one line that names the layer.
     """
-    check_head(model)
-    model = copy.deepcopy(model).eval()
-    x = torch.zeros(2, *shape, device=model.head.weight.device)
-    kind, width = type(model), model.head.in_features
-    if kind.features is not MetaModel.features:
-        features = _passed(model, model.features, x)
-        if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1] or features.ndim != 2:
-            raise UserError(f"model={kind.__name__}: features gives {_spell(features)}; it must give one row of "
-                            f"numbers an input, as x.flatten(1) does{_PAGE}")  # fmt: skip
-        if features.shape[1] != width:
-            given = features.shape[1]
-            raise UserError(f"model={kind.__name__}: head takes {width} features, the body gives {given}: "
-                            f"self.head = nn.Linear({given}, outputs)")  # fmt: skip
-    outputs = model.head.out_features
-    if kind.forward is not MetaModel.forward or kind.features is MetaModel.features:
-        made = _passed(model, model, x)
-        if not isinstance(made, Tensor) or tuple(made.shape) != (2, outputs):
-            raise UserError(f"model={kind.__name__}: forward gives {_spell(made)} for 2 inputs; it must give the "
-                            f"{outputs} outputs of the head for each{_PAGE}")  # fmt: skip
-    if targets is not None and outputs != targets:
-        raise UserError(f"model={kind.__name__}: head has {outputs} outputs, and targets have {targets}")
+    who, model, x = name_of(model), copy.deepcopy(model), example(model, shape)
+    layer = model.get_submodule(head.module)
+    generator = torch.Generator().manual_seed(1)
+    for p in layer.parameters():  # at zero, every head would seem to be the last operation
+        p.data = torch.randn(p.shape, generator=generator).to(p)
+    body, where = without_head(model, head), head.module or "the model"
+    hint = "" if head.is_named else f"; name its head by model.head=, or put one on its features by model.head={NEW}"
+    for training in (False, True):
+        model.train(training), body.train(training)
+        try:
+            outputs = dry_pass(model, x, who, watched=training)
+        except UserError:
+            _check_width(body, head, x, who)
+            raise
+        if not isinstance(outputs, Tensor) or tuple(outputs.shape) != (EXAMPLES, head.out_features):
+            raise UserError(
+                f"model={who}: gives {_spell(outputs)} for {EXAMPLES} inputs; it must give the {head.out_features} "
+                f"outputs of its head {where} for each{hint}{PAGE}"
+            )
+        try:
+            features = dry_pass(body, x, who)
+        except UserError:
+            features = None
+        fits = isinstance(features, Tensor) and tuple(features.shape) == (EXAMPLES, head.in_features)
+        if not fits or not _same(outputs, layer(features)):
+            raise UserError(f"model={who}: its head {where} is not the last operation: the outputs must be "
+                            f"{where} of one row of features an input{hint}{PAGE}")  # fmt: skip
 
 
-def _passed(model: MetaModel, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Call a method of the model without gradients."""
+def feature_width(body: nn.Module, shape: Sequence[int]) -> int:
+    """Find the number of features that a module gives, by a dry pass.
 
-    def once() -> Tensor:
-        with torch.no_grad(), using_context(NormContext()), torch.random.fork_rng(devices=[]):
-            return function(x)
+    Raises:
+        UserError: the pass fails, or does not give one row of numbers an input.
+    """
+    who, body = name_of(body), copy.deepcopy(body).eval()
+    features = dry_pass(body, example(body, shape), who)
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != EXAMPLES:
+        raise UserError(
+            f"model={who}: gives {_spell(features)} for {EXAMPLES} inputs; for model.head={NEW} it must give one row "
+            f"of numbers an input, as x.flatten(1) does{PAGE}"
+        )
+    return features.shape[1]
+
+
+def dry_pass(model: nn.Module, x: Tensor, who: str, watched: bool = False) -> Any:
+    """Run inputs through a model without gradients.
+
+    Args:
+        who: the model's name, for messages.
+        watched: refuse a pass that changes a state or draws random numbers.
+    """
+
+    def once() -> Any:
+        with torch.no_grad(), using_context(NormContext(training=model.training)), torch.random.fork_rng(devices=[]):
+            return model(x)
 
     try:
-        return once()
+        return _watched(model, once) if watched and not x.is_meta else once()
     except UserError:
         raise
     except Exception as error:
         where, shape = innermost_layer(model, once), "x".join(map(str, x.shape[1:]))
+        text = f"model={who}: {where} fails on inputs of {shape}: {described(error)}{_channels(error)}"
+        raise UserError(text) from error
+
+
+def _channels(error: Exception) -> str:
+    """Say how a network for colour images takes grey ones."""
+    grey = "to have 3 channels, but got 1 channels" in str(error)
+    return "; for grey images: +model.repeat_channels=3" if grey else ""
+
+
+def _check_width(body: nn.Module, head: Head, x: Tensor, who: str) -> None:
+    """Refuse a head of another width than the features, in a line that tells the width."""
+    try:
+        features = dry_pass(body, x, who)
+    except UserError:
+        return
+    if isinstance(features, Tensor) and features.ndim == 2 and features.shape[1] != head.in_features:
+        given = features.shape[1]
         raise UserError(
-            f"model={type(model).__name__}: {where} fails on inputs of {shape}: {described(error)}"
-        ) from error
+            f"model={who}: head {head.module} takes {head.in_features} features, and is given {given}: "
+            f"nn.Linear({given}, ...)"
+        )
+
+
+def _watched(model: nn.Module, once: Callable[[], Any]) -> Any:
+    """Repeat a pass, and raise UserError if it draws random numbers or changes a state."""
+    drawing: list[str] = []
+    before: list[Any] = []
+
+    def enter(*_: Any) -> None:
+        before.append(_generators())
+
+    def leave(name: str, layer: nn.Module, *_: Any) -> None:
+        if before.pop() != _generators() and not drawing:  # the innermost layer is left first
+            drawing.append(spell_layer(name, layer))
+
+    hooks = [layer.register_forward_pre_hook(enter) for layer in model.modules()]
+    hooks += [layer.register_forward_hook(partial(leave, name)) for name, layer in model.named_modules()]
+    state = _state(model)
+    try:
+        result = once()
+        changed = [name for name, (mark, _) in _state(model).items() if name not in state or state[name][0] != mark]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if drawing:
+        raise UserError(f"model: {drawing[0]} {CAUSES['random operation']}")
+    if changed:
+        buffers = {name for name, _ in model.named_buffers()}
+        raise changed_state("buffer" if changed[0] in buffers else "attribute", changed[0])
+    return result
+
+
+def _generators() -> tuple[Any, ...]:
+    """The state of the random generators of torch, Python and NumPy."""
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), str(np.random.get_state(legacy=False))
+
+
+def _state(model: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """All that the layers of a model hold, by name: a mark that shows a change, and the value, to keep it alive."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for place, layer in model.named_modules():
+        held = {**vars(layer), **layer._buffers, **layer._parameters}
+        for name, value in held.items():
+            if name not in ("_buffers", "_parameters", "_modules"):
+                found[f"{place}.{name}".removeprefix(".")] = _marked(value)
+    return found
+
+
+def _marked(value: Any) -> tuple[Any, Any]:
+    if isinstance(value, Tensor):
+        return (id(value), value._version), value
+    if isinstance(value, (bool, int, float, str, type(None))):
+        return value, value
+    if isinstance(value, dict):
+        return [(id(key), id(part)) for key, part in value.items()], dict(value)
+    if isinstance(value, (list, tuple, set)):
+        return [id(part) for part in value], list(value)
+    return id(value), value
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """True if two outputs differ by rounding alone."""
+    scale = a.abs().max().clamp(min=1e-6)
+    return bool(((a - b).abs() <= 1e-3 * scale).all()) or not a.isfinite().all()
 
 
 def _spell(value: object) -> str:

@@ -6,11 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metalearn.config.checks import at_least
-from metalearn.models.base import MetaModel
-from metalearn.models.norm import BatchNorm
+from metalearn.models.head import zero_linear
 
 
-class Conv4(MetaModel):
+class Conv4(nn.Module):
     """Four blocks of 3x3 convolution, batch norm, ReLU and downsampling; then a linear head.
 
     Vinyals et al., "Matching networks", NeurIPS 2016, 4.1. Finn et al., "Model-agnostic meta-learning", ICML 2017, 5.2,
@@ -48,19 +47,18 @@ class Conv4(MetaModel):
             conv = nn.Conv2d(channels, filters, 3, stride, padding=1, bias=False)
             nn.init.kaiming_normal_(conv.weight)
             self.convs.append(conv)
-            self.norms.append(BatchNorm(filters))
+            self.norms.append(nn.BatchNorm2d(filters))
             channels = filters
             height, width = ((n + 1) // 2 if downsampling == "stride" else n // 2 for n in (height, width))
         if min(height, width) < 1:
             raise ValueError(f"images of {size} are too small to be halved four times")
-        self.head = nn.Linear(filters * (height * width if pooling == "flatten" else 1), outputs)
-        nn.init.zeros_(self.head.weight)  # no way is preferred before adaptation
-        nn.init.zeros_(self.head.bias)
+        self.head = zero_linear(filters * (height * width if pooling == "flatten" else 1), outputs)
 
-    def features(self, x: Tensor) -> Tensor:
-        """Images [B, C, H, W] to features [B, D]."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [B, C, H, W] to class scores [B, outputs]."""
         for convolve, norm in zip(self.convs, self.norms, strict=True):
             x = F.relu(norm(convolve(x)))
             if self.downsampling == "max_pool":
                 x = F.max_pool2d(x, 2)
-        return x.mean((2, 3)) if self.pooling == "mean" else x.flatten(1)
+        scores: Tensor = self.head(x.mean((2, 3)) if self.pooling == "mean" else x.flatten(1))
+        return scores

@@ -34,11 +34,16 @@ def explained(error: RuntimeError, model: nn.Module, again: Callable[[], Any]) -
     return UserError(f"model: {innermost_layer(model, again)} {say}")
 
 
-def changed_buffer(name: str) -> UserError:
-    """The error of a model that keeps a state."""
+def changed_state(kind: str, name: str) -> UserError:
+    """The error of a model that keeps a state.
+
+    Args:
+        kind: `buffer` or `attribute`.
+        name: of what is changed, such as `layer.calls`.
+    """
     return UserError(
-        f"model: buffer {name} is changed in the forward pass; a model here has no state but its "
-        "parameters: leave the buffer as it is"
+        f"model: {kind} {name} is changed in the forward pass; a model here has no state but its parameters: leave "
+        f"the {kind} as it is"
     )
 
 
@@ -67,5 +72,9 @@ def innermost_layer(model: nn.Module, again: Callable[[], Any]) -> str:
         for hook in hooks:
             hook.remove()
     name, layer = inside[-1] if inside else ("", model)
-    name = name.removeprefix("model.")
-    return f"layer {name} ({type(layer).__name__})" if name not in ("", "model") else type(layer).__name__
+    return spell_layer(name, layer)
+
+
+def spell_layer(name: str, layer: nn.Module) -> str:
+    """Name a layer, for messages; the whole model by its class."""
+    return f"layer {name} ({type(layer).__name__})" if name else type(layer).__name__

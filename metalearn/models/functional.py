@@ -1,6 +1,7 @@
 """A model as a pure function of its weights, for many tasks at once."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,39 +13,44 @@ from metalearn.config.engine import Kernel
 from metalearn.kernels import rules  # noqa: F401  (registers them)
 from metalearn.kernels.layout import expand
 from metalearn.kernels.task_tensor import TaskTensor, values_of
-from metalearn.models.base import MetaModel, Weights
 from metalearn.models.call import Call
-from metalearn.models.failures import changed_buffer, explained
-from metalearn.models.norm import NormContext, using_context
-
-
-class _Features(nn.Module):
-    """`features` behind `forward`, which is what functional_call calls."""
-
-    def __init__(self, model: MetaModel):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model.features(x)
+from metalearn.models.checks import check_model, example
+from metalearn.models.failures import changed_state, explained
+from metalearn.models.head import Head, without_head
+from metalearn.models.norm import BatchNorm, NormContext, using_context
+from metalearn.models.weights import Weights
 
 
 class Functional:
     """A model as a pure function of its weights, for many tasks at once.
 
-    Each weight may have the model's own shape (shared by all tasks) or a leading task dimension [T, ...].
+    Each weight may have the model's own shape (shared by all tasks) or a leading task dimension [T, ...]. The first
+    pass over inputs of a shape checks the model, see `check`.
 
     Args:
+        model: maps inputs [B, ...] to outputs [B, way]; with the layers of metalearn.models.torch_layers.pure.
+        head: of the model.
         kernel: `grouped` batches operations over tasks by the rules and kernels of metalearn.kernels, `vmap` by
             torch.func.vmap; `auto` chooses, see `is_grouped`.
     """
 
-    def __init__(self, model: MetaModel, kernel: Kernel = "auto"):
-        self.kernel = kernel
-        self.model = _without_weights(copy.deepcopy(model))  # so that they cannot be used by mistake
+    def __init__(self, model: nn.Module, head: Head, kernel: Kernel = "auto"):
+        self.kernel, self.head = kernel, head
+        self._given = model
+        self._checked: set[tuple[int, ...]] = set()
+        self._model = _without_weights(copy.deepcopy(model))  # so that they cannot be used by mistake
+        self._body = without_head(self._model, head)
+        self._calls: dict[nn.Module, Call] = {module: Call(module) for module in (self._model, self._body)}
         self._dims = {name: p.ndim for name, p in model.named_parameters()}
-        self._features = _Features(self.model)
-        self._calls: dict[nn.Module, Call] = {module: Call(module) for module in (self.model, self._features)}
+
+    def norm_channels(self) -> list[int]:
+        """Channels of every batch-norm layer, in the order in which the model's constructor makes them."""
+        return [layer.channels for layer in self._model.modules() if isinstance(layer, BatchNorm)]
+
+    def norm_parameters(self) -> set[str]:
+        """Names of batch norm's gamma and beta."""
+        layers = [name for name, layer in self._model.named_modules() if isinstance(layer, BatchNorm)]
+        return {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
 
     def is_grouped(self, device: str) -> bool:
         """True if the rules and kernels of metalearn.kernels are used on this device (`cpu`, `cuda`).
@@ -63,11 +69,40 @@ class Functional:
 
     def outputs(self, weights: Weights, x: Tensor, norm: NormContext) -> tuple[Tensor, list[Tensor]]:
         """x [T, B, ...] to outputs [T, B, way] and, with `norm.collect`, each norm layer's statistics [T, 2, C]."""
-        return self._apply(self.model, weights, x, norm)
+        self.check(x.shape[2:])
+        if self.head.bias in weights and not self.head.has_bias:  # prototypes have one
+            features, statistics = self.features(weights, x, norm)
+            return self.head.outputs(weights, features), statistics
+        return self._apply(self._model, weights, x, norm)
 
     def features(self, weights: Weights, x: Tensor, norm: NormContext) -> tuple[Tensor, list[Tensor]]:
         """x [T, B, ...] to features [T, B, D] and statistics, as `outputs`."""
-        return self._apply(self._features, {f"model.{name}": weight for name, weight in weights.items()}, x, norm)
+        self.check(x.shape[2:])
+        head = (self.head.weight, self.head.bias)
+        return self._apply(self._body, {n: w for n, w in weights.items() if n not in head}, x, norm)
+
+    def head_outputs(self, weights: Weights, features: Tensor) -> Tensor:
+        """Features [T, B, D] to outputs [T, B, way]."""
+        return self.head.outputs(weights, features)
+
+    def check(self, shape: Sequence[int]) -> None:
+        """Check the model once on inputs of a shape: by itself, and over two tasks at once.
+
+        Args:
+            shape: of one input.
+
+        Raises:
+            UserError: see metalearn.models.checks.check_model, or the model cannot run over many tasks; in one line.
+        """
+        if tuple(shape) in self._checked:
+            return
+        check_model(self._given, self.head, shape)
+        x = example(self._given, shape)
+        with torch.no_grad():
+            weights = {n: p.detach().expand(2, *p.shape) for n, p in self._given.named_parameters()}
+            for training in (False, True):
+                self._apply(self._model, weights, torch.stack([x, x.flip(0)]), NormContext(training=training))
+        self._checked.add(tuple(shape))
 
     def _apply(self, module: nn.Module, weights: Weights, x: Tensor, norm: NormContext) -> tuple[Tensor, list[Tensor]]:
         if module.training != norm.training:
@@ -84,12 +119,12 @@ class Functional:
             raise plain from error
         for name, buffer in buffers.items():
             if buffer._version != versions[name]:
-                raise changed_buffer(name.removeprefix("model."))
+                raise changed_state("buffer", name)
         return result
 
     def _is_own(self, name: str, weight: Tensor) -> bool:
         """True if each task has a weight of its own."""
-        return weight.ndim > self._dims[name.removeprefix("model.")]
+        return weight.ndim > self._dims[name]
 
     def _by_rules(
         self, module: nn.Module, weights: Weights, buffers: Weights, x: Tensor, norm: NormContext
@@ -114,7 +149,7 @@ class Functional:
         return found
 
 
-def _without_weights(model: MetaModel) -> MetaModel:
+def _without_weights(model: nn.Module) -> nn.Module:
     """The model with its parameters on the device `meta`, where they have shapes alone; buffers stay."""
     empty: dict[int, nn.Parameter] = {}  # a parameter that has two names keeps both
     for module in model.modules():
@@ -128,9 +163,3 @@ def sum_over_tasks(x: Tensor) -> Tensor:
     """Sum x [T, ...] over tasks in the order of its memory: many times faster where channels lie last."""
     order = sorted(range(1, x.ndim), key=x.stride, reverse=True)
     return x.permute(0, *order).sum(0).permute([order.index(d) for d in range(1, x.ndim)])
-
-
-def linear(weights: Weights, features: Tensor) -> Tensor:
-    """The head alone: features [T, B, D] to outputs [T, B, way]; `head.weight` is [T, way, D] or [way, D]."""
-    weight, bias = weights["head.weight"], weights["head.bias"]
-    return features @ weight.mT + (bias[:, None] if bias.ndim == 2 else bias)

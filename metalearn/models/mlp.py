@@ -6,10 +6,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metalearn.models.base import MetaModel
 
-
-class MLP(MetaModel):
+class MLP(nn.Module):
     """Hidden layers with ReLU and a linear head, without normalization (Finn et al., ICML 2017, 5.1: two of 40).
 
     Args:
@@ -26,9 +24,10 @@ class MLP(MetaModel):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.head = nn.Linear(sizes[-1], outputs)
 
-    def features(self, x: Tensor) -> Tensor:
-        """Inputs [B, ...] to features [B, D]."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs [B, ...] to outputs [B, outputs]."""
         x = x.flatten(1)
         for layer in self.layers:
             x = F.relu(layer(x))
-        return x
+        made: Tensor = self.head(x)
+        return made

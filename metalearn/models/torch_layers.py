@@ -30,14 +30,18 @@ def pure(model: Model) -> Model:
     Raises:
         UserError: a layer that keeps a state or draws random numbers and has no counterpart.
     """
-    layers = {name: layer for name, layer in model.named_modules() if _counterpart(layer, name) is not None}
-    if not layers:
+    if not any(_counterpart(layer, name) for name, layer in model.named_modules()):
         return model
     model = copy.deepcopy(model)
+    made: dict[int, nn.Module | None] = {}  # a layer that is used in several places stays one
     for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if (other := _counterpart(child, name)) is not None:
-                setattr(parent, name, other)
+        for name, child in parent._modules.items():
+            if child is None:
+                continue
+            if id(child) not in made:
+                made[id(child)] = _counterpart(child, name)
+            if (other := made[id(child)]) is not None:
+                parent._modules[name] = other
     return model
 
 

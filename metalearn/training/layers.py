@@ -14,7 +14,7 @@ def layer_parts(algorithm: Algorithm, params: MetaParameters) -> dict[str, Part]
 
     Batch norm's gamma and beta are two parts, since a mean over both would say nothing.
     """
-    norms = algorithm.model.norm_parameters()
+    norms = algorithm.net.norm_parameters()
     found: dict[str, Part] = {}
     for name in params.learned:
         norm = next((own for own in norms if f".{name}".endswith(f".{own}")), None)
@@ -43,6 +43,8 @@ def layer_distances(adapted: Adapted, params: MetaParameters, parts: Mapping[str
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
     for name, weights in adapted.weights.items():
+        if name not in params.model:  # the bias of prototypes, where the model's head has none
+            continue
         layer, start = parts[name].name, params.model[name]
         if weights.shape[-start.ndim :] != start.shape:  # a head for another number of classes
             continue

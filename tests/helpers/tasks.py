@@ -10,7 +10,7 @@ from metalearn.config.engine import EngineSettings
 from metalearn.config.instantiate import build, call
 from metalearn.data.base import TaskBatch
 from metalearn.data.image_set import ImageSet
-from metalearn.models.base import MetaModel
+from metalearn.models.build import build_model
 from tests.helpers.configs import SMALL, node_of
 
 ENGINE = {field.name for field in fields(EngineSettings)}
@@ -41,7 +41,7 @@ def algorithm(
         "pooling": "flatten",
     }
     mlp = {"_target_": "metalearn.models.mlp.MLP", "hidden": [8, 8]}
-    model = build(mlp if regression else conv4, "model", MetaModel, shape=shape, outputs=1 if regression else way)
+    model = build_model(mlp if regression else conv4, shape, 1 if regression else way)
     torch.nn.init.normal_(model.head.weight, std=0.3)  # at zero, second derivatives would vanish
     own = {name: settings.pop(name) for name in ENGINE if name in settings}
     given = {

@@ -8,139 +8,206 @@ import torch
 import metalearn
 from metalearn.errors import UserError
 from metalearn.lifecycle.launch import train
-from metalearn.models.checks import check_forward
-from metalearn.models.mlp import MLP
 from metalearn.runtime import console
 from tests.helpers.configs import GLYPHS, SINUSOID, config, every
 from tests.helpers.processes import refused
+from tests.helpers.tasks import batch_of
 
 MODELS = """
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from metalearn.models.base import MetaModel
 
-
-class Net(MetaModel):
-    def __init__(self, *, shape, outputs):
+class Net(nn.Module):
+    def __init__(self, *, shape, num_classes):
         super().__init__()
         self.conv = nn.Conv2d(shape[0], 1, 3, padding=1)
-        self.make_head(outputs)
+        self.make_head(num_classes)
 
-    def make_head(self, outputs):
-        self.head = nn.Linear(784, outputs)
+    def make_head(self, ways):
+        self.head = nn.Linear(784, ways)
 
-    def features(self, x):
-        return F.relu(self.conv(x)).flatten(1)
+    def forward(self, x):
+        return self.head(F.relu(self.conv(x)).flatten(1))
 
 
 class NoHead(Net):
-    def make_head(self, outputs):
+    def make_head(self, ways):
         pass
 
 
 class WrongWidth(Net):
-    def make_head(self, outputs):
-        self.head = nn.Linear(100, outputs)
+    def make_head(self, ways):
+        self.head = nn.Linear(100, ways)
 
 
-class Deep(Net):
-    def make_head(self, outputs):
-        self.head = nn.Sequential(nn.Linear(784, 10), nn.Linear(10, outputs))
+class Convolved(Net):
+    def make_head(self, ways):
+        self.head = nn.Conv2d(784, ways, 1)
 
-
-class NoBias(Net):
-    def make_head(self, outputs):
-        self.head = nn.Linear(784, outputs, bias=False)
+    def forward(self, x):
+        return self.head(F.relu(self.conv(x)).flatten(1)[..., None, None]).flatten(1)
 
 
 class Lazy(Net):
-    def make_head(self, outputs):
-        self.head = nn.LazyLinear(outputs)
+    def make_head(self, ways):
+        self.head = nn.LazyLinear(ways)
+
+
+class Fixed(Net):
+    def make_head(self, ways):
+        self.head = nn.Linear(784, 10)
 
 
 class Image(Net):
-    def features(self, x):
+    def forward(self, x):
         return self.conv(x)
 
 
+class Softmax(Net):
+    def forward(self, x):
+        return super().forward(x).softmax(1)
+
+
+class Hidden(Net):
+    def make_head(self, ways):
+        self.score = nn.Linear(784, ways)
+        self.other = nn.Linear(784, ways)
+
+    def forward(self, x):
+        x = self.conv(x).flatten(1)
+        return self.score(x) * self.other(x).sigmoid()
+
+
 class Inside(Net):
-    def make_head(self, outputs):
-        super().make_head(outputs)
+    def make_head(self, ways):
+        super().make_head(ways)
         self.more = nn.Conv2d(3, 3, 1)
 
-    def features(self, x):
-        return self.more(self.conv(x)).flatten(1)  # line 58
+    def forward(self, x):
+        return self.head(self.more(self.conv(x)).flatten(1))  # line 74
 
 
 class Misspelled(Net):
-    def features(self, x):
-        return self.convs(x).flatten(1)  # line 63
-
-
-class TooFew(Net):
-    def features(self, x):
-        return x.flatten(1)
+    def forward(self, x):
+        return self.head(self.convs(x).flatten(1))  # line 79
 
 
 class Nothing(Net):
-    def features(self, x):
+    def forward(self, x):
         self.conv(x).flatten(1)
 
 
 class Raises(Net):
     def __init__(self, *, shape, outputs):
-        self.width = shape[3]  # line 78
+        self.width = shape[3]  # line 89
 
 
-class Plain(nn.Module):
-    def __init__(self, *, shape, outputs):
-        super().__init__()
+class Counting(Net):
+    calls = 0
 
-
-class Outputs(Net):
     def forward(self, x):
-        return super().forward(x)[:, :1]
+        self.calls += 1
+        return super().forward(x)
 
 
-def function(*, shape, outputs) -> MetaModel:
-    return Net(shape=shape, outputs=outputs).convs  # line 92
+class Running(Net):
+    def make_head(self, ways):
+        super().make_head(ways)
+        self.register_buffer("mean", torch.zeros(784))
+
+    def forward(self, x):
+        x = self.conv(x).flatten(1)
+        self.mean.lerp_(x.mean(0), 0.1)
+        return self.head(x - self.mean)
+
+
+class Noise(nn.Module):
+    def forward(self, x):
+        return x + 0.1 * torch.randn(x.shape)
+
+
+class Drawing(Net):
+    def make_head(self, ways):
+        super().make_head(ways)
+        self.noise = Noise()
+
+    def forward(self, x):
+        return super().forward(self.noise(x))
+
+
+class Branching(Net):
+    def forward(self, x):
+        return super().forward(x if x.mean() > 0.5 else -x)
+
+
+class Features(Net):
+    def make_head(self, ways):
+        pass
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+class NoModule:
+    def __init__(self, *, shape, num_classes):
+        pass
+
+
+def function(*, shape, outputs) -> nn.Module:
+    return Net(shape=shape, num_classes=outputs).convs  # line 144
+
+
+def unannotated(*, shape, outputs):
+    return Net(shape=shape, num_classes=outputs)
 """
+LAST = "its head {} is not the last operation: the outputs must be {} of one row of features an input; name its head by model.head="
 MISTAKES = {
-    "NoHead": "model=NoHead: has no head: set self.head = nn.Linear(features, outputs); see docs/extending.md#a-model",
-    "WrongWidth": "model=WrongWidth: head takes 100 features, the body gives 784: self.head = nn.Linear(784, outputs)",
-    "Deep": "model=Deep: head is of the class Sequential; it must be nn.Linear(features, outputs), with a bias",
-    "NoBias": "model=NoBias: head has no bias; it must be nn.Linear",
+    "NoHead": "model=NoHead: has no nn.Linear, which would be its head; model.head=new puts one on its features; see "
+    "docs/extending.md#a-model",
+    "WrongWidth": "model=WrongWidth: head head takes 100 features, and is given 784: nn.Linear(784, ...)",
+    "Convolved": "model=Convolved: has no nn.Linear, which would be its head",
     "Lazy": "model=Lazy: head.weight has no shape yet: give all widths, as nn.Linear does",
-    "Image": "model=Image: features gives the shape [2, 1, 28, 28]; it must give one row of numbers an input",
+    "Fixed": "model=Fixed: its head head has 10 outputs, and 3 are needed: let its constructor take outputs or num_classes",
+    "Image": "model=Image: gives the shape [3, 1, 28, 28] for 3 inputs; it must give the 3 outputs of its head head for each",
+    "Softmax": "model=Softmax: " + LAST.format("head", "head"),
+    "Hidden": "model=Hidden: " + LAST.format("other", "other"),
     "Inside": "model=Inside: layer more (Conv2d) fails on inputs of 1x28x28: RuntimeError: ",
     "Misspelled": "model=Misspelled: Misspelled fails on inputs of 1x28x28: AttributeError: 'Misspelled' object has no "
     "attribute 'convs'",
-    "TooFew": "TooFew.features() takes 2 positional arguments but 3 were given",
-    "Nothing": "model=Nothing: features gives a NoneType; it must give one row",
-    "Raises": "model._target_: IndexError: tuple index out of range (own.py:78)",
-    "Plain": "does not make a metalearn.models.base.MetaModel; see docs/extending.md#a-model",
-    "Outputs": "model=Outputs: forward gives the shape [2, 1] for 2 inputs; it must give the 3 outputs of the head",
-    "function": "model._target_: AttributeError: 'Net' object has no attribute 'convs' (own.py:92)",
+    "Nothing": "model=Nothing: gives a NoneType for 3 inputs; it must give the 3 outputs",
+    "Raises": "model._target_: IndexError: tuple index out of range (own.py:89)",
+    "Counting": "model: attribute calls is changed in the forward pass; a model here has no state but its parameters",
+    "Running": "model: buffer mean is changed in the forward pass",
+    "Drawing": "model: layer noise (Noise) draws random numbers, which could not be drawn again: use the module nn.Dropout",
+    "Branching": "model: Branching branches on the values of a tensor, which differ between tasks: use torch.where",
+    "Features model.head=new": "model=Features: gives the shape [3, 1, 28, 28] for 3 inputs; for model.head=new it must give "
+    "one row of numbers an input, as x.flatten(1) does",
+    "Net model.head=fc": "model.head=fc: Net has no such layer; its linear layers are head",
+    "Net model.head=conv": "model.head=conv: is of the class Conv2d; a head must be nn.Linear",
+    "Net +model.num_classes=7": "model.num_classes: is known from the data and the number of ways; leave it out",
+    "NoModule": "model._target_=own.NoModule: does not make a torch.nn.Module; see docs/extending.md#a-model",
+    "function": "model._target_: AttributeError: 'Net' object has no attribute 'convs' (own.py:144)",
+    "unannotated": "does not make a torch.nn.Module; annotate what the function returns: -> torch.nn.Module; see",
 }
-WITHOUT = ("~model.filters", "~model.downsampling", "~model.pooling")
 WORDS = [word for word in GLYPHS if not word.startswith("model.")]
 
 
 @pytest.mark.parametrize("name", every(3, MISTAKES))
 def test_a_mistake_in_a_model(name, typed, tmp_path):
     (tmp_path / "own.py").write_text(MODELS)
-    done = typed(*WORDS, *WITHOUT, f"model._target_=own.{name}", "test=false")
+    target, *words = name.split()
+    done = typed(*WORDS, "model=module", f"model._target_=own.{target}", *words, "test=false")
     refused(done, MISTAKES[name])
     if name in ("Inside", "Misspelled"):
-        assert {"Inside": "(own.py:58)", "Misspelled": "(own.py:63)"}[name] in done.stderr
+        assert {"Inside": "(own.py:74)", "Misspelled": "(own.py:79)"}[name] in done.stderr
     assert not list((tmp_path / "runs").iterdir())  # no empty folder is left
 
 
 def test_a_model_that_is_right_and_the_name_of_its_run(typed, tmp_path):
     (tmp_path / "own.py").write_text(MODELS)
-    done = typed(*WORDS, *WITHOUT, "model._target_=own.Net", "algo._target_=metalearn.algorithms.anil.ANIL",
+    done = typed(*WORDS, "model=module", "model._target_=own.Net", "algo._target_=metalearn.algorithms.anil.ANIL",
                  "~algo.adapt_norm", "test=false", "seed=4")  # fmt: skip
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs").iterdir()
@@ -196,21 +263,25 @@ def test_all_missing_settings_are_named_at_once(typed, tmp_path):
 
 
 def test_a_model_in_python_is_checked_too():
-    model = MLP(shape=(3,), outputs=2, hidden=[8])
-    model.head = torch.nn.Linear(4, 2)
-    with pytest.raises(UserError, match="head takes 4 features, the body gives 8"):
-        check_forward(model, (3,))
-    with pytest.raises(UserError, match=r"must be a metalearn\.models\.base\.MetaModel.*docs/extending\.md#a-model"):
-        metalearn.algorithm("maml", torch.nn.Linear(3, 5), way=5, shot=1)
+    body = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU())
+    wide = torch.nn.Sequential(body, torch.nn.Linear(4, 2))
+    message = "model=Sequential: head 1 takes 4 features, and is given 8"
+    with pytest.raises(UserError, match=message):
+        metalearn.algorithm("maml", wide, way=2, shot=1, shape=(3,))
+    algorithm = metalearn.algorithm("maml", wide, way=2, shot=1)
+    with pytest.raises(UserError, match=message):  # at its first use
+        algorithm.meta_gradient(algorithm.init(), batch_of(way=2, shape=(3,), dtype=torch.float32))
+    with pytest.raises(UserError, match='head="new": needs shape='):
+        metalearn.algorithm("maml", body, head="new", way=2, shot=1)
+    with pytest.raises(UserError, match=r"model=3: must be a torch\.nn\.Module; see docs/extending\.md#a-model"):
+        metalearn.algorithm("maml", 3, way=5, shot=1)
 
 
 def test_the_check_draws_no_random_numbers():
     model = metalearn.model("mlp", shape=(3,), outputs=1, hidden=[4])
     state = torch.get_rng_state()
-    check_forward(model, (3,), targets=1)
+    metalearn.algorithm("maml", model, way=1, shot=1, regression=True, shape=(3,))
     assert torch.equal(torch.get_rng_state(), state)
-    with pytest.raises(UserError, match="head has 1 outputs, and targets have 2"):
-        check_forward(model, (3,), targets=2)
 
 
 def test_the_log_of_a_run_keeps_its_warnings(tmp_path):

@@ -51,8 +51,8 @@ def test_mistakes_in_python_are_one_line(tmp_path):
         (lambda: metalearn.algorithm("mmal", model, way=5, shot=1), "there are anil, "),
         (lambda: metalearn.algorithm("maml", model, way=5, shot=1, inner_stpes=3), "no such setting"),
         (
-            lambda: metalearn.algorithm("maml", nn.Linear(3, 5), way=5, shot=1),
-            "must be a metalearn.models.base.MetaModel",
+            lambda: metalearn.algorithm("maml", nn.Flatten(), way=5, shot=1),
+            "has no nn.Linear, which would be its head; model.head=new puts one on",
         ),
         (lambda: metalearn.dataset("folder"), "root: a value is needed"),
         (lambda: metalearn.dataset("folder", root=str(tmp_path / "none")), "no such folder"),

@@ -13,7 +13,6 @@ from metalearn.controls import Control
 from metalearn.data import Dataset
 from metalearn.errors import UserError
 from metalearn.lifecycle.launch import train
-from metalearn.models.base import MetaModel
 from metalearn.recording import checkpoint
 from metalearn.trackers.base import Tracker
 from tests.helpers.configs import QUICK, SINUSOID, config
@@ -79,7 +78,7 @@ FUNCTIONS = [
 
 
 @pytest.mark.parametrize("target", FUNCTIONS)
-@pytest.mark.parametrize("kind", [Dataset, Tracker, Control, MetaModel, torch.nn.Module])
+@pytest.mark.parametrize("kind", [Dataset, Tracker, Control, torch.nn.Module])
 def test_no_function_is_called_for_an_object(target, kind, tmp_path):
     node = {"_target_": target, "cmd": f"touch {tmp_path}/executed"}
     with (

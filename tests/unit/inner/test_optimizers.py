@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from metalearn.errors import UserError
-from metalearn.models.base import HEAD
 from tests.helpers.configs import QUICK
 from tests.helpers.tasks import algorithm, batch_of, params_of
 
@@ -125,7 +124,7 @@ def test_adam_by_higher_is_warned_of_in_second_order_and_differs_by_the_bias_cor
     assert "second derivatives of its Adam differ" in other.notice and batched.notice is None
     assert algorithm("fomaml", inner_loop="higher", inner_optimizer=adam).notice is None
     params, batch = params_of(batched), batch_of()
-    head = {name: torch.zeros_like(params.model[name]) for name in HEAD}
+    head = {name: torch.zeros_like(params.model[name]) for name in batched.head.names}
     params = params._replace(model=params.model | head)
     a, b = (algo.meta_gradient(params, batch).gradients["head.weight"] for algo in (other, batched))
     torch.testing.assert_close(b / a, torch.full_like(a, 0.001**-0.5), rtol=0.01, atol=0)
