@@ -4,10 +4,12 @@ Hydra's own `instantiate` accepts `inner_steps=abc` and fails much later, inside
 use this module too, so a trained learner loads on a machine without Hydra.
 """
 
+import collections.abc
 import importlib
 import inspect
 import re
 import types
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -19,6 +21,7 @@ from metalearn.errors import UserError, described, place_in_own_code
 Made = TypeVar("Made")
 _PAGES = {"Algorithm": "an-algorithm", "Module": "a-model", "Dataset": "a-data-set", "Control": "a-control",
           "Optimizer": "an-inner-optimizer"}  # fmt: skip
+_LISTS = (list, tuple, collections.abc.Sequence, collections.abc.Iterable)  # of one kind of values
 
 
 class UnknownSetting(UserError):
@@ -155,11 +158,15 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
 
 
 def _hints(target: Any) -> dict[str, Any]:
-    """The annotations of arguments; none where they name what only a type checker imports."""
+    """The annotations of arguments; none where they name what only a type checker imports, but for names of typing."""
+    function = target.__init__ if inspect.isclass(target) else target
     try:
-        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+        return get_type_hints(function)
     except NameError:
-        return {}
+        try:
+            return get_type_hints(function, localns={**vars(typing), **vars(collections.abc)})
+        except NameError:
+            return {}
 
 
 def _unknown(place: str, name: str, owner: str, known: Sequence[str]) -> UnknownSetting:
@@ -208,7 +215,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if origin in (list, tuple):
+    if origin in _LISTS:
         return isinstance(value, (list, tuple)) and all(_fits(v, get_args(hint)[0]) for v in value)
     kind = origin or hint
     return isinstance(value, Mapping if kind is dict else kind)
@@ -223,6 +230,6 @@ def _spell(hint: Any) -> str:
         return " or ".join(str(option) for option in get_args(hint))
     if origin in (Union, types.UnionType):
         return " or ".join(_spell(option) for option in get_args(hint))
-    if origin in (list, tuple):
+    if origin in _LISTS:
         return f"a list, each {_spell(get_args(hint)[0])}"
     return _NAMES.get(hint, "a group of settings" if (origin or hint) is dict else getattr(hint, "__name__", str(hint)))

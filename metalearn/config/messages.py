@@ -26,6 +26,9 @@ def one_line(error: Exception) -> str:
         name = inside if inside.startswith(f"{name}.") else name
         if name.rpartition(".")[0] in ("algo.inner_optimizer", "outer.optimizer"):
             return f"{name}: not set yet; add it with +{name}=, and the optimizer receives it"
+        if name.startswith("outer.schedule."):
+            whole = "'outer.schedule={name: StepLR, step_size: 1000}'"
+            return f"{name}: not set yet; write the schedule with all its arguments: {whole}"
         added = re.search(rf"To append to your config use \+({re.escape(name)}=.*)", text)
         meant = suggestion(name)
         if name.startswith(OPEN) and not meant.startswith(" (did you mean"):

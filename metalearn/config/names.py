@@ -31,6 +31,8 @@ ELSEWHERE = {
     "seed": "random_seed manual_seed rng",
     "algo=fomaml": "first_order second_order",
     "outer.schedule": "scheduler lr_scheduler schedule",
+    "outer.warmup": "warmup_steps warmup_iters warmup_epochs num_warmup_steps",
+    "outer.clip, the norm, or outer.clip_value": "grad_clip clip_grad max_grad_norm gradient_clip_val clip_norm",
     "+outer.optimizer.weight_decay": "weight_decay wd",
     "+control.cycle.NumberSinceBest.n": "patience early_stopping",
     "eval.every": "val_every eval_interval eval_freq val_interval validate_every",

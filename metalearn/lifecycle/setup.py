@@ -167,6 +167,11 @@ def prepare(
         test=test,
         added_controls=added_controls or {},
     )
+    if phase.outer.schedule.needs_scores and not any(c.measures for c in setup.controls(retraining=False).values()):
+        raise UserError(
+            "outer.schedule.name=ReduceLROnPlateau: steps at each measurement, and no control measures: add Evaluate "
+            "to control.cycle, or choose another schedule"
+        )
     for retraining in {False, control.retrain}:
         check_cycle(Plan(setup.controls(retraining), value_names(setup.objective.name, phase.algorithm.unit)))
     return setup
@@ -196,7 +201,8 @@ def _phase(
     if group:
         _check_group(group, len(algorithm.sample(source, 0, device).support_x))
     params = algorithm.init().map(lambda value: value.to(device))
-    outer = call(OuterOptimizer, config["outer"], "outer", params=params, steps=settings.steps)
+    maximize = algorithm.objective.better(1.0, 0.0)
+    outer = call(OuterOptimizer, config["outer"], "outer", params=params, steps=settings.steps, maximize=maximize)
     executor = Executor(algorithm, device, group)
     return Phase(part, spec, algorithm, source, outer, executor)
 

@@ -46,6 +46,8 @@ def retrain(session: Session, phase: Phase, opened: OpenedRun, first: TrainingRe
         "retrain_",
         unit=phase.algorithm.unit,
     )
+    if phase.outer.schedule.needs_scores:
+        phase.outer.schedule.replay(first.rates)
     content = opened.checkpoint
     own = content if content is not None and content["state"]["first"] is not None else None
     return _train(session, phase, record, own, first)
@@ -125,7 +127,7 @@ def _restore(session: Session, trainer: Trainer, loop: ControlLoop, content: Che
         loop.restore(content["state"]["controls"])
     if scores_changed:
         warn("validation scores from here on do not compare with earlier ones: only new ones choose the best learner")
-        trainer.selection.forget()
+        trainer.forget_scores()
         loop.forget_losses()
 
 

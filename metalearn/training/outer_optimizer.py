@@ -1,63 +1,76 @@
-"""The outer optimizer and its learning-rate schedule, the same for every algorithm."""
+"""The outer optimizer, the same for every algorithm."""
 
-import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from metalearn.algorithms.parameters import MetaGradient, MetaParameters
 from metalearn.config.checks import at_least
 from metalearn.config.instantiate import check
 from metalearn.errors import UserError
+from metalearn.training.schedule import Schedule, ScheduleState
+
+
+class OuterState(TypedDict):
+    """The state of an OuterOptimizer, without the meta-parameters."""
+
+    settings: dict[str, Any]  # that led to this state
+    moments: dict[int, Any]
+    groups: list[dict[str, Any]]
+    schedule: ScheduleState
 
 
 class OuterOptimizer:
     """An optimizer of torch.optim that follows the directions an algorithm gives.
 
     Args:
-        optimizer: {name: a class of torch.optim, lr: ..., ...}.
-        schedule: of the learning rate: `constant`, or a `linear` or `cosine` decay to 0 at the end of the run.
-        warmup: meta-steps over which the learning rate first rises linearly.
+        optimizer: {name: a class of torch.optim, lr: ..., weight_decay: ..., ...}.
+        schedule: of the learning rate: `constant`, or a `linear` or `cosine` decay to 0 at the end of the run; or
+            {name: a class of torch.optim.lr_scheduler, its arguments}.
+        warmup: meta-steps over which the learning rate first rises linearly, under any schedule.
         clip: largest norm of the whole meta-gradient, or null.
+        clip_value: largest absolute value of each of its entries, or null; applied before `clip`.
         params: the meta-parameters at the beginning; their learned entries are changed in place.
         steps: meta-steps of the run, for the schedule.
+        maximize: True if a higher validation score is better, for the schedule.
 
     Attributes:
         params: the present meta-parameters.
+        schedule: of the learning rate, without warm-up.
     """
 
     def __init__(
         self,
         *,
         optimizer: dict[str, Any],
-        schedule: Literal["constant", "linear", "cosine"],
+        schedule: str | dict[str, Any],
         warmup: int,
         clip: float | None,
+        clip_value: float | None = None,
         params: MetaParameters,
         steps: int,
+        maximize: bool = True,
     ):
         at_least(0, warmup=warmup)
-        if clip is not None and clip <= 0:
-            raise ValueError(f"clip={clip}: must be above 0, or null")
-        self.params, self.clip = params, clip
-        self._schedule, self._warmup, self._steps, self._taken = schedule, warmup, steps, 0
+        for name, limit in {"clip": clip, "clip_value": clip_value}.items():
+            if limit is not None and limit <= 0:
+                raise ValueError(f"{name}={limit}: must be above 0, or null")
+        self.params, self.clip, self.clip_value = params, clip, clip_value
+        self._warmup, self._taken = warmup, 0
         self.parameters = {name: p.requires_grad_() for name, p in params.learned.items()}
         settings = {key: value for key, value in optimizer.items() if key != "name"}
-        kind = getattr(torch.optim, str(optimizer.get("name")), None)
-        if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
-            raise UserError(f"outer.optimizer.name={optimizer.get('name')}: not an optimizer of torch.optim")
+        kind = _kind(optimizer.get("name"))
         check(settings.get("lr", 0.0), float, "outer.optimizer.lr")
         try:
-            self.optimizer = kind(list(self.parameters.values()), **settings)
-            trial = torch.zeros(2, 2, requires_grad=True)  # some need a closure, or sparse gradients
-            trial.grad = torch.ones(2, 2)
-            kind([trial], **settings).step()
+            self.optimizer: Optimizer = kind(list(self.parameters.values()), **settings)
+            _try(kind, settings)
         except (TypeError, ValueError, RuntimeError, AssertionError, OverflowError) as error:
             raise UserError(f"outer.optimizer: {' '.join(str(error).split())}") from error
-        self._base = float(self.optimizer.param_groups[0]["lr"])
-        self._set_lr()
+        self.schedule = Schedule(schedule, steps, maximize, self.optimizer, lambda: _try(kind, settings))
+        self._settings = {"optimizer": optimizer, **self.schedule.settings}
 
     def step(self, result: MetaGradient) -> dict[str, Tensor]:
         """Change the meta-parameters by one step, and take over the running statistics.
@@ -68,46 +81,79 @@ class OuterOptimizer:
         parameters = list(self.parameters.values())
         for name, parameter in self.parameters.items():
             parameter.grad = result.gradients[name]
-        if self.clip is None:
-            norm = _norm([parameter.grad for parameter in parameters])
-        else:
-            norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip)
+        norm = clipped = _norm([parameter.grad for parameter in parameters])
+        if self.clip_value is not None:
+            torch.nn.utils.clip_grad_value_(parameters, self.clip_value)
+            clipped = _norm([parameter.grad for parameter in parameters])
+        if self.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, clipped)
+        scheduled = [group["lr"] for group in self.optimizer.param_groups]
+        for group in self.optimizer.param_groups:
+            group["lr"] *= self._warmth
         self.optimizer.step()
+        for group, lr in zip(self.optimizer.param_groups, scheduled, strict=True):
+            group["lr"] = lr
         self._taken += 1
-        self._set_lr()
+        self.schedule.advance(self._taken)
         self.params = self.params._replace(statistics=result.statistics)
         return {"grad_norm": norm, "weight_norm": _norm(parameters)}
 
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        return self.schedule.rate * self._warmth
 
-    def state(self) -> dict[str, Any]:
-        """Return moments and counters, which `restore` needs besides the meta-parameters."""
-        state: dict[str, Any] = self.optimizer.state_dict()["state"]
-        return state
+    @property
+    def _warmth(self) -> float:
+        """The factor of the learning rate by warm-up."""
+        return min(1.0, (self._taken + 1) / self._warmup) if self._warmup else 1.0
 
-    def restore(self, params: MetaParameters, state: dict[str, Any], taken: int) -> None:
-        """Resume after `taken` steps; the hyperparameters remain those of the present configuration."""
+    def state(self) -> OuterState:
+        """Return moments, counters and schedule, which `restore` needs besides the meta-parameters."""
+        state = self.optimizer.state_dict()
+        return {
+            "settings": self._settings,
+            "moments": state["state"],
+            "groups": state["param_groups"],
+            "schedule": self.schedule.state(),
+        }
+
+    def restore(self, params: MetaParameters, state: OuterState, taken: int) -> None:
+        """Resume after `taken` steps.
+
+        The settings remain those of the present configuration. Where they differ from those of the state, the learning
+        rate is the one that they give after this number of steps.
+        """
         saved = params.learned
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(saved[name])
         device = next(iter(self.parameters.values())).device
         self.params = self.params._replace(statistics=[value.to(device) for value in params.statistics])
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        same = state["settings"] == self._settings
+        groups = state["groups"] if same else self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})
+        if same:
+            self.schedule.restore(state["schedule"])
+        else:
+            self.schedule.catch_up(state["schedule"], taken)
         self._taken = taken
-        self._set_lr()
 
-    def _set_lr(self) -> None:
-        """Set the learning rate as a pure function of the steps taken, so that a resumed run needs no state for it."""
-        step, done = self._taken, self._taken / max(1, self._steps)
-        rise = min(1.0, (step + 1) / self._warmup) if self._warmup else 1.0
-        fall = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[self._schedule]
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._base * (rise * fall)
+
+def _kind(name: Any) -> type[Optimizer]:
+    kind = getattr(torch.optim, str(name), None)
+    if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
+        raise UserError(f"outer.optimizer.name={name}: not an optimizer of torch.optim")
+    return kind
+
+
+def _try(kind: type[Optimizer], settings: dict[str, Any]) -> Optimizer:
+    """Take a step of an optimizer of its own: some need a closure, or sparse gradients."""
+    weight = torch.zeros(2, 2, requires_grad=True)
+    weight.grad = torch.ones(2, 2)
+    optimizer = kind([weight], **settings)
+    optimizer.step()
+    return optimizer
 
 
 def _norm(tensors: Sequence[Tensor | None]) -> Tensor:

@@ -9,6 +9,8 @@ from torch import Tensor
 from metalearn.algorithms.parameters import MetaParameters
 from metalearn.controls.loop import Stop
 from metalearn.training.evaluate import Score
+from metalearn.training.outer_optimizer import OuterState
+from metalearn.training.schedule import Rates
 
 
 class BestState(TypedDict):
@@ -27,6 +29,7 @@ class ResultState(TypedDict):
     stop: list[str]
     seconds: float
     tables: dict[str, list[dict[str, Any]]]
+    rates: Rates
 
 
 class SelectionState(TypedDict):
@@ -40,7 +43,7 @@ class SelectionState(TypedDict):
 class TrainerState(TypedDict):
     """The state of a Trainer, without the meta-parameters and the meta-step."""
 
-    optimizer: dict[str, Any]
+    optimizer: OuterState
     selection: SelectionState
     since: dict[str, Tensor]  # metrics since the last row, each [steps]
     tables: dict[str, list[dict[str, Any]]]
@@ -98,6 +101,7 @@ class TrainingResult:
         stop: the control that stopped the training, and its reason.
         seconds: the time of training in seconds, without evaluation.
         tables: the rows of metrics.csv, timing.csv and layers.csv.
+        rates: the learning rates of a schedule that steps at measurements, see Schedule; else empty.
     """
 
     best: Best
@@ -105,6 +109,7 @@ class TrainingResult:
     stop: Stop
     seconds: float
     tables: dict[str, list[dict[str, Any]]]
+    rates: Rates
 
     def state(self) -> ResultState:
         """Return it as plain values and tensors."""
@@ -114,13 +119,14 @@ class TrainingResult:
             "stop": list(self.stop),
             "seconds": self.seconds,
             "tables": self.tables,
+            "rates": self.rates,
         }
 
     @classmethod
     def restored(cls, state: ResultState, device: str) -> "TrainingResult":
         """Make it from its state."""
         best, stop = Best.restored(state["best"], device), Stop(*state["stop"])
-        return cls(best, state["steps"], stop, state["seconds"], state["tables"])
+        return cls(best, state["steps"], stop, state["seconds"], state["tables"], state["rates"])
 
 
 def unmeasured() -> Score:

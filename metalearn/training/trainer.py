@@ -95,6 +95,7 @@ class Trainer:
         """Validate, keep the best learner, and return the loss that controls use: 1 - accuracy, or mse."""
         if self.selection.measured != self.step:  # a run resumed with other controls may ask again
             score = self.selection.measure(self.params, self.step, valid=not self.invalid)
+            self.outer.schedule.measured(self.step, score.mean)
             if self.progress and "train_loss" in self.values:
                 objective = self.algorithm.objective
                 shown = f"{objective.name} {objective.spell(score.mean, score.ci95)}"
@@ -137,7 +138,8 @@ class Trainer:
                 f"{what}, {when}; lower the learning rates (outer.optimizer.lr=, algo.inner_optimizer.lr=) "
                 f"or set outer.clip={how}"
             )
-        return TrainingResult(best, self.step, stop, self.trained_seconds, self.record.state())
+        rates = self.outer.schedule.rates
+        return TrainingResult(best, self.step, stop, self.trained_seconds, self.record.state(), rates)
 
     @property
     def params(self) -> MetaParameters:
@@ -169,6 +171,11 @@ class Trainer:
     def training_losses(self, after: int) -> list[float]:
         """Training losses of the rows after a meta-step, each the mean over log_every meta-steps."""
         return [row["train_loss"] for row in self.record.rows if row["step"] > after and "train_loss" in row]
+
+    def forget_scores(self) -> None:
+        """Forget earlier measurements: they are of other validation tasks."""
+        self.selection.forget()
+        self.outer.schedule.measured(self.step, None)
 
     def learner(self) -> Any:
         """Return the present learner, as metalearn.load gives it."""

@@ -28,8 +28,8 @@ class OneWeight:
         return step
 
 
-def trainer_of(folder, *, limit, log_every, step=lambda: None, scores=None, regression=False):
-    """A trainer whose gradient is 1 and whose learning rate is 1.
+def trainer_of(folder, *, limit, log_every, step=lambda: None, scores=None, regression=False, schedule="constant"):
+    """A trainer whose gradient is 1 and whose learning rate begins at 1.
 
     Args:
         step: called in every meta-step.
@@ -43,11 +43,12 @@ def trainer_of(folder, *, limit, log_every, step=lambda: None, scores=None, regr
     folder.mkdir(exist_ok=True)
     outer = OuterOptimizer(
         optimizer={"name": "SGD", "lr": 1.0},
-        schedule="constant",
+        schedule=schedule,
         warmup=0,
         clip=None,
         params=MetaParameters({"w": torch.zeros(1)}, {}, []),
         steps=limit,
+        maximize=not regression,
     )
     record = Record(folder, Trackers({}), "mse" if regression else "accuracy", RetryingWriter())
     record.start()

@@ -15,7 +15,7 @@ from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint, record
 from metalearn.runtime.signals import Signals, Stopped
 from metalearn.training.trainer import Trainer
-from tests.helpers.configs import GLYPHS, SINUSOID, config
+from tests.helpers.configs import GLYPHS, PLATEAU, SINUSOID, config
 from tests.helpers.processes import begin, finished
 from tests.helpers.resuming import Countdown, Crash, resumed_at, same, stop
 
@@ -24,6 +24,8 @@ KINDS = {
     "retrain": (*SINUSOID, "control.retrain=true"),
     "reptile": (*SINUSOID, "algo=reptile", "algo.train_shot=10"),
     "per_step": (*GLYPHS, "norm=per_step", "control.retrain=true", "algo=pretrain"),
+    "plateau": (*SINUSOID, PLATEAU, "control.retrain=true"),
+    "one_cycle": (*SINUSOID, "outer.schedule={name: OneCycleLR, max_lr: 0.01, total_steps: 20}", "outer.warmup=4"),
     "early_stopping": (
         *SINUSOID,
         "+control.cycle.NumberSinceBest.n=1",

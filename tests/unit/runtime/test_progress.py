@@ -31,13 +31,13 @@ def clock(monkeypatch):
     return clock
 
 
-def training_of(folder, clock, seconds, cycle, *, limit=100, log_every=50):
+def training_of(folder, clock, seconds, cycle, *, limit=100, log_every=50, **given):
     """A training of one weight, each meta-step of which takes so many seconds, and its controls."""
 
     def wait():
         clock.now += seconds
 
-    training = trainer_of(folder / "a", limit=limit, log_every=log_every, step=wait)
+    training = trainer_of(folder / "a", limit=limit, log_every=log_every, step=wait, **given)
     return training, ControlLoop(training, make_all(cycle))
 
 
@@ -64,8 +64,7 @@ def test_rows_stay_at_multiples_of_log_every(tmp_path, clock):
 
 
 def test_the_rate_of_a_row_is_the_one_that_its_last_step_used(tmp_path, clock):
-    training, iteration = training_of(tmp_path, clock, 1.0, {"Step": {"n": 2}}, limit=4, log_every=2)
-    training.outer._schedule = "linear"
+    training, iteration = training_of(tmp_path, clock, 1.0, {"Step": {"n": 2}}, limit=4, log_every=2, schedule="linear")
     iteration.run()
     assert [row["lr"] for row in training.record.rows] == [0.75, 0.25]  # 1, 0.75, 0.5, 0.25
 

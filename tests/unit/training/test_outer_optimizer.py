@@ -1,35 +1,10 @@
-"""The outer optimizer: its schedules, and its memory."""
-
-import math
+"""The outer optimizer: its memory. Its schedules have a file of their own."""
 
 import pytest
 import torch
 
-from metalearn.algorithms.parameters import MetaGradient
 from metalearn.training.outer_optimizer import OuterOptimizer
 from tests.helpers.tasks import algorithm, batch_of
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        ("constant", [1, 1, 1, 1]),
-        ("linear", [1, 0.75, 0.5, 0.25]),
-        ("cosine", [(1 + math.cos(math.pi * s / 4)) / 2 for s in range(4)]),
-    ],
-)
-def test_schedules(schedule, expected):
-    algo = algorithm("maml")
-    params = algo.init()
-    outer = OuterOptimizer(
-        optimizer={"name": "SGD", "lr": 0.1}, schedule=schedule, warmup=0, clip=None, params=params, steps=4
-    )
-    nothing = MetaGradient({n: torch.zeros_like(v) for n, v in params.learned.items()}, {}, [])
-    seen = []
-    for _ in range(4):
-        seen.append(outer.lr / 0.1)
-        outer.step(nothing)
-    assert seen == pytest.approx(expected)
 
 
 @pytest.mark.slow
