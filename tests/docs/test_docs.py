@@ -11,13 +11,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
 
 from metalearn import controls
+from metalearn.algorithms.parameters import MetaParameters
 from metalearn.config.compose import compose
 from metalearn.config.groups import asked
+from metalearn.config.instantiate import call
 from metalearn.config.quoting import quoted_words
 from metalearn.search.parse import parse, split
+from metalearn.training.outer_optimizer import OuterOptimizer
 from tests.docs.pages import NAMES, blocks, commands, script, section
 from tests.docs.test_layout import NOT_AS_IN_TORCH, NOT_PLAIN
 from tests.helpers.configs import ROOT
@@ -27,6 +31,15 @@ from tests.helpers.training import trainer_of
 SMALL = ("data.classes=[8,6,6]", "model.filters=4", "steps=2", "eval.tasks=2", "eval.test_tasks=2", "pictures=svg")
 DOCS = ROOT / "docs"
 FLAGS = {"-m", "--cfg", "job"}
+
+
+def test_the_printed_schedules_can_be_made():
+    part = section((DOCS / "algorithms" / "index.md").read_text(), "## Schedules of the outer learning rate")
+    nodes = [compose(*quoted_words(words))["outer"] for words in commands(part)]
+    for node in [*nodes, *map(yaml.safe_load, blocks(part, "yaml"))]:
+        params = MetaParameters({"w": torch.zeros(1)}, {}, [])
+        assert call(OuterOptimizer, node, "outer", params=params, steps=3000).lr > 0
+    assert len(nodes) == 4
 
 
 @pytest.mark.parametrize("name", NAMES)

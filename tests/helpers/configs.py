@@ -19,7 +19,7 @@ SINUSOID = (
     "algo.meta_batch=2",
     "model.hidden=[8]",
 )
-# A rate that falls at every measurement but the first
+# A rate that falls at every measurement
 PLATEAU = "outer.schedule={name: ReduceLROnPlateau, factor: 0.5, patience: 0, threshold: 1.0}"
 GLYPHS = ("data=glyphs", "data.classes=[8,6,6]", "model.filters=2", "steps=8", "log_every=3", "eval.every=5", "way=3",
           "eval.tasks=4", "eval.test_tasks=4", "eval.query=2", "algo.meta_batch=2")  # fmt: skip

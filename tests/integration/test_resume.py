@@ -5,15 +5,19 @@ import os
 import random
 import signal
 import time
+from contextlib import suppress
 
 import pytest
 import torch
 
+from metalearn.controls.loop import Paused
 from metalearn.errors import Unfinished, UserError
 from metalearn.lifecycle import lock, run_folder
-from metalearn.lifecycle.launch import train
+from metalearn.lifecycle.launch import launch, train
+from metalearn.lifecycle.run_folder import Invocation
 from metalearn.recording import checkpoint, record
 from metalearn.runtime.signals import Signals, Stopped
+from metalearn.search.report_control import Report
 from metalearn.training.trainer import Trainer
 from tests.helpers.configs import GLYPHS, PLATEAU, SINUSOID, config
 from tests.helpers.processes import begin, finished
@@ -141,6 +145,22 @@ def test_the_best_is_not_kept_over_a_change_of_the_validation(stopped, change, k
     result = json.loads((stopped / "result.json").read_text())
     assert (result["val_mse"] == 0.0) is kept
     assert ("only new ones choose the best learner" in capfd.readouterr().out) is not kept
+    scores = checkpoint.read(path)["state"]["trainer"]["optimizer"]["schedule"]["scores"]
+    forgotten = [step for step, score in scores if score is None]  # a plateau does not compare later ones with earlier
+    assert forgotten == ([] if kept else [14])
+
+
+def test_a_pause_at_a_rung_of_a_search_changes_no_rate(tmp_path):
+    for name, rungs in (("whole", []), ("paused", [5, 15])):
+
+        def report(step, loss, rungs=rungs):
+            return f"rung {rungs.pop(0)}" if step in rungs else None
+
+        for _ in range(len(rungs) + 1):
+            with suppress(Paused):
+                words = (*SINUSOID, PLATEAU, "outer.warmup=7", "resume=auto")
+                launch(config(*words), tmp_path / name, Invocation(), controls={"report": Report(report)})
+    same(tmp_path / "whole", tmp_path / "paused")
 
 
 def test_other_pixels_under_the_same_names_are_other_data(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Training once more, on training and validation classes together."""
 
+import csv
 import json
 import math
 import signal
@@ -12,7 +13,7 @@ from metalearn.errors import Unfinished, UserError
 from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
 from metalearn.runtime.signals import Signals, Stopped
-from tests.helpers.configs import SINUSOID, config
+from tests.helpers.configs import PLATEAU, SINUSOID, config
 from tests.helpers.resuming import Countdown
 
 
@@ -80,6 +81,15 @@ def test_a_nan_in_the_retraining_leaves_the_first_result_to_be_had(tmp_path, mon
     train(config(*SINUSOID), tmp_path / "once")
     one, other = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("run", "once"))
     assert one["test_mse"] == other["test_mse"] and not one["retrained"]
+
+
+def test_a_retraining_replays_the_rates_of_a_plateau(tmp_path):
+    train(config(*SINUSOID, PLATEAU, "control.retrain=true", "log_every=1", "outer.warmup=3"), tmp_path)
+    rates = [
+        {row["step"]: row["lr"] for row in csv.DictReader((tmp_path / f"{name}metrics.csv").open())}
+        for name in ("", "retrain_")
+    ]
+    assert rates[0] == rates[1] and len(set(rates[0].values())) == 6  # two of warm-up, four of measurements
 
 
 def test_a_retraining_keeps_what_the_first_training_kept(tmp_path):

@@ -38,6 +38,11 @@ SCHEDULES = {
         {"name": "ChainedScheduler", "schedulers": [RISE, {"name": "StepLR", "step_size": 3}]},
         {"name": "OneCycleLR", "max_lr": 0.3, "total_steps": 20}]},
 }  # fmt: skip
+QUICK = {"cosine", "SequentialLR", "OneCycleLR", "CosineAnnealingWarmRestarts", "ReduceLROnPlateau", "nested"}
+CASES = [  # each scheduler, with SGD and with Adam
+    pytest.param(name, optimizer, id=f"{name}-{optimizer['name']}",
+                 marks=[] if name in QUICK and (optimizer is SGD) == (name in ("OneCycleLR", "nested")) else pytest.mark.slow)
+    for name in SCHEDULES for optimizer in (SGD, ADAM)]  # fmt: skip
 
 
 def outer_of(schedule, optimizer=ADAM, **settings):
@@ -69,8 +74,9 @@ def test_every_scheduler_of_torch_is_tested():
     assert set(KINDS) <= {*SCHEDULES}
 
 
-@pytest.mark.parametrize("optimizer", [SGD, ADAM], ids=["SGD", "Adam"])
-@pytest.mark.parametrize("name", [name for name in SCHEDULES if not isinstance(SCHEDULES[name], str)])
+@pytest.mark.parametrize(
+    ("name", "optimizer"), [case for case in CASES if not isinstance(SCHEDULES[case.values[0]], str)]
+)
 def test_rates_momentum_and_weights_are_those_of_torch(name, optimizer):
     outer = outer_of(SCHEDULES[name], optimizer)
     w = torch.tensor([1.0, -2.0, 3.0], requires_grad=True)
@@ -105,8 +111,7 @@ def test_short_names(schedule, expected):
     )
 
 
-@pytest.mark.parametrize("optimizer", [SGD, ADAM], ids=["SGD", "Adam"])
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize(("name", "optimizer"), CASES)
 def test_resumed_after_any_step_is_never_stopped(name, optimizer, tmp_path):
     """Through a file, which holds plain values only."""
     settings = {"warmup": 5, "clip": 1.5, "clip_value": 1.2}
