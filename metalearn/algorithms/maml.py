@@ -33,7 +33,7 @@ class MAML(Algorithm):
 
     def is_adapted(self, name: str) -> bool:
         """True; for batch norm's gamma and beta only with `adapt_norm`."""
-        return self.adapt_norm or name not in self.net.norm_parameters()
+        return self.adapt_norm or name not in self.net.norm_parameters
 
     def adapt(
         self,

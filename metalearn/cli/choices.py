@@ -115,6 +115,8 @@ def _as_typed(source: str) -> str:
 
 def _brought(group: str, file: Path, choice: str) -> Iterator[Setting]:
     """The settings in other groups that a choice selects by its name; see the defaults of conf/config.yaml."""
+    if group == "model":  # those of every model
+        yield from (s for s in settings(CONF / "config.yaml", None, "") if s.name.startswith("model."))
     patterns = {"algo": [f"budget/{choice}"], "data": [f"task/{choice}", f"data_algo/{choice}_*"]}
     for pattern in patterns.get(group, []):
         for folder in dict.fromkeys([CONF, file.parent.parent]):  # the second one is the user's, or the same

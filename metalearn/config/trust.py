@@ -15,7 +15,7 @@ from typing import Any
 from metalearn.errors import UserError
 
 HOW = "if you trust where it comes from, add trust=true (in Python: trust=True)"
-_SAFE = re.compile(r"metalearn(\.\w+)+|torch\.nn\.\w+|torchvision\.models\.\w+")
+_SAFE = re.compile(r"metalearn(\.\w+)+|torch\.nn\.\w+|torchvision\.models\.(?!get_)\w+")
 _PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 _WORD = re.compile(r"(?:\+\+?|~)?\w[\w-]*(?:[./]\w[\w-]*)*(?:=.*)?", re.DOTALL)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.objective import objective_for
@@ -134,10 +135,15 @@ def restored(content: Mapping[str, Any], file: Path) -> Algorithm:
         if len(str(spec["model"])) > 10_000 + 100 * len(content["params"]["model"]):
             raise ValueError("a model of more layers than parameters")
         found = MetaParameters.of(content["params"]).shapes()
+        most = max([1000, len(found["model"]), *(n for shape in found["model"].values() for n in shape)])
+        if any(isinstance(v, int) and v > 2 * most for v in tree_leaves(spec["model"])):
+            raise ValueError("a model of another size than its parameters")
         with own_random():
             if shapes(spec) not in (found, None):
                 raise ValueError("parameters of other names or shapes than its model's")
-            return algorithm_of(spec)
+            made = algorithm_of(spec)
+        made.net.is_checked = True  # before its training
+        return made
     except UserError as error:
         raise type(error)(f"{file}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, MemoryError) as error:

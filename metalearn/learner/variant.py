@@ -44,6 +44,7 @@ def variant(
     own = {**spec["algo"], "inner_steps_test": inner_steps}
     with own_random():
         algorithm = algorithm_of({**spec, "algo": own, "norm": norm, "way": way, "outputs": outputs})
+        algorithm.net.is_checked = True  # before its training
         fresh = algorithm.init()
     if outputs == spec["outputs"]:
         return algorithm, params

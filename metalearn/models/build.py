@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metalearn.config.checks import at_least
 from metalearn.config.instantiate import UnknownSetting, build, check, locate
 from metalearn.errors import UserError
 from metalearn.models.checks import feature_width
@@ -16,6 +15,7 @@ from metalearn.models.head import NEW, PAGE, WithHead, find_head, name_of
 from metalearn.models.torch_layers import pure
 
 OWN = {"head": str | None, "repeat_channels": int | None}  # settings of every model, which its constructor never gets
+MOST_CHANNELS = 64
 WAYS = ("outputs", "num_classes")  # arguments that take the number of ways
 
 
@@ -49,11 +49,12 @@ def build_model(node: Mapping[str, Any], shape: Sequence[int], outputs: int) -> 
         model = build(settings, "model", nn.Module, **given)
     except UnknownSetting as error:  # perhaps one of the choice in whose place the target was put
         if not error.place.partition(".")[2]:
-            error.args = (f"{error}; model=module has no settings but those of the target",)
+            error.args = (f"{error}; or choose model=module, which has the settings of the target alone",)
         raise
     if (channels := own["repeat_channels"]) is not None:
+        if not 1 <= channels <= MOST_CHANNELS:
+            raise UserError(f"model.repeat_channels={channels}: must be 1 to {MOST_CHANNELS}")
         model.register_forward_pre_hook(partial(_repeat, channels))
-        at_least(1, repeat_channels=channels)
     if own["head"] == NEW:
         return WithHead(model, feature_width(pure(model), shape), outputs)
     head = find_head(model, own["head"])

@@ -91,11 +91,12 @@ def dry_pass(model: nn.Module, x: Tensor, who: str, watched: bool = False) -> An
     """
 
     def once() -> Any:
-        with torch.no_grad(), using_context(NormContext(training=model.training)), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), using_context(NormContext(training=model.training)):
             return model(x)
 
     try:
-        return _watched(model, once) if watched and not x.is_meta else once()
+        with torch.random.fork_rng(devices=[]):
+            return _watched(model, once) if watched else once()
     except UserError:
         raise
     except Exception as error:
@@ -125,7 +126,20 @@ def _check_width(body: nn.Module, head: Head, x: Tensor, who: str) -> None:
 
 
 def _watched(model: nn.Module, once: Callable[[], Any]) -> Any:
-    """Repeat a pass, and raise UserError if it draws random numbers or changes a state."""
+    """Run a pass, and raise UserError if it draws random numbers or changes a state."""
+    state, generators = _state(model), _generators()
+    result = once()
+    changed = [name for name, (mark, _) in _state(model).items() if name not in state or state[name][0] != mark]
+    if _generators() != generators:
+        raise UserError(f"model: {_drawing_layer(model, once)} {CAUSES['random operation']}")
+    if changed:
+        buffers = {name for name, _ in model.named_buffers()}
+        raise changed_state("buffer" if changed[0] in buffers else "attribute", changed[0])
+    return result
+
+
+def _drawing_layer(model: nn.Module, once: Callable[[], Any]) -> str:
+    """Name the innermost layer that draws random numbers, by another pass."""
     drawing: list[str] = []
     before: list[Any] = []
 
@@ -138,24 +152,18 @@ def _watched(model: nn.Module, once: Callable[[], Any]) -> Any:
 
     hooks = [layer.register_forward_pre_hook(enter) for layer in model.modules()]
     hooks += [layer.register_forward_hook(partial(leave, name)) for name, layer in model.named_modules()]
-    state = _state(model)
     try:
-        result = once()
-        changed = [name for name, (mark, _) in _state(model).items() if name not in state or state[name][0] != mark]
+        once()
     finally:
         for hook in hooks:
             hook.remove()
-    if drawing:
-        raise UserError(f"model: {drawing[0]} {CAUSES['random operation']}")
-    if changed:
-        buffers = {name for name, _ in model.named_buffers()}
-        raise changed_state("buffer" if changed[0] in buffers else "attribute", changed[0])
-    return result
+    return drawing[0] if drawing else type(model).__name__
 
 
 def _generators() -> tuple[Any, ...]:
     """The state of the random generators of torch, Python and NumPy."""
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), str(np.random.get_state(legacy=False))
+    numpy: Any = np.random.get_state()
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), numpy[1].tobytes(), numpy[2:]
 
 
 def _state(model: nn.Module) -> dict[str, tuple[Any, Any]]:

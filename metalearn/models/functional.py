@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -25,19 +25,22 @@ class Functional:
     """A model as a pure function of its weights, for many tasks at once.
 
     Each weight may have the model's own shape (shared by all tasks) or a leading task dimension [T, ...]. The first
-    pass over inputs of a shape checks the model, see `check`.
+    pass checks the model, see `check`.
 
     Args:
         model: maps inputs [B, ...] to outputs [B, way]; with the layers of metalearn.models.torch_layers.pure.
         head: of the model.
         kernel: `grouped` batches operations over tasks by the rules and kernels of metalearn.kernels, `vmap` by
             torch.func.vmap; `auto` chooses, see `is_grouped`.
+
+    Attributes:
+        is_checked: True if the model needs no check any more.
     """
 
     def __init__(self, model: nn.Module, head: Head, kernel: Kernel = "auto"):
         self.kernel, self.head = kernel, head
         self._given = model
-        self._checked: set[tuple[int, ...]] = set()
+        self.is_checked = False
         self._model = _without_weights(copy.deepcopy(model))  # so that they cannot be used by mistake
         self._body = without_head(self._model, head)
         self._calls: dict[nn.Module, Call] = {module: Call(module) for module in (self._model, self._body)}
@@ -47,6 +50,7 @@ class Functional:
         """Channels of every batch-norm layer, in the order in which the model's constructor makes them."""
         return [layer.channels for layer in self._model.modules() if isinstance(layer, BatchNorm)]
 
+    @cached_property
     def norm_parameters(self) -> set[str]:
         """Names of batch norm's gamma and beta."""
         layers = [name for name, layer in self._model.named_modules() if isinstance(layer, BatchNorm)]
@@ -69,7 +73,8 @@ class Functional:
 
     def outputs(self, weights: Weights, x: Tensor, norm: NormContext) -> tuple[Tensor, list[Tensor]]:
         """x [T, B, ...] to outputs [T, B, way] and, with `norm.collect`, each norm layer's statistics [T, 2, C]."""
-        self.check(x.shape[2:])
+        if not self.is_checked:
+            self.check(x.shape[2:])
         if self.head.bias in weights and not self.head.has_bias:  # prototypes have one
             features, statistics = self.features(weights, x, norm)
             return self.head.outputs(weights, features), statistics
@@ -77,7 +82,8 @@ class Functional:
 
     def features(self, weights: Weights, x: Tensor, norm: NormContext) -> tuple[Tensor, list[Tensor]]:
         """x [T, B, ...] to features [T, B, D] and statistics, as `outputs`."""
-        self.check(x.shape[2:])
+        if not self.is_checked:
+            self.check(x.shape[2:])
         head = (self.head.weight, self.head.bias)
         return self._apply(self._body, {n: w for n, w in weights.items() if n not in head}, x, norm)
 
@@ -86,7 +92,7 @@ class Functional:
         return self.head.outputs(weights, features)
 
     def check(self, shape: Sequence[int]) -> None:
-        """Check the model once on inputs of a shape: by itself, and over two tasks at once.
+        """Check the model on inputs of a shape: by itself, and over two tasks at once.
 
         Args:
             shape: of one input.
@@ -94,15 +100,13 @@ class Functional:
         Raises:
             UserError: see metalearn.models.checks.check_model, or the model cannot run over many tasks; in one line.
         """
-        if tuple(shape) in self._checked:
-            return
         check_model(self._given, self.head, shape)
         x = example(self._given, shape)
         with torch.no_grad():
             weights = {n: p.detach().expand(2, *p.shape) for n, p in self._given.named_parameters()}
             for training in (False, True):
                 self._apply(self._model, weights, torch.stack([x, x.flip(0)]), NormContext(training=training))
-        self._checked.add(tuple(shape))
+        self.is_checked = True
 
     def _apply(self, module: nn.Module, weights: Weights, x: Tensor, norm: NormContext) -> tuple[Tensor, list[Tensor]]:
         if module.training != norm.training:

@@ -121,7 +121,8 @@ def find_head(model: nn.Module, name: str | None = None) -> Head:
     head = Head(place, layer.in_features, layer.out_features, layer.bias is not None, name is not None)
     own = dict(model.named_parameters())
     if shared := [n for n in head.names if n not in own]:
-        raise UserError(f"model={who}: {shared[0]} of the head is a parameter of another layer too: give it its own")
+        raise UserError(f"model={who}: {shared[0]} of the head must be a parameter of this layer alone, not shared or "
+                        "computed from others")  # fmt: skip
     return head
 
 

@@ -14,7 +14,7 @@ def layer_parts(algorithm: Algorithm, params: MetaParameters) -> dict[str, Part]
 
     Batch norm's gamma and beta are two parts, since a mean over both would say nothing.
     """
-    norms = algorithm.net.norm_parameters()
+    norms = algorithm.net.norm_parameters
     found: dict[str, Part] = {}
     for name in params.learned:
         norm = next((own for own in norms if f".{name}".endswith(f".{own}")), None)

@@ -29,6 +29,8 @@ def algorithm(
     norm="transductive",
     labels: int | None = 12,
     regression=False,
+    downsampling="stride",
+    pooling="flatten",
     **settings,
 ) -> Algorithm:
     """An algorithm with the settings of its YAML, on a small Conv4 whose head is not at zero."""
@@ -37,8 +39,8 @@ def algorithm(
     conv4 = {
         "_target_": "metalearn.models.conv4.Conv4",
         "filters": filters,
-        "downsampling": "stride",
-        "pooling": "flatten",
+        "downsampling": downsampling,
+        "pooling": pooling,
     }
     mlp = {"_target_": "metalearn.models.mlp.MLP", "hidden": [8, 8]}
     model = build_model(mlp if regression else conv4, shape, 1 if regression else way)

@@ -19,7 +19,7 @@ class OneWeight:
     """An algorithm whose meta-batch is the number of its step."""
 
     meta_batch, unit, extra_kind = 1, "tasks", "weights"
-    net = SimpleNamespace(norm_parameters=set)
+    net = SimpleNamespace(norm_parameters=set())
 
     def __init__(self, regression=False):
         self.objective = objective_for(regression)

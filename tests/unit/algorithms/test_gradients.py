@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from metalearn.algorithms.parameters import nth
+from metalearn.models.head import without_head
 from metalearn.training.chunks import Chunks
 from metalearn.training.executor import Executor
 from tests.helpers.configs import ALGORITHMS, NO_HIGHER, inner_steps, node_of
@@ -260,8 +261,9 @@ def test_pretraining_is_ordinary_classification():
     model = copy.deepcopy(algo.model).double()
     model.load_state_dict(params.model)
     w = [value.requires_grad_() for value in params.extra.values()]
-    loss = F.cross_entropy(F.linear(model.features(x[0]), *w), y[0])
-    body = [p for n, p in model.named_parameters() if not n.startswith("head.")]
+    body = without_head(model, algo.head)  # a copy
+    loss = F.cross_entropy(F.linear(body(x[0]), *w), y[0])
+    body = list(body.parameters())
     grads = torch.autograd.grad(loss, body + w)
     ours = algo.meta_gradient(params, batch).gradients
     names = [n for n in params.learned if not n.startswith("head.")]

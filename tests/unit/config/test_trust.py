@@ -74,6 +74,7 @@ FUNCTIONS = [
     "torch.load",
     "torch.nn.init.eval",
     "torchvision.models.get_weight",
+    "torchvision.models.get_model_weights",
 ]
 
 
@@ -214,3 +215,11 @@ def test_a_run_with_code_of_its_own_says_how_to_resume_it(typed, attack, tmp_pat
     refused(typed("resume=out"), "comes from a file")
     assert typed("resume=out", *own, *stop).returncode == 0  # the user names the class
     assert typed("resume=out", "trust=true").returncode == 0
+
+
+def test_a_checkpoint_cannot_name_a_network_that_never_ends_or_a_download(stopped):
+    endless = {"_target_": "torch.nn.LSTM", "input_size": 2, "hidden_size": 2, "num_layers": 10**9, "hidden": None}
+    with pytest.raises(UserError, match="a model of another size than its parameters"):
+        metalearn.load(with_spec(stopped, model=endless))
+    with pytest.raises(UserError, match=r"model\._target_=torchvision\.models\.get_model: comes from a file"):
+        metalearn.load(with_spec(stopped, model={"_target_": "torchvision.models.get_model", "hidden": None}))

@@ -261,14 +261,9 @@ def test_statistics_keep_six_digits_in_single_precision():
 def test_all_engines_agree_in_every_mode(norm, downsampling, pooling, filters):
     batch, results = batch_of(shape=(1, 16, 16)), []
     for engine in ("grouped", "vmap"):
-        algo = algorithm("maml", kernel=engine, norm=norm, inner_steps=2, shape=(1, 16, 16), filters=filters)
-        algo.model.downsampling = algo.net.model.downsampling = downsampling
-        for conv_, twin in zip(algo.model.convs, algo.net.model.convs, strict=True):
-            conv_.stride = twin.stride = (2, 2) if downsampling == "stride" else (1, 1)
-        algo.net.model.pooling = pooling
+        like = {"shape": (1, 16, 16), "filters": filters, "downsampling": downsampling, "pooling": pooling}
+        algo = algorithm("maml", kernel=engine, norm=norm, inner_steps=2, **like)
         params = params_of(algo)
-        if pooling == "mean":
-            params.model["head.weight"] = params.model["head.weight"][:, :filters].clone()
         result = algo.meta_gradient(params, batch)
         predicted = algo.predict(nth(algo.adapt(params, batch.support_x, batch.support_y), 2), batch.query_x)
         results.append((result, predicted))

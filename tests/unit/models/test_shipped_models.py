@@ -54,8 +54,9 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("choice", "settings"), CASES)
-def test_the_meta_gradient_is_that_of_a_plain_loop(choice, settings):
+@pytest.mark.parametrize("case", every(2, range(len(CASES))))
+def test_the_meta_gradient_is_that_of_a_plain_loop(case):
+    choice, settings = CASES[case]
     algo, net = made(choice, settings=settings)
     params, batch = params_of(algo), batch_of(shape=(1, 16, 16), tasks=2)
     ours = algo.meta_gradient(params, batch).gradients
@@ -139,7 +140,10 @@ def test_dropblock_drops_whole_squares_at_the_rate_and_keeps_the_mean():
     assert DropBlock(0.1, 3)(x) is x  # outside of meta-training
 
 
-DROPS = [("resnet12", {"drop": 0.3, "block_size": 2}), ("backbone", {"dropout": 0.3})]
+DROPS = [
+    pytest.param("resnet12", {"drop": 0.3, "block_size": 2}, marks=pytest.mark.slow),
+    ("backbone", {"dropout": 0.3}),
+]
 
 
 @pytest.mark.parametrize(("choice", "settings"), DROPS)
