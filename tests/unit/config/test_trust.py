@@ -222,4 +222,4 @@ def test_a_checkpoint_cannot_name_a_network_that_never_ends_or_a_download(stoppe
     with pytest.raises(UserError, match="a model of another size than its parameters"):
         metalearn.load(with_spec(stopped, model=endless))
     with pytest.raises(UserError, match=r"model\._target_=torchvision\.models\.get_model: comes from a file"):
-        metalearn.load(with_spec(stopped, model={"_target_": "torchvision.models.get_model", "hidden": None}))
+        metalearn.load(with_spec(stopped, model={"_target_": "torchvision.models.get_model", "num_layers": 1}))
