@@ -18,6 +18,7 @@ from metalearn.config import trust
 from metalearn.errors import Unfinished, UserError, described
 from metalearn.recording.job import JobRecord, read_job, write_job
 from metalearn.runtime.console import logged
+from metalearn.runtime.distributed import exit_now
 from metalearn.runtime.signals import PARENT, STOP, preemption
 
 _accepted: list[bool] = []  # set when a run or a search has begun: errors after that are defects
@@ -87,10 +88,18 @@ class Task:
         stop = launchers.stop_file(_sweep_folder(), self.sweep)
         if stop.exists():
             return float("nan")
+        self._end_with_the_sweep()
         os.environ |= {PARENT: str(self._process), STOP: str(stop)}
         name = folder.relative_to(_sweep_folder()).as_posix().replace("/", "_")
         with _command_line(self.words), logged(_sweep_folder() / "logs" / f"{name}.txt"):
-            return self._recorded(config).score
+            ended = self._recorded(config)
+        self._end_with_the_sweep()
+        return ended.score
+
+    def _end_with_the_sweep(self) -> None:
+        """End this process if the one that started it has ended: joblib would begin the next run."""
+        if os.getppid() != self._process:
+            exit_now(_SIGNAL + signal.SIGHUP)
 
     def _recorded(self, config: Any) -> Ending:
         """Run once, with a record of the end in the run's folder."""
@@ -147,7 +156,8 @@ def accepted(forget: bool = False) -> bool:
 
 def _preempted(number: int, folder: Path, record: JobRecord, ended: Ending) -> Ending:
     """Let the handler of submitit start the job again, which ends this process; else return the end of the run."""
-    write_job(folder, record._replace(why=f"preempted: {record.why}", waits=True))
+    why = record.why.replace(f"stopped by {signal.Signals(number).name}", "preempted")
+    write_job(folder, record._replace(why=why, waits=True))
     try:
         signal.raise_signal(number)
     except Exception as error:  # too many times
