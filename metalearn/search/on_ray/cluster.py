@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ from metalearn.runtime.console import say
 from metalearn.search.on_ray import node
 from metalearn.search.plan import Plan
 
+_SECONDS = 10.0  # in which the head of a cluster must answer
 _MEMORY = 100 * 2**20  # bytes of Ray's object store on this machine: trials exchange files, not objects
 
 
@@ -128,6 +130,7 @@ class Cluster:
         """Connect this process to the cluster, or start the one on this machine, and end it afterwards."""
         folder = None
         try:
+            _reach(self.address)
             common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
             if self.address:
                 ray.init(address=self.address, **common)
@@ -157,6 +160,17 @@ def _written(path: Path, text: str) -> Iterator[None]:
         for file in (path, node.answer(path)):
             with suppress(OSError):
                 file.unlink(missing_ok=True)
+
+
+def _reach(address: str | None) -> None:
+    """Connect to an address for a moment: Ray itself tries for minutes.
+
+    Raises:
+        OSError, ValueError: nobody answers there, or it is no address.
+    """
+    host, colon, port = (address or "").rpartition(":")
+    if colon:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
 
 
 def _place(one: Mapping[str, Any]) -> str:

@@ -17,8 +17,9 @@ from metalearn.search import study_loop
 from metalearn.search.on_ray import saved
 from metalearn.search.on_ray.cluster import Cluster
 from metalearn.search.on_ray.ledger import Ledger
+from metalearn.search.on_ray.messages import ORDER, SCORE, Order, Progress
 from metalearn.search.on_ray.schedulers import Population, scheduler_of
-from metalearn.search.on_ray.trainable import ORDER, SCORE, Order, Progress, Training
+from metalearn.search.on_ray.trainable import Training
 from metalearn.search.plan import Plan
 from metalearn.search.progress import StudyProgress
 from metalearn.search.records import RETRIES

@@ -18,6 +18,7 @@ from metalearn.runtime.files import read_json, write_atomically
 from metalearn.search.population import Schedule
 
 RUN, FACTS = "run", "trial.json"  # in a checkpoint of Ray
+LOG = "trial.txt"  # in a run folder: what the training prints
 SESSION = "session_"  # an experiment of Ray; each start of a search makes one
 _UNUSED = shutil.ignore_patterns(BEFORE, ".*")  # checkpoints that are replaced, locks and temporary files
 
@@ -30,18 +31,20 @@ class Saved:
         folder: a checkpoint of Ray.
         number: of the trial that wrote it.
         schedule: the settings under which it was trained.
+        measured: the meta-step of its last validation.
     """
 
     folder: Path
     number: int
     schedule: Schedule
+    measured: int
 
 
-def save(run: Path, folder: Path, number: int, schedule: Schedule) -> None:
+def save(run: Path, folder: Path, number: int, schedule: Schedule, measured: int) -> None:
     """Copy a run folder and its facts into a checkpoint of Ray."""
     if run.exists():  # a trial that failed at once has none
         shutil.copytree(run, folder / RUN, ignore=_UNUSED, dirs_exist_ok=True)
-    facts = {"number": number, "schedule": schedule}
+    facts = {"number": number, "schedule": schedule, "measured": measured}
     write_atomically(folder / FACTS, json.dumps(facts).encode())
 
 
@@ -67,8 +70,8 @@ def read(folder: Path) -> Saved:
     facts: Any = read_json(folder / FACTS)
     try:
         schedule = [(int(step), dict(settings)) for step, settings in facts["schedule"]]
-        return Saved(folder, int(facts["number"]), schedule)
-    except (KeyError, TypeError) as error:
+        return Saved(folder, int(facts["number"]), schedule, int(facts["measured"]))
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / FACTS}: damaged") from error
 
 

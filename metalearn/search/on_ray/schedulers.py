@@ -15,7 +15,7 @@ from ray.tune.schedulers import (
 
 from metalearn.runtime.console import say
 from metalearn.search.engine_settings import PopulationSettings
-from metalearn.search.on_ray.trainable import TIME, Order
+from metalearn.search.on_ray.messages import TIME, Order
 from metalearn.search.population import perturbed
 from metalearn.search.settings import SearchSettings
 from metalearn.search.space import Space
