@@ -124,7 +124,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(tmp_path, monkeypatch, caps
     def broken(*args, **settings):
         raise ValueError("zero variance")
 
-    monkeypatch.setattr(optuna.visualization.matplotlib, "plot_param_importances", broken)
+    monkeypatch.setattr(optuna.importance, "get_param_importances", broken)
     study = study_in(tmp_path, trials=8)
     run(study)
     assert "slices" in reported(tmp_path, study) and (tmp_path / "experiment" / "found.yaml").exists()
