@@ -13,12 +13,13 @@ from metalearn.algorithms.parameters import MetaParameters
 from metalearn.config import trust
 from metalearn.config.checks import at_least
 from metalearn.config.engine import EngineSettings
-from metalearn.config.instantiate import build, call, check, locate
+from metalearn.config.instantiate import build, call, check
+from metalearn.config.locate import locate
 from metalearn.data.base import Dataset, TaskSource
 from metalearn.errors import UserError
 from metalearn.learner import training_classes
-from metalearn.models.base import MetaModel
 from metalearn.models.norm import NormMode
+from metalearn.models.target import bounded, build_model
 from metalearn.recording.checkpoint import Damaged
 from metalearn.training.settings import RunSettings
 
@@ -82,7 +83,7 @@ def algorithm_of(spec: Mapping[str, Any]) -> Algorithm:
     """Build the algorithm with its model. Sets torch's random seed to that of the spec."""
     locate(str(spec["algo"].get("_target_")), "algo._target_", Algorithm)  # before anything is built
     torch.manual_seed(spec["seed"])
-    model = build(spec["model"], "model", MetaModel, shape=tuple(spec["shape"]), outputs=spec["outputs"])
+    model = build_model(spec["model"], spec["shape"], spec["outputs"])
     engine = call(EngineSettings, spec["engine"], "engine")
     given = {name: spec[name] for name in ("way", "shot", "query", "norm", "labels", "seed")}
     return build(
@@ -146,7 +147,7 @@ def restored(content: Mapping[str, Any], file: Path) -> Algorithm:
 def shapes(spec: Mapping[str, Any]) -> dict[str, dict[str, tuple[int, ...]]] | None:
     """The shapes of the meta-parameters; None for a trusted model that cannot be built on the meta device."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), bounded():
             return algorithm_of(spec).init().shapes()
     except (NotImplementedError, RuntimeError, UserError) as error:
         cause = error.__cause__ if isinstance(error, UserError) else error  # of the user's own class

@@ -14,6 +14,7 @@ from metalearn.data.base import Dataset
 from metalearn.errors import UserError
 from metalearn.models.base import MetaModel
 from metalearn.models.checks import check_forward
+from metalearn.models.target import build_model
 from metalearn.models.torch_layers import pure
 
 
@@ -45,7 +46,7 @@ def model(name: str, *, shape: Sequence[int], outputs: int, **settings: Any) -> 
     """
     with _python_words("model", f"model {name}"):
         node = choice("model", name, settings)["model"]
-        made = build(node, "model", MetaModel, shape=tuple(shape), outputs=outputs)
+        made = build_model(node, shape, outputs)
     check_forward(pure(made), shape)
     return made
 

@@ -152,7 +152,7 @@ def headline(setup: Setup) -> str:
     settings, dataset, algorithm = setup.settings, setup.dataset, setup.phase.algorithm
     task, norm = setup.objective.task_words(settings.way, settings.shot), summary.norm_words(algorithm.passes.mode)
     return (
-        f"{type(algorithm).__name__} with {type(algorithm.model).__name__} on {dataset.name} (split: {dataset.split}), "
+        f"{type(algorithm).__name__} with {algorithm.model.class_name()} on {dataset.name} (split: {dataset.split}), "
         f"{task}, {settings.steps} meta-steps of {algorithm.meta_batch} on {setup.device}, {norm}, seed {settings.seed}"
     )
 

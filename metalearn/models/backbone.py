@@ -17,12 +17,18 @@ class Backbone(MetaModel):
         outputs: number of ways, or dimension of the regression target.
     """
 
+    way_out = "Backbone(module, width={}, outputs=...)"
+
     def __init__(self, body: nn.Module, *, width: int, outputs: int):
         super().__init__()
         self.body = body
         self.head = nn.Linear(width, outputs)
         nn.init.zeros_(self.head.weight)  # no way is preferred before adaptation
         nn.init.zeros_(self.head.bias)
+
+    def class_name(self) -> str:
+        """Return the name of the class of the body."""
+        return type(self.body).__name__
 
     def features(self, x: Tensor, norm: NormContext) -> Tensor:
         """Inputs [B, ...] to features [B, width]."""

@@ -1,7 +1,10 @@
 """The contract of a model: a backbone with a linear head."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
+from metalearn.errors import UserError
 from metalearn.models.norm import BatchNorm, NormContext
 
 Weights = dict[str, Tensor]  # by parameter name; with a leading task dimension where they differ between tasks
@@ -12,6 +15,7 @@ class MetaModel(nn.Module):
     """A backbone with a linear head. Subclasses set `head` and define `features`."""
 
     head: nn.Linear
+    way_out: ClassVar[str] = "self.head = nn.Linear({}, outputs)"  # of a head of another width
 
     def features(self, x: Tensor, norm: NormContext) -> Tensor:
         """Inputs [B, ...] to features [B, D]."""
@@ -19,8 +23,23 @@ class MetaModel(nn.Module):
 
     def forward(self, x: Tensor, norm: NormContext) -> Tensor:
         """Inputs [B, ...] to outputs [B, way]."""
-        outputs: Tensor = self.head(self.features(x, norm))
+        features = self.features(x, norm)
+        self.check_width(features)
+        outputs: Tensor = self.head(features)
         return outputs
+
+    def class_name(self) -> str:
+        """Return the name of the class, for messages."""
+        return type(self).__name__
+
+    def check_width(self, features: Tensor) -> None:
+        """Raise UserError where the head takes another number of features [..., D] than there are."""
+        given, taken = features.shape[-1], self.head.in_features
+        if given != taken:
+            way_out = self.way_out.format(given)
+            raise UserError(
+                f"model={self.class_name()}: head takes {taken} features, the body gives {given}: {way_out}"
+            )
 
     def features_batched(self, weights: Weights, x: Tensor, norm: NormContext, second_order: bool) -> Tensor:
         """Compute `features` of many tasks at once, by the model's own kernels; `engine.kernel=grouped` uses it.

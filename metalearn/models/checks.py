@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +10,10 @@ from torch.nn.parameter import is_lazy
 
 from metalearn.errors import UserError, described
 from metalearn.models.base import MetaModel
-from metalearn.models.failures import innermost_layer
+from metalearn.models.failures import class_name, innermost_layer
 from metalearn.models.norm import NormContext, using_context
 
-_PAGE = "; see docs/extending.md#a-model"
+PAGE = "; see docs/extending.md#a-model"
 
 
 def check_head(model: nn.Module) -> None:
@@ -21,18 +22,18 @@ def check_head(model: nn.Module) -> None:
     Raises:
         UserError: it is not.
     """
-    name = type(model).__name__
+    name = class_name(model)
     if not isinstance(model, MetaModel):
         raise UserError(f"model={name}: must be a metalearn.models.base.MetaModel; for any other module: "
-                        f"metalearn.models.backbone.Backbone(module, width=..., outputs=...){_PAGE}")  # fmt: skip
+                        f"metalearn.models.backbone.Backbone(module, width=..., outputs=...){PAGE}")  # fmt: skip
     head = getattr(model, "head", None)
     if head is None:
-        raise UserError(f"model={name}: has no head: set self.head = nn.Linear(features, outputs){_PAGE}")
+        raise UserError(f"model={name}: has no head: set self.head = nn.Linear(features, outputs){PAGE}")
     if not isinstance(head, nn.Linear) or head.bias is None:
         what = "has no bias" if isinstance(head, nn.Linear) else f"is of the class {type(head).__name__}"
-        raise UserError(f"model={name}: head {what}; it must be nn.Linear(features, outputs), with a bias{_PAGE}")
+        raise UserError(f"model={name}: head {what}; it must be nn.Linear(features, outputs), with a bias{PAGE}")
     if lazy := [name for name, parameter in model.named_parameters() if is_lazy(parameter)]:
-        raise UserError(f"model={name}: {lazy[0]} has no shape yet: give all widths, as nn.Linear does{_PAGE}")
+        raise UserError(f"model={name}: {lazy[0]} has no shape yet: give all widths, as nn.Linear does{PAGE}")
 
 
 def check_forward(model: MetaModel, shape: Sequence[int], targets: int | None = None) -> None:
@@ -49,33 +50,35 @@ def check_forward(model: MetaModel, shape: Sequence[int], targets: int | None = 
     check_head(model)
     model = copy.deepcopy(model).eval()
     x = torch.zeros(2, *shape, device=model.head.weight.device)
-    kind, width = type(model), model.head.in_features
+    kind, name = type(model), model.class_name()
     if kind.features is not MetaModel.features:
-        features = _passed(model, model.features, x)
+        features = passed(model, model.features, x)
         if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1] or features.ndim != 2:
-            raise UserError(f"model={kind.__name__}: features gives {_spell(features)}; it must give one row of "
-                            f"numbers an input, as x.flatten(1) does{_PAGE}")  # fmt: skip
-        if features.shape[1] != width:
-            given = features.shape[1]
-            raise UserError(f"model={kind.__name__}: head takes {width} features, the body gives {given}: "
-                            f"self.head = nn.Linear({given}, outputs)")  # fmt: skip
+            raise UserError(f"model={name}: features gives {spelled(features)}; it must give one row of "
+                            f"numbers an input, as x.flatten(1) does{PAGE}")  # fmt: skip
+        model.check_width(features)
     outputs = model.head.out_features
     if kind.forward is not MetaModel.forward or kind.features is MetaModel.features:
-        made = _passed(model, model, x)
+        made = passed(model, model, x)
         if not isinstance(made, Tensor) or tuple(made.shape) != (2, outputs):
-            raise UserError(f"model={kind.__name__}: forward gives {_spell(made)} for 2 inputs; it must give the "
-                            f"{outputs} outputs of the head for each{_PAGE}")  # fmt: skip
+            raise UserError(f"model={name}: forward gives {spelled(made)} for 2 inputs; it must give the "
+                            f"{outputs} outputs of the head for each{PAGE}")  # fmt: skip
     if targets is not None and outputs != targets:
-        raise UserError(f"model={kind.__name__}: head has {outputs} outputs, and targets have {targets}")
+        raise UserError(f"model={name}: head has {outputs} outputs, and targets have {targets}")
 
 
-def _passed(model: MetaModel, function: Callable[[Tensor, NormContext], Tensor], x: Tensor) -> Tensor:
-    """Call a method of the model without gradients."""
+def passed(model: nn.Module, function: Callable[..., Any], x: Tensor) -> Any:
+    """Call a method of the model without gradients.
 
-    def once() -> Tensor:
-        context = NormContext()
-        with torch.no_grad(), using_context(context), torch.random.fork_rng(devices=[]):
-            return function(x, context)
+    Raises:
+        UserError: it fails; the line names the layer.
+    """
+
+    def once() -> Any:
+        given = NormContext()
+        context = [given] if isinstance(model, MetaModel) else []
+        with torch.no_grad(), using_context(given), torch.random.fork_rng(devices=[]):
+            return function(x, *context)
 
     try:
         return once()
@@ -83,10 +86,9 @@ def _passed(model: MetaModel, function: Callable[[Tensor, NormContext], Tensor],
         raise
     except Exception as error:
         where, shape = innermost_layer(model, once), "x".join(map(str, x.shape[1:]))
-        raise UserError(
-            f"model={type(model).__name__}: {where} fails on inputs of {shape}: {described(error)}"
-        ) from error
+        raise UserError(f"model={class_name(model)}: {where} fails on inputs of {shape}: {described(error)}") from error
 
 
-def _spell(value: object) -> str:
+def spelled(value: object) -> str:
+    """Describe what a module gave."""
     return f"the shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

@@ -7,6 +7,8 @@ from typing import Any
 from torch import nn
 
 from metalearn.errors import UserError
+from metalearn.models.backbone import Backbone
+from metalearn.models.base import MetaModel
 
 CAUSES = {
     "random operation": "draws random numbers, which could not be drawn again: use the module nn.Dropout",
@@ -68,4 +70,11 @@ def innermost_layer(model: nn.Module, again: Callable[[], Any]) -> str:
             hook.remove()
     name, layer = inside[-1] if inside else ("", model)
     name = name.removeprefix("model.")
-    return f"layer {name} ({type(layer).__name__})" if name not in ("", "model") else type(layer).__name__
+    if any(isinstance(part, Backbone) for part in model.modules()):
+        name = name.removeprefix("body").lstrip(".")  # as the user knows it
+    return f"layer {name} ({type(layer).__name__})" if name not in ("", "model") else class_name(layer)
+
+
+def class_name(module: nn.Module) -> str:
+    """Return the name of the user's class, for messages."""
+    return module.class_name() if isinstance(module, MetaModel) else type(module).__name__

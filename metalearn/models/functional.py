@@ -93,13 +93,16 @@ class Functional:
         if self.is_grouped(x.device.type):
             return self._batched(weights, x, norm)
         named = {f"model.{name}": weight for name, weight in weights.items()}
-        return self._apply(self._features, named, x, norm)
+        features, statistics = self._apply(self._features, named, x, norm)
+        self.model.check_width(features)
+        return features, statistics
 
     def _batched(self, weights: Weights, x: Tensor, norm: NormContext) -> tuple[Tensor, list[Tensor]]:
         tasks = len(x)
         running = None if norm.running is None else [v.repeat(1, tasks) for v in norm.running]
         every = replace(norm, running=running, batch_statistics=[])
         features = self.model.features_batched(weights, x, every, _twice.get())
+        self.model.check_width(features)
         return features, [v.unflatten(1, (tasks, -1)).movedim(1, 0) for v in every.batch_statistics]
 
     def _apply(self, module: nn.Module, weights: Weights, x: Tensor, norm: NormContext) -> tuple[Tensor, list[Tensor]]:

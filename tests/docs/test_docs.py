@@ -139,6 +139,7 @@ def test_the_tutorial_works_as_printed(tmp_path, typed, monkeypatch):
     "title",
     [
         "## A model",
+        "## Any module of torch",
         "## A data set",
         pytest.param("## An algorithm", marks=pytest.mark.slow),  # the README has one too
         pytest.param("## A control", marks=pytest.mark.slow),
@@ -158,6 +159,17 @@ def test_own_parts_work_as_printed(title, tmp_path, typed):
     done = typed(*words, *small, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_function_around_a_network_of_torchvision_works_as_printed(tmp_path, monkeypatch):
+    from metalearn.models.target import build_model
+
+    part = section((DOCS / "extending.md").read_text(), "## Any module of torch")
+    (tmp_path / "ofpage.py").write_text("\n".join(blocks(part, "python")))
+    monkeypatch.syspath_prepend(tmp_path)
+    model = build_model({"_target_": "ofpage.resnet"}, (1, 28, 28), 5)
+    assert model.class_name() == "ResNet" and tuple(model.head.weight.shape) == (5, 512)
+    assert model.body.conv1.in_channels == 1
 
 
 def test_a_control_with_a_counter_survives_a_resume_as_printed():

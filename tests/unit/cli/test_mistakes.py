@@ -103,7 +103,7 @@ MISTAKES = {
     "data._target_=builtins.dict": "data._target_",
     "hydra.run.dir=/dev/null/x": "Not a directory",
     "algo=reptile algo.train_shot=25": "algo.train_shot=25",
-    "model._target_=os.getcwd": "does not make a metalearn.models.base.MetaModel",
+    "model._target_=os.getcwd": "does not make a torch.nn.Module; see docs/extending.md#a-model",
     "log_every=0": "must be at least 1",
     "eval.every=0": "must be at least 1",
     "eval.tasks=1": "must be at least 2",

@@ -106,6 +106,11 @@ class Outputs(Net):
 
 def function(*, shape, outputs) -> MetaModel:
     return Net(shape=shape, outputs=outputs).convs  # line 92
+
+
+class Layers(nn.Sequential):
+    def __init__(self, *, num_classes):
+        super().__init__(nn.Flatten(), nn.Linear(784, 8), nn.ReLU(inplace=True), nn.Linear(8, num_classes))
 """
 MISTAKES = {
     "NoHead": "model=NoHead: has no head: set self.head = nn.Linear(features, outputs); see docs/extending.md#a-model",
@@ -120,7 +125,7 @@ MISTAKES = {
     "TooFew": "TooFew.features() takes 2 positional arguments but 3 were given",
     "Nothing": "model=Nothing: features gives a NoneType; it must give one row",
     "Raises": "model._target_: IndexError: tuple index out of range (own.py:78)",
-    "Plain": "does not make a metalearn.models.base.MetaModel; see docs/extending.md#a-model",
+    "Plain": "model=Plain: Plain fails on inputs of 1x28x28: NotImplementedError: ",
     "Outputs": "model=Outputs: forward gives the shape [2, 1] for 2 inputs; it must give the 3 outputs of the head",
     "function": "model._target_: AttributeError: 'Net' object has no attribute 'convs' (own.py:92)",
 }
@@ -146,6 +151,20 @@ def test_a_model_that_is_right_and_the_name_of_its_run(typed, tmp_path):
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name.partition("_")[2].partition("_")[2] == "anil_glyphs_net_seed4"
     assert "ANIL with Net on glyphs" in (run / "log.txt").read_text()
+
+
+def test_a_plain_module_of_torch_is_trained_resumed_and_loaded(typed, tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text(MODELS)
+    words = (*WORDS, *WITHOUT, "model._target_=own.Layers", "hydra.run.dir=out")
+    done = typed(*words)
+    assert done.returncode == 0 and "MAML with Layers on glyphs" in done.stdout, done.stderr
+    again = typed("resume=out", "trust=true")
+    assert again.returncode == 0 and "this run is complete" in again.stdout, again.stderr
+    monkeypatch.syspath_prepend(tmp_path)
+    learner = metalearn.load(tmp_path / "out", trust=True)
+    images, labels = torch.rand(4, 28, 28), ["a", "a", "b", "b"]  # fewer ways than in training
+    assert set(learner.adapt(images, labels).predict(images)) <= {"a", "b"}
+    assert learner.features(images).shape == (4, 8)
 
 
 def test_the_usual_name_of_a_run(typed, tmp_path):

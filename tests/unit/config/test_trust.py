@@ -70,7 +70,7 @@ FUNCTIONS = [
     "os.system",
     "builtins.eval",
     "pickle.loads",
-    "metalearn.config.instantiate.locate",
+    "metalearn.config.locate.locate",
     "metalearn.runtime.files.write_atomically",
     "torch.load",
     "torch.nn.init.eval",
