@@ -5,8 +5,9 @@ import os
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from metalearn.runtime.signals import PARENT, STOP, preemption
 
 _accepted: list[bool] = []  # set when a run or a search has begun: errors after that are defects
 _SIGNAL = 128  # exit statuses above are those of signals
+GRACE = 10.0  # seconds that a job of submitit waits after SIGTERM, which Slurm sends first in a preemption
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # failures of the machine, not of the user: exit status 1
 
 
@@ -118,6 +120,9 @@ class Task:
             ended = _preempted(number, folder, over, ended)
             over = over._replace(why=ended.why)
         write_job(folder, over)
+        if number not in (None, signal.SIGTERM) and ended.status == _SIGNAL + signal.SIGTERM:
+            with suppress(Exception):  # the job is not started again
+                time.sleep(GRACE)  # if a preemption follows, the handler of submitit ends this process
         return ended
 
     def _ended(self, config: Any) -> Ending:

@@ -1,6 +1,8 @@
 """Processes that Hydra's launchers have started, as the system lists them."""
 
 import importlib.util
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from tests.helpers.required import missing
@@ -17,10 +19,15 @@ def children(process: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
-def jobs_of_submitit(process: int) -> list[int]:
-    """List the processes in which the jobs of submitit run, in the order of the runs."""
-    controllers = [child for child in children(process) if "submitit.local._local" in _words(child)]
-    return [child for controller in sorted(controllers) for child in children(controller)]
+def jobs_below(folder: Path) -> dict[int, int]:
+    """List the processes that train in run folders below this one, by the number of the run: each holds a lock."""
+    found = {}
+    for place in Path("/proc").glob("[0-9]*/fd"):
+        with suppress(OSError):
+            for link in map(os.readlink, place.iterdir()):
+                if link.startswith(f"{folder}/") and link.endswith("/.lock"):
+                    found[int(Path(link).parent.name)] = int(place.parent.name)
+    return found
 
 
 def workers_of_joblib(process: int) -> list[int]:

@@ -12,8 +12,9 @@ import pytest
 
 from metalearn.recording import checkpoint
 from metalearn.recording.job import read_job
+from tests.helpers import slurm
 from tests.helpers.configs import QUICK, WORDS
-from tests.helpers.launchers import jobs_of_submitit, needs, workers_of_joblib
+from tests.helpers.launchers import jobs_below, needs, workers_of_joblib
 from tests.helpers.processes import begin, finished, wait_for
 from tests.helpers.resuming import same
 
@@ -137,9 +138,9 @@ def test_jobs_of_submitit_are_preempted_stopped_and_killed(whole, tmp_path):
     process = begin(tmp_path, "-m", *LONG, "hydra/launcher=submitit_local", "hydra.sweep.dir=sweep")
     places = [tmp_path / "sweep" / run for run in "012"]
     wait_for(lambda: all(trains(place) for place in places), process)
-    numbers = {read_number(job, tmp_path): job for job in jobs_of_submitit(process.pid)}
+    jobs = jobs_below(tmp_path / "sweep")
     for number, sent in enumerate((signal.SIGUSR2, signal.SIGTERM, signal.SIGKILL)):
-        os.kill(numbers[number], sent)
+        os.kill(jobs[number], sent)
     out, error = process.communicate(timeout=600)
     assert process.returncode == 143 and "Traceback" not in error, error
     rows = table(tmp_path / "sweep")
@@ -157,7 +158,23 @@ def test_jobs_of_submitit_are_preempted_stopped_and_killed(whole, tmp_path):
     equal(whole, tmp_path / "sweep")
 
 
-def read_number(job: int, folder) -> int:
-    """Return the number of the run in a process: it has the lock of that run's folder open."""
-    links = [os.readlink(f"/proc/{job}/fd/{fd}") for fd in os.listdir(f"/proc/{job}/fd")]
-    return int(next(link for link in links if link.endswith(".lock")).split("/")[-2])
+def test_a_job_of_slurm_that_is_preempted_is_queued_again_and_resumes(whole, tmp_path):
+    """Slurm is a stand-in of this machine: its commands do what submitit asks of them."""
+    needs("submitit")
+    slurm.install(tmp_path / "slurm")
+    words = ("hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu", "hydra.launcher.cpus_per_task=1",
+             "hydra.launcher.max_num_timeout=20", "+hydra.launcher.additional_parameters.requeue=true")  # fmt: skip
+    path = f"{tmp_path / 'slurm'}:{os.environ['PATH']}"
+    long = [word.replace("seed=0,1,2", "seed=0,1") for word in LONG]
+    process = begin(tmp_path, "-m", *long, *words, "hydra.sweep.dir=sweep", PATH=path, OMP_NUM_THREADS="")
+    wait_for(lambda: trains(tmp_path / "sweep" / "0"), process)
+    job = jobs_below(tmp_path / "sweep")[0]
+    os.kill(job, signal.SIGTERM)  # as Slurm does in a preemption
+    wait_for(lambda: read_job(tmp_path / "sweep" / "0").status == 143, process)  # saved
+    os.kill(job, signal.SIGUSR2)
+    out, error = process.communicate(timeout=600)
+    assert process.returncode == 0 and "run 1 of 2 is complete" in out, error
+    log = (tmp_path / "sweep" / ".submitit" / "700_0" / "700_0_0_log.out").read_text()
+    assert "Requeued job 700_0" in log and "resuming from meta-step" in log
+    for run in "01":
+        same(whole / run, tmp_path / "sweep" / run)

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
@@ -124,6 +125,21 @@ def test_a_preempted_run_leaves_the_process_to_submitit(again, hydra, tmp_path, 
         signal.signal(signal.SIGUSR2, before)
     record = read_job(place)
     assert record.status == 140 and not record.waits and record.why.endswith("timed-out too many times.")
+
+
+def test_a_preemption_may_follow_a_stop(hydra, tmp_path, monkeypatch):
+    """Slurm sends SIGTERM before the signal of a preemption, and the run may be saved between the two."""
+    hydra("submitit")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    monkeypatch.setattr("metalearn.cli.task.GRACE", 20.0)
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: sys.exit(144))
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR2)).start()
+    try:
+        with pytest.raises(SystemExit):
+            call(ends(Unfinished("stopped by SIGTERM", 4, tmp_path, 143)))
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert read_job(tmp_path / "sweep" / "3").status == 143
 
 
 def test_no_run_begins_after_the_sweep_was_stopped(hydra, tmp_path):
