@@ -67,7 +67,7 @@ def test_a_sweep_ends_in_one_table(typed, tmp_path):
 def test_a_failing_run_does_not_stop_a_sweep(typed, tmp_path):
     done = typed("-m", *QUICK, "way=500,3", "hydra.sweep.dir=sweep")
     assert done.returncode == 2 and "way=500" in done.stderr and "Traceback" not in done.stderr
-    assert [row["way"] for row in csv.DictReader(open(tmp_path / "sweep" / "comparison.csv"))] == ["3", "500"]
+    assert [row["way"] for row in csv.DictReader(open(tmp_path / "sweep" / "comparison.csv"))] == ["500", "3"]
 
 
 def test_auto_says_at_start_and_end_that_these_are_glyphs(typed, tmp_path):
