@@ -36,6 +36,7 @@ def test_links_lead_somewhere(name):
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
+@pytest.mark.slow
 def test_commands_compose(monkeypatch):
     """Every setting that a page sets exists. Sweeps and classes of the reader's own are composed, not run."""
     monkeypatch.setenv("METALEARN_DATA", "data")
@@ -138,9 +139,9 @@ def test_the_tutorial_works_as_printed(tmp_path, typed, monkeypatch):
 @pytest.mark.parametrize(
     "title",
     [
-        "## A model",
         "## Any module of torch",
         "## A data set",
+        pytest.param("## A model", marks=pytest.mark.slow),
         pytest.param("## An algorithm", marks=pytest.mark.slow),  # the README has one too
         pytest.param("## A control", marks=pytest.mark.slow),
     ],

@@ -46,6 +46,7 @@ def test_main_returns_the_validation_score(tmp_path, monkeypatch):
     assert score == json.loads((tmp_path / "mine" / "result.json").read_text())["val_accuracy"]
 
 
+@pytest.mark.slow
 def test_no_step_at_all_tests_the_initial_learner(typed, tmp_path):
     done = typed(*QUICK, "steps=0", "hydra.run.dir=out", pictures=True)
     assert done.returncode == 0, done.stderr

@@ -55,7 +55,9 @@ def test_a_signal_between_two_steps_or_tasks(words, moments, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("every", [42, pytest.param(7, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("words", [(), ("control.retrain=true",)], ids=["maml", "retrain"])
+@pytest.mark.parametrize(
+    "words", [(), pytest.param(("control.retrain=true",), marks=pytest.mark.slow)], ids=["maml", "retrain"]
+)
 def test_a_crash_before_a_write_or_step(words, every, tmp_path, monkeypatch):
     """Nothing is handled and nothing saved: what lies on the disk has to do."""
     countdown = Countdown(-1, None)

@@ -194,6 +194,7 @@ def test_two_trackers_at_once_and_the_best_checkpoint_as_an_artifact(typed, tmp_
     assert list((tmp_path / "out" / "tensorboard").glob("events*"))
 
 
+@pytest.mark.slow
 def test_another_tracker_is_no_changed_configuration(typed, tmp_path):
     assert typed(*QUICK, "hydra.run.dir=out").returncode == 0
     done = typed("resume=out", "tracker=wandb", **OFFLINE)
@@ -266,6 +267,7 @@ def test_a_failed_tracker_is_told_nothing_more(tmp_path):
     assert calls == [1]
 
 
+@pytest.mark.slow
 def test_tensorboard(typed, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -197,6 +197,7 @@ def test_a_limit_in_the_words_of_another_library_is_no_name_of_a_setting():
         call(controls.Save, {"seconds": -1}, "control.cycle.Save")
 
 
+@pytest.mark.slow
 def test_a_wrong_folder_to_compare(tmp_path):
     def compare(*words, **settings):
         return subprocess.run([sys.executable, "-m", "metalearn.compare", *words], cwd=ROOT, text=True, **settings)

@@ -43,6 +43,7 @@ def test_home(monkeypatch):
     assert quoted_words(["data.root=~/x", "hydra.run.dir=~/é"]) == ["data.root='/there/x'", "hydra.run.dir='/there/é'"]
 
 
+@pytest.mark.slow
 def test_a_run_with_such_names_is_resumed(typed, tmp_path):
     words = ("+control.cycle.keep={_target_: metalearn.controls.Save}", "control.cycle.Save.seconds=1")
     folder = "runs [1]/é=ü"

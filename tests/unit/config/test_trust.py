@@ -204,6 +204,7 @@ def test_ordinary_words_need_no_trust():
         assert trust.safe_word(word), word
 
 
+@pytest.mark.slow
 def test_a_run_with_code_of_its_own_says_how_to_resume_it(typed, attack, tmp_path):
     name, _ = attack
     own = [f"algo._target_={name}.Mine"]

@@ -88,6 +88,7 @@ def test_other_settings_and_other_data(run, capsys):
     assert again["data_fingerprint"][:16] not in json.loads((folder / "config.json").read_text())["data"]
 
 
+@pytest.mark.slow
 def test_the_same_settings_have_one_record_and_others_another(run, capsys):
     folder = run("maml")
     for words in ([], ["way=5"], ["shot=2"], ["data.split_seed=1"], ["shot=2"], ["norm=support"]):
@@ -133,6 +134,7 @@ def test_a_narrower_head_and_another_part_are_said(run, capsys):
     assert max(map(len, table.splitlines())) < 110 and out.rstrip().endswith(str(next(folder.glob("evaluations/*"))))
 
 
+@pytest.mark.slow
 def test_images_of_a_folder_take_the_learners_shape(run, tmp_path, capsys):
     rng = np.random.default_rng(0)
     for name in range(12):

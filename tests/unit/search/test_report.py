@@ -66,6 +66,7 @@ def test_a_study_of_pruned_trials_alone(tmp_path):
         assert row["state"] == "pruned" and row["last_step"] == "1" and float(row["last_score"]) > 0
 
 
+@pytest.mark.slow
 def test_a_study_of_one_trial_and_one_of_equal_scores(tmp_path):
     study = study_in(tmp_path, trials=1)
     run(study, lambda candidate: [0.5])
@@ -105,6 +106,7 @@ def test_a_study_with_two_objectives(tmp_path, capsys):
     assert not any("*" in line for line in lines[len(front) :]) and len(lines) == 8
 
 
+@pytest.mark.slow
 def test_a_conditional_space(tmp_path):
     words = ["opt=choice(SGD, Adam)", 'momentum=tag("if opt=SGD", interval(0, 1))', "lr=tag(log, interval(0.01, 1))"]
     study = study_in(tmp_path, words, trials=10)
@@ -113,6 +115,7 @@ def test_a_conditional_space(tmp_path):
     assert {row["momentum"] == "" for row in rows(tmp_path)} == {True, False}
 
 
+@pytest.mark.slow
 def test_choices_of_every_type_are_drawn(tmp_path):
     words = ["a=choice([1, 2], [3])", "b=null,1", "c=choice(true, x)", "d=range(0.1, 0.5, 0.1)"]
     study = study_in(tmp_path, words, trials=8)
@@ -120,6 +123,7 @@ def test_choices_of_every_type_are_drawn(tmp_path):
     assert {"history", "slices", "parallel"} <= reported(tmp_path, study)
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_drawn_is_a_warning(tmp_path, monkeypatch, capsys):
     def broken(*args, **settings):
         raise ValueError("zero variance")
