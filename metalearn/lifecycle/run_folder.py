@@ -29,6 +29,8 @@ class Invocation(NamedTuple):
     overrides: list[str] | None = None  # the command line without the settings of resuming; None from Python
     group: str | None = None  # the sweep that the run belongs to
     describe: Callable[[Path], None] = lambda folder: None  # writes the composed configuration
+    identity: str | None = None  # of the run for trackers; None: made up, and kept with the run
+    job: str | None = None  # kind of run in its study, for trackers
     by_default: bool = False  # the user did not name the folder: if a run has it, take another
 
 
