@@ -11,6 +11,7 @@ from metalearn.controls.loop import Paused
 from metalearn.learner import training_classes
 from metalearn.lifecycle import final_test, initial_weights, lock
 from metalearn.lifecycle.manifest import RunManifest, json_values
+from metalearn.lifecycle.meaning import meaning
 from metalearn.lifecycle.run_folder import Invocation, OpenedRun, open_run, unused_removed
 from metalearn.lifecycle.session import Session, stoppable
 from metalearn.lifecycle.setup import Phase, Setup, prepare_phase
@@ -150,8 +151,8 @@ def _warn_of_seen_classes(session: Session, phase: Phase) -> None:
 def _manifest(setup: Setup, invocation: Invocation) -> RunManifest:
     """Return the manifest of the present command."""
     data = f"{setup.dataset.name}, {setup.dataset.fingerprint[:16]}"
-    identity = invocation.identity or secrets.token_hex(4)
-    return RunManifest(json_values(setup.config), invocation.overrides, data, identity, invocation.group)
+    identity, config = invocation.identity or secrets.token_hex(4), json_values(setup.config)
+    return RunManifest(config, invocation.overrides, data, identity, invocation.group, meaning(setup))
 
 
 def headline(setup: Setup) -> str:
