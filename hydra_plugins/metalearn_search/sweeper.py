@@ -58,7 +58,7 @@ def _search() -> Callable[..., None]:
             raise
         from metalearn.errors import UserError
 
-        raise UserError(f"search=: needs {package}; pip install 'metalearn-torch[search]'") from error
+        raise UserError(f"search=: needs {package}; in the clone: pip install '.[search]'") from error
     return search
 
 

@@ -11,7 +11,7 @@ from tests.helpers.required import missing
 def needs(plugin: str) -> None:
     """Skip a test without the plugin; in CI it fails."""
     if importlib.util.find_spec(f"hydra_plugins.hydra_{plugin}_launcher") is None:
-        missing(f"no hydra-{plugin}-launcher (pip install 'metalearn-torch[launchers]')")
+        missing(f"no hydra-{plugin}-launcher (pip install '.[launchers]')")
 
 
 def children(process: int) -> list[int]:

@@ -20,7 +20,7 @@ OUTER = "outer.optimizer.lr=tag(log, interval(0.0003, 0.01))"
 
 def need_ray():
     if importlib.util.find_spec("ray") is None:
-        missing("Ray is not installed (pip install 'metalearn-torch[ray]')")
+        missing("Ray is not installed (pip install '.[ray]')")
 
 
 class TwoNodes:

@@ -190,7 +190,7 @@ def test_a_launcher_that_fails_is_one_line(hydra, capfd):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["hydra/launcher=joblib"], "needs hydra-joblib-launcher: pip install 'metalearn-torch[launchers]'"),
+        (["hydra/launcher=joblib"], "needs hydra-joblib-launcher; in the clone: pip install '.[launchers]'"),
         (["hydra/launcher=submitit_slurm"], "needs hydra-submitit-launcher"),
         (["hydra/launcher=ray", "search=tpe"], "is for plain sweeps; a search starts its own processes"),
         (["hydra/launcher=basic", "search=tpe"], None),
