@@ -1,4 +1,4 @@
-"""What settings such as `device=auto` and `engine.chunk=null` mean: to resume a run with that value changes nothing."""
+"""Values in use of settings such as `device=auto` and `engine.chunk=null`; resuming with such a value is no change."""
 
 from collections.abc import Mapping
 from contextlib import suppress

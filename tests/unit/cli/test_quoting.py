@@ -55,7 +55,7 @@ def test_a_run_with_such_names_is_resumed(typed, tmp_path):
 
 
 NAMES = {
-    "/work/my second run": """'resume="/work/my second run"'""",
+    "/data/my second run": """'resume="/data/my second run"'""",
     "it's here": '''"resume=\\"it's here\\""''',
     "runs/plain-1_x.y": "resume=runs/plain-1_x.y",
     'say "x"': None,
