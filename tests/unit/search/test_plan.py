@@ -93,7 +93,7 @@ def test_a_training_on_ray_needs_a_rung():
 
 def test_ray_is_asked_for_where_it_is_missing(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'metalearn-torch\[ray\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[ray\]'"):
         accepted("search=random", *SMALL, RATE, "search.engine=ray")
 
 
