@@ -12,9 +12,9 @@ import time
 from tests.helpers.required import missing
 
 MEMORY = 100 * 2**20
-SMALL = ("algo=anil", "data=glyphs", "data.classes=[20,8,12]", "model.filters=4", "steps=12", "eval.every=3", "eval.tasks=20",
-         "eval.test_tasks=20", "search.confirm=0", "pictures=none")  # fmt: skip
-RATE = "algo.inner_optimizer.lr=tag(log, interval(0.01, 2))"
+SMALL = ("algo=anil", "data=sinusoid", "model.hidden=[8]", "algo.meta_batch=2", "steps=12", "eval.every=3", "eval.tasks=10",
+         "eval.test_tasks=10", "search.confirm=0", "pictures=none")  # fmt: skip
+RATE = "algo.inner_optimizer.lr=tag(log, interval(0.001, 0.05))"
 OUTER = "outer.optimizer.lr=tag(log, interval(0.0003, 0.01))"
 
 
@@ -87,9 +87,9 @@ def facts(folder):
     return {number: found[trial] for number, trial in numbers.items()}
 
 
-def checkpoints(sessions, number):
+def checkpoints(sessions, number, above=""):
     """Return the whole checkpoints of a trial that Ray has kept."""
-    return [file.parent for file in sessions.glob(f"session_*/{number}/checkpoint_*/trial.json")]
+    return [file.parent for file in sessions.glob(f"{above}session_*/{number}/checkpoint_*/trial.json")]
 
 
 def table(folder):

@@ -32,7 +32,7 @@ def _ray():
     need_ray()
 
 
-LONG = ("steps=300", "eval.every=20")
+LONG = ("steps=1200", "eval.every=40")
 
 
 def embedded(folder, *words):
@@ -47,8 +47,8 @@ def test_a_killed_process_and_a_killed_node_lose_no_trial(tmp_path):
     try:
         search = begin(tmp_path, *words, "search.engine=ray", f"search.address={nodes.address}", "search.storage_path=shared",
                        "hydra.sweep.dir=study")  # fmt: skip
-        study, sessions = tmp_path / "study", tmp_path / "shared" / "study"
-        wait_for(lambda: all(checkpoints(sessions, number) for number in (0, 1)), search)
+        study, shared = tmp_path / "study", tmp_path / "shared"
+        wait_for(lambda: all(checkpoints(shared, number, "study_*/") for number in (0, 1)), search)
         pids = {number: int(facts(study)[number]["worker"].rpartition(":")[2]) for number in (0, 1)}
         assert pids[0] != pids[1]
         os.kill(pids[0], signal.SIGKILL)
@@ -60,7 +60,7 @@ def test_a_killed_process_and_a_killed_node_lose_no_trial(tmp_path):
     assert "2 machines, 2 cores; each sees the folder, the packages and the data" in out
     assert [row["state"] for row in table(study)] == ["complete"] * 3, out
     assert "resuming from meta-step" in (study / "logs" / "0.txt").read_text()
-    assert not sessions.exists(), "the checkpoints of Ray are removed at the end"
+    assert not list(shared.iterdir()), "the checkpoints of Ray are removed at the end"
     for number in range(3):
         same_run(study / str(number), embedded(tmp_path, *words) / str(number) if number == 0 else tmp_path / "embedded" / str(number))  # fmt: skip
 
@@ -98,10 +98,13 @@ def test_bad_trials_are_ended_and_good_ones_trained_on(how, tmp_path):
     states = {row["state"] for row in rows}
     assert states == {"complete", "pruned"}
     assert {row["last_step"] for row in rows if row["state"] == "complete"} == {"9"}
-    assert all(int(row["last_step"]) in (1, 3) for row in rows if row["state"] == "pruned")
+    pruned = [int(row["last_step"]) for row in rows if row["state"] == "pruned"]
+    assert set(pruned) <= {1, 3}
+    if "hyperband" in how:  # 3 trials train to their end, 2 of 5 are resumed at the rung, and 1 is left for the next
+        assert pruned == [3, 3, 3]
     # One that was paused and resumed has the bits of a training that never was
     resumed = [row for row in rows if row["state"] == "complete"][-1]
-    finished(begin(tmp_path, "search=grid", *(word for word in words if word.startswith(("algo=", "data", "model", "steps", "eval"))),
+    finished(begin(tmp_path, "search=grid", *(word for word in words if word.startswith(("algo", "data", "model", "steps", "eval")) and "interval" not in word),
                    f"algo.inner_optimizer.lr=choice({resumed['algo.inner_optimizer.lr']})", "search.confirm=0",
                    "hydra.sweep.dir=alone"))  # fmt: skip
     alone = (tmp_path / "alone" / "0" / "metrics.csv").read_text()
@@ -118,7 +121,7 @@ def test_a_population_takes_over_checkpoints_and_its_schedule_is_replayed(tmp_pa
     assert [row["state"] for row in rows] == ["complete"] * 4
     assert (study / "population.png").exists() and not (study / "slices.png").exists()
     found = json.loads((study / "schedule.json").read_text())
-    best = max(rows, key=lambda row: float(row["val_accuracy"]))
+    best = min(rows, key=lambda row: float(row["val_mse"]))
     assert str(found["trial"]) == best["trial"] and found["schedule"][0]["from_step"] == 0
     assert json.loads(best["schedule"])[-1][1] == found["schedule"][-1]["settings"]
     assert any(len(json.loads(row["schedule"])) > 1 for row in rows)
@@ -130,18 +133,18 @@ def test_a_population_takes_over_checkpoints_and_its_schedule_is_replayed(tmp_pa
     from metalearn.search.trial import Trials
 
     fixed = [word for word in SMALL if not word.startswith(("search", "pictures"))]
-    trials = Trials(tmp_path, lambda words: compose(*words), fixed, [Goal("val_accuracy", True)], 1)
+    trials = Trials(tmp_path, lambda words: compose(*words), fixed, [Goal("val_mse", False)], 1)
     for row in rows:
         parts = [(step, [*fixed, *(f"{name}={value}" for name, value in settings.items())])
                  for step, settings in json.loads(row["schedule"])]  # fmt: skip
         result = trials.follow(parts, tmp_path / f"again_{row['trial']}")
-        assert result["val_accuracy"] == float(row["val_accuracy"]), row
+        assert result["val_mse"] == float(row["val_mse"]), row
         again = (tmp_path / f"again_{row['trial']}" / "metrics.csv").read_text()
         assert (study / row["trial"] / "metrics.csv").read_text() == again
 
 
 def test_a_population_that_is_killed_resumes_with_the_settings_of_its_checkpoints(tmp_path):
-    words = ["search=pbt", *SMALL, *LONG, RATE, "search.trials=2", "search.pbt.every=20", "search.pbt.quantile=0.5",
+    words = ["search=pbt", *SMALL, *LONG, RATE, "search.trials=2", "search.pbt.every=40", "search.pbt.quantile=0.5",
              "search.workers=2", "hydra.sweep.dir=study", "resume=auto"]  # fmt: skip
     study, sessions = tmp_path / "study", tmp_path / "study" / "ray"
 
@@ -161,7 +164,7 @@ def test_a_population_that_is_killed_resumes_with_the_settings_of_its_checkpoint
         steps = [step for step, _ in json.loads(row["schedule"])]
         assert steps[0] == 0 and steps == sorted(set(steps))
         with open(study / row["trial"] / "metrics.csv") as file:
-            assert [int(line.split(",")[0]) for line in file.read().splitlines()[1:]][-1] == 300
+            assert [int(line.split(",")[0]) for line in file.read().splitlines()[1:]][-1] == 1200
     assert any("resuming from meta-step" in (study / "logs" / f"{number}.txt").read_text() for number in (0, 1))
 
 

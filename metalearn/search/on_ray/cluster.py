@@ -19,6 +19,7 @@ os.environ |= {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
@@ -68,13 +69,14 @@ class Cluster:
         """The resources of a trial, as Ray names them."""
         return {"cpu": self.cpu, "gpu": self.gpu}
 
-    def sessions(self, folder: Path) -> Path:
+    def sessions(self, folder: Path, identity: str) -> Path:
         """Return the folder of Ray's experiments and their checkpoints.
 
         Args:
             folder: of the study.
+            identity: of the study. Another of the same name has another folder.
         """
-        return self.storage / folder.name if self.storage else folder.resolve() / "ray"
+        return self.storage / f"{folder.name}_{identity}" if self.storage else folder.resolve() / "ray"
 
     def check(self, asked: Plan) -> None:
         """Check a cluster that runs: that it answers, and that each machine sees the folder, the packages and the data.

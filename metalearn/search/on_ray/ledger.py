@@ -77,7 +77,8 @@ class Ledger:
                 self.study.end(record, TrialState.FAIL, None, failure(error), 0.0)
                 self.ended()
                 continue
-            order = replace(order, start=str(found.folder) if found else None)
+            if found:
+                order = replace(order, start=str(found.folder), begin=found.measured)
             self.open[number] = Entry(record, order, float(record.user_attrs.get(SECONDS, 0.0)))
             return order
         return None

@@ -30,6 +30,7 @@ class Order:
         folder: the working folder of the process that searches.
         stop: a file whose presence stops the search.
         start: a checkpoint of Ray from an earlier session to resume from.
+        begin: the meta-step of its last validation.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Order:
     folder: str
     stop: str
     start: str | None = None
+    begin: int = 0
 
     def spell(self) -> dict[str, str]:
         """Return Ray's configuration of the trial."""

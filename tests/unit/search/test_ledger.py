@@ -228,8 +228,8 @@ def test_a_machine_is_compared_with_this_one(tmp_path):
     assert node.sees(str(file), "token") and node.not_seen(True, file) is None and node.not_seen(False, file)
     from metalearn.config.compose import compose
 
-    config = compose("data=glyphs", "data.classes=[20,8,12]", "test=false")
+    config = compose("data=sinusoid", "model.hidden=[8]", "test=false")
     name = node.data(config, str(tmp_path / "nothing"))
-    assert name.startswith("glyphs, ") and node.other_data(name, name) is None
+    assert name.startswith("sinusoid, ") and node.other_data(name, name) is None
     missing = node.data(compose("data=folder", f"data.root={tmp_path / 'nothing'}", "test=false"), "nothing")
     assert "no such folder" in node.other_data(missing, name)
