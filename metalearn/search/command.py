@@ -125,8 +125,8 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
         population=settings.pbt is not None,
     )
     name = database.name if database else folder.resolve().name
-    trials = Trials(folder, compose, asked.fixed, asked.goals, settings.seeds, group=name,
-                    identity=tracked.identity(study, name))  # fmt: skip
+    identity = tracked.identity(study, name)
+    trials = Trials(folder, compose, asked.fixed, asked.goals, settings.seeds, group=name, identity=identity)
     if worker:
         _run_trials(study, trials, settings, signals, shared=database is not None)
         return
@@ -145,7 +145,7 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
         if cluster:
             from metalearn.search.on_ray import engine
 
-            say(f"the search ended: {engine.run(study, asked, folder, compose, cluster, signals)}")
+            say(f"the search ended: {engine.run(study, asked, folder, compose, cluster, identity, signals)}")
         elif settings.workers > 1:
             status = _run_workers(settings.workers, study, folder, signals, database)
         else:

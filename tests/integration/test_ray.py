@@ -133,7 +133,9 @@ def test_a_population_takes_over_checkpoints_and_its_schedule_is_replayed(tmp_pa
     from metalearn.search.trial import Trials
 
     fixed = [word for word in SMALL if not word.startswith(("search", "pictures"))]
-    trials = Trials(tmp_path, lambda words: compose(*words), fixed, [Goal("val_mse", False)], 1)
+    trials = Trials(
+        tmp_path, lambda words: compose(*words), fixed, [Goal("val_mse", False)], 1, group="again", identity="again"
+    )
     for row in rows:
         parts = [(step, [*fixed, *(f"{name}={value}" for name, value in settings.items())])
                  for step, settings in json.loads(row["schedule"])]  # fmt: skip

@@ -25,7 +25,8 @@ from metalearn.search.study import Study
 from metalearn.search.trial import SILENT, Compose
 
 
-def run(study: Study, asked: Plan, folder: Path, compose: Compose, cluster: Cluster, signals: Signals) -> str:
+def run(study: Study, asked: Plan, folder: Path, compose: Compose, cluster: Cluster, identity: str,
+        signals: Signals) -> str:  # fmt: skip
     """Train the trials of a study by Ray until none is left; return why the study ended.
 
     Args:
@@ -34,13 +35,14 @@ def run(study: Study, asked: Plan, folder: Path, compose: Compose, cluster: Clus
         folder: of the study.
         compose: returns the configuration of some words of the command line.
         cluster: that trains; it is started here if need be.
+        identity: of the study, for trackers.
         signals: of this process.
 
     Raises:
         Stopped: after a signal. The running trials are saved, and wait in the study.
     """
     sessions = cluster.sessions(folder, study.record.user_attrs[IDENTITY])
-    session = Session(study, asked, folder, compose, cluster, sessions, saved.next_session(sessions))
+    session = Session(study, asked, folder, compose, cluster, identity, sessions, saved.next_session(sessions))
     ending = session.ending()
     if ending is None and study.more():
         with StudyProgress(study) as progress:
@@ -55,7 +57,7 @@ class Session:
     """An experiment of Ray, which each start of a search makes anew.
 
     Args:
-        study, asked, folder, compose, cluster: as for `run`.
+        study, asked, folder, compose, cluster, identity: as for `run`.
         sessions: folder of Ray's experiments.
         name: of this one.
     """
@@ -65,6 +67,7 @@ class Session:
     folder: Path
     compose: Compose
     cluster: Cluster
+    identity: str
     sessions: Path
     name: str
     _ended: str | None = field(default=None, init=False)
@@ -148,7 +151,8 @@ class Session:
             score=f"val_{asked.setup.objective.name}",
             maximize=self._maximize,
             unit=self._unit,
-            group=self.folder.name,
+            group=self.folder.resolve().name,
+            identity=f"{self.identity}-{number}",
             threads=self.cluster.cpu,
             folder=os.getcwd(),
             stop=str(self._stop),

@@ -25,7 +25,8 @@ class Order:
         score: name of the validation score.
         maximize: True if a higher one is better.
         unit: meta-steps that count as one for Ray's schedulers.
-        group: the sweep.
+        group: name of the study, for trackers.
+        identity: of the trial, for trackers.
         threads: of the training.
         folder: the working folder of the process that searches.
         stop: a file whose presence stops the search.
@@ -42,6 +43,7 @@ class Order:
     maximize: bool
     unit: int
     group: str
+    identity: str
     threads: int
     folder: str
     stop: str

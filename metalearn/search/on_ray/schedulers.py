@@ -33,10 +33,10 @@ class Hyperband(HyperBandScheduler):
     """
 
     def _create_bracket(self, s: int) -> Any:
+        own: Any = self
         kind: Any = _Bracket
-        return kind(time_attr=self._time_attr, max_trials=self._get_n0(s), init_t_attr=self._get_r0(s),
-                    max_t_attr=self._max_t_attr, eta=self._eta, s=s,
-                    stop_last_trials=self._stop_last_trials)  # fmt: skip
+        return kind(time_attr=own._time_attr, max_trials=own._get_n0(s), init_t_attr=own._get_r0(s),
+                    max_t_attr=own._max_t_attr, eta=own._eta, s=s, stop_last_trials=own._stop_last_trials)  # fmt: skip
 
     def _process_bracket(self, tune_controller: Any, bracket: Any) -> Any:
         try:

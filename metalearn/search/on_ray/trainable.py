@@ -72,7 +72,7 @@ class Training(Trainable):
             if order.folder not in sys.path:
                 sys.path.insert(0, order.folder)
         torch.set_num_threads(order.threads)
-        self._run = Path(self.logdir) / f"{order.number}_{os.getpid()}"
+        self._run = Path(self.logdir) / str(os.getpid()) / order.group / str(order.number)
         self._schedule: Schedule = []
         self._step, self._measured, self._score = 0, 0, order.worst
         if order.start:
@@ -92,8 +92,8 @@ class Training(Trainable):
         ended: dict[str, Any] = {}
         try:
             with logged(self._run / saved.LOG):
-                group = Invocation(overrides=order.words, group=order.group)
-                result = launch(order.config, self._run, group, controls={OWN: watch}).result
+                own = Invocation(overrides=order.words, group=order.group, identity=order.identity, job="trial")
+                result = launch(order.config, self._run, own, controls={OWN: watch}).result
             ended = {"results": {name: result.get(name) for name in order.goals}}
             watch.step = int(result["steps_taken"])
         except Paused:

@@ -25,7 +25,7 @@ def make(number, values, words):
     if values["lr"] > 10:
         raise UserError("lr: too high")
     return Order(number=number, config={}, words=list(words), settings=dict(values), goals=["val_accuracy"], score="val_accuracy",
-                 maximize=True, unit=3, group="study", threads=1, folder="/", stop="stop")  # fmt: skip
+                 maximize=True, unit=3, group="study", identity="study-7", threads=1, folder="/", stop="stop")  # fmt: skip
 
 
 def ledger_in(folder, **other):
