@@ -37,7 +37,7 @@ def workspace(where: str, study: str | None = None, settings: Sequence[str] = SE
     try:
         ws, expr = _import("workspaces"), _import("expr")
     except ImportError as error:
-        raise UserError("the dashboard needs wandb-workspaces: pip install 'metalearn-torch[dashboard]'") from error
+        raise UserError("the dashboard needs wandb-workspaces; in the clone: pip install '.[dashboard]'") from error
     best = f"val/{score}.{_BETTER[score]}"
     group = expr.Metric("Group")
     return ws.Workspace(

@@ -55,7 +55,7 @@ def test_a_missing_package_is_one_line(monkeypatch):
 
     real = builtins.__import__
     monkeypatch.setattr(dashboard.importlib, "import_module", lambda name: real(f"{name}_missing"))
-    with pytest.raises(UserError, match=r"needs wandb-workspaces: pip install 'metalearn-torch\[dashboard\]'"):
+    with pytest.raises(UserError, match=r"needs wandb-workspaces; in the clone: pip install '\.\[dashboard\]'"):
         dashboard.workspace("me/p")
 
 
