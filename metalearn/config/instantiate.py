@@ -104,7 +104,7 @@ def _unknown(place: str, names: Sequence[str], owner: str, known: Sequence[str])
     guess = did_you_mean(name, known, f"{prefix}{{}}", 0.7) or elsewhere(name)
     ways_out = " ".join(f"~{prefix}{other}" for other in names)
     error = UnknownSetting(
-        f"{prefix}{name}: {owner} has no such setting{guess}; it has {', '.join(known)}; "
+        f"{prefix}{name}: {owner} has no such setting{guess}; it has {', '.join(known) or 'none'}; "
         f"leave {'one' if len(names) == 1 else 'them'} out by {ways_out}"
     )
     error.place, error.name, error.owner, error.known = place, name, owner, known

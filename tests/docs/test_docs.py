@@ -226,7 +226,7 @@ def test_extras_are_installed_in_one_way_from_a_clone():
         *ROOT.glob("hydra_plugins/**/*.py"),
         *ROOT.glob("tests/**/*.py"),
     ]
-    found = [name for file in files for name in re.findall(r"pip install ['\"](.*?)\[(\w+)\]", file.read_text())]
+    found = [name for file in files for name in re.findall(r"pip install\s+['\"](.*?)\[(\w+)\]", file.read_text())]
     assert (
         len(found) >= 8
         and {place for place, _ in found} == {"."}

@@ -168,6 +168,8 @@ def test_a_function_of_a_library_need_not_be_annotated_by_the_user():
 
 def test_settings_of_the_choice_before_are_named_together():
     node = {"_target_": "torchvision.models.resnet18", "filters": 64, "pooling": "flatten"}
+    with pytest.raises(UserError, match="Ways has no such setting; it has none; leave them out"):
+        build_model({**node, "_target_": f"{__name__}.Ways"}, SHAPE, 5)
     for name in ("torchvision.models.resnet18", f"{__name__}.Passing", f"{__name__}.Features"):
         with pytest.raises(UserError, match=r"^model\.filters: .* has no such setting; it has .*; leave them out by "
                                             r"~model\.filters ~model\.pooling$"):  # fmt: skip
