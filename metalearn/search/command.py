@@ -126,7 +126,8 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
     )
     name = database.name if database else folder.resolve().name
     identity = tracked.identity(study, name)
-    trials = Trials(folder, compose, asked.fixed, asked.goals, settings.seeds, group=name, identity=identity)
+    trials = Trials(folder, compose, asked.fixed, asked.goals, settings.seeds, group=name, identity=identity,
+                    like=asked.setup)  # fmt: skip
     if worker:
         _run_trials(study, trials, settings, signals, shared=database is not None)
         return

@@ -13,6 +13,7 @@ from metalearn.learner.learner import Learner, load
 from metalearn.lifecycle import lock
 from metalearn.lifecycle.launch import launch
 from metalearn.lifecycle.run_folder import Invocation
+from metalearn.lifecycle.setup import Setup
 from metalearn.recording import checkpoint
 from metalearn.runtime.console import logged
 from metalearn.search.candidate import Candidate
@@ -34,6 +35,7 @@ class Trials:
         goals: the objectives, entries of result.json.
         seeds: runs of each configuration.
         group: name of the study, for trackers.
+        like: the parts of a run with the default settings: the trials share its data in memory.
         identity: of the study, from which trackers identify its trials: the same in all sessions and on all machines.
     """
 
@@ -47,9 +49,10 @@ class Trials:
         *,
         group: str,
         identity: str,
+        like: Setup | None = None,
     ):
         self._folder, self._compose, self._fixed, self._goals, self._seeds = folder, compose, fixed, goals, seeds
-        self._group, self._identity = group, identity
+        self._group, self._identity, self._like = group, identity, like
 
     def __call__(self, candidate: Candidate) -> list[float]:
         """Train a configuration and return its scores, means over the seeds."""
@@ -85,7 +88,7 @@ class Trials:
             own = label or "-".join(folder.relative_to(self._folder).parts)
             invocation = Invocation(overrides=list(words), group=self._group, identity=f"{self._identity}-{own}",
                                     job="trial" if label else "confirm")  # fmt: skip
-            return launch(config, folder, invocation, controls=controls or {}).result
+            return launch(config, folder, invocation, controls=controls or {}, like=self._like).result
 
     def follow(self, parts: Sequence[tuple[int, Sequence[str]]], folder: Path) -> dict[str, Any]:
         """Train with settings that change in mid-training; return the content of result.json.
