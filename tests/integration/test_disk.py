@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.helpers.configs import QUICK
+from tests.helpers.configs import QUICK, every
 from tests.helpers.folders import folder_of
 from tests.helpers.processes import refused
 
@@ -56,7 +56,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize("kind", every(2, DAMAGE))
 def test_a_damaged_run(kind, typed, tmp_path):
     complete(typed, "hydra.run.dir=out")
     file, content, message = DAMAGE[kind]

@@ -6,6 +6,7 @@ from metalearn.config.compose import compose
 from metalearn.errors import UserError
 from metalearn.search.parse import split
 from metalearn.search.plan import accept
+from tests.helpers.configs import every
 from tests.helpers.ray_cluster import need_ray
 
 SMALL = ("algo=anil", "data=glyphs", "data.classes=[20,8,12]", "model.filters=4", "steps=12", "eval.every=3")
@@ -18,7 +19,7 @@ def accepted(*words):
     return accept(words, compose(*fixed), lambda words: compose(*words))
 
 
-@pytest.mark.parametrize(("words", "message"), [
+@pytest.mark.parametrize(("words", "message"), every(3, [
     (("algo.nothing=interval(0, 1)",), "algo.nothing"),
     (("algo.inner_optimizer.lr=interval(1, 1)",), "an empty interval"),
     (("algo.inner_optimizer.lr=tag(log, interval(0, 1))",), "must lie above 0"),
@@ -59,7 +60,7 @@ def accepted(*words):
     ((RATE, "search.engine=ray", "search.seeds=2"), "needs seeds=1"),
     ((RATE, "search.engine=ray", "search.resources.cpu=0"), "cpu=0"),
     ((RATE, "search.engine=ray", "search.storage=postgresql://me@host/lab", "search.name=s"), "takes no database"),
-])  # fmt: skip
+], rows=True))  # fmt: skip
 def test_mistakes_are_one_line(words, message):
     with pytest.raises(UserError) as refused:
         accepted("search=random", *SMALL, *words)
