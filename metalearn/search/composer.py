@@ -56,6 +56,7 @@ class Composer:
             if len(self._bases) >= _KEPT:
                 del self._bases[next(iter(self._bases))]
             self._bases[words] = self._load(words)
+            OmegaConf.set_struct(self._bases[words], True)  # refuses a setting that does not exist
         return self._bases[words]
 
 

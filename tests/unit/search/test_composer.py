@@ -4,6 +4,7 @@ import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from metalearn.config.compose import compose
 from metalearn.config.groups import CONF
@@ -21,7 +22,8 @@ def composer():
     def load(words):
         loaded.append(tuple(words))
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return hydra_compose("config", overrides=list(words))
+            config = hydra_compose("config", overrides=list(words))
+            return OmegaConf.masked_copy(config, list(config))  # as the sweeper does; it takes new settings
 
     made = Composer(load)
     made.loaded = loaded
