@@ -8,7 +8,7 @@ from optuna.trial import TrialState, create_trial
 
 from metalearn.runtime.console import warn
 from metalearn.search.plots import course, overview, parallel, scores
-from metalearn.search.population_picture import population
+from metalearn.search.plots.population import population
 from metalearn.search.study import Study
 
 _ENOUGH = 4  # trials for a picture of the settings
