@@ -15,7 +15,7 @@ GLYPHS = ("data=glyphs", "data.classes=[20,8,12]", "model.filters=4", "steps=12"
 SPACE = parse(["lr=tag(log, interval(0.01, 1))", "steps=range(1, 6)", "norm=choice(batch, layer, none)", "share=range(0.1, 0.5, 0.1)",
                "wide=tag(int, log, interval(8, 64))"])  # fmt: skip
 NEAR = PopulationSettings(every=None, quantile=0.25, resample=0.0, factors=[0.8, 1.25])
-GOOD = {"lr": 0.5, "steps": 3, "norm": "layer", "share": 0.3, "wide": 16}
+GOOD = {"lr": 0.5, "steps": 2, "norm": "layer", "share": 0.3, "wide": 16}
 
 
 def draws(found, settings=NEAR, count=400):
@@ -26,7 +26,7 @@ def draws(found, settings=NEAR, count=400):
 def test_a_perturbed_setting_is_a_little_beside_the_good_one():
     drawn = draws(GOOD)
     assert {round(d["lr"], 6) for d in drawn} == {0.4, 0.625}
-    assert {d["steps"] for d in drawn} == {2, 4}  # not 3: the factors alone would round back to it
+    assert {d["steps"] for d in drawn} == {1, 3}  # the factors alone would round back to 2
     assert {d["norm"] for d in drawn} == {"batch", "none"}
     assert {round(d["share"], 6) for d in drawn} == {0.2, 0.4}
     assert {d["wide"] for d in drawn} == {13, 20}
