@@ -3,10 +3,11 @@
 Command: `python experiments/search/omniglot.py` (about 2 hours on two cores). It resumes where it was stopped. Writes
 omniglot.json, omniglot.md and omniglot.png beside this file; the studies themselves go below --folder.
 
-Lake's split (alphabets of the test are new). Each search has about 2,000 meta-steps: 22 trials of 90, or as many
-competing trials as the same meta-steps train. Every sampler and competing models for ANIL; random, TPE, policy gradient
-and competing models for MAML; 3 seeds each, of the sampler and of the runs. At the end of each search its winner and
-the default settings are trained again with 3 fresh seeds and compared on new validation tasks, then tested.
+Lake's split (alphabets of the test are new). Each search has about 2,000 meta-steps: 22 trials of 90, a population of
+as many (`pbt`, by Ray Tune), or as many competing trials as the same meta-steps train. Every sampler, competing models
+and a population for ANIL; random, TPE, policy gradient, competing models and a population for MAML; 3 seeds each, of
+the sampler and of the runs. At the end of each search its winner and the default settings are trained again with 3
+fresh seeds and compared on new validation tasks, then tested.
 
     --folder DIR   of the studies (default runs/search_omniglot)
     --at-once N    searches at the same time, with one thread each (default 2)
@@ -36,8 +37,8 @@ SEEDS = (0, 1, 2)
 STEPS, TRIALS = 90, 22
 COMPETING = 48  # trials whose rungs of 10, 30 and 90 have about 2,000 meta-steps together
 SAMPLERS = {
-    "anil": ("random", "qmc", "tpe", "gp", "cmaes", "genetic", "policy_gradient", "compete"),
-    "maml": ("random", "tpe", "policy_gradient", "compete"),
+    "anil": ("random", "qmc", "tpe", "gp", "cmaes", "genetic", "policy_gradient", "compete", "pbt"),
+    "maml": ("random", "tpe", "policy_gradient", "compete", "pbt"),
 }
 WORDS = ("data=omniglot", "data.split=lake", f"steps={STEPS}", "eval.every=10", "eval.tasks=100", "eval.test_tasks=600",
          "search/space=inner_loop", "search.confirm=1", "pictures=none")  # fmt: skip

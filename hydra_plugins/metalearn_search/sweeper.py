@@ -33,15 +33,15 @@ class SearchSweeper(Sweeper):
         from metalearn.config.compose import plain
 
         search = _search()
+        from metalearn.search.composer import Composer
 
-        def compose(words: Any) -> dict[str, Any]:
-            config = self._context.config_loader.load_sweep_config(self._config, list(words))
-            return plain(_without_hydra(config))
+        def load(words: Any) -> Any:
+            return _without_hydra(self._context.config_loader.load_sweep_config(self._config, list(words)))
 
         hydra = self._config.hydra
         chosen = any(word.startswith("hydra.sweep.dir=") for word in hydra.overrides.hydra)
         config = plain(_without_hydra(self._config))
-        search(arguments, config, Path(hydra.sweep.dir), compose, sweep_command, accept, chosen)
+        search(arguments, config, Path(hydra.sweep.dir), Composer(load), sweep_command, accept, chosen)
 
 
 def _search() -> Callable[..., None]:
@@ -58,7 +58,7 @@ def _search() -> Callable[..., None]:
             raise
         from metalearn.errors import UserError
 
-        raise UserError(f"search=: needs {package}; pip install 'metalearn-torch[search]'") from error
+        raise UserError(f"search=: needs {package}; in the clone: pip install '.[search]'") from error
     return search
 
 

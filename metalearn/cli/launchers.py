@@ -42,7 +42,7 @@ def check(words: Sequence[str]) -> None:
             continue
         plugin = name.partition("_")[0]
         if plugin in _PLUGINS and importlib.util.find_spec(f"hydra_plugins.hydra_{plugin}_launcher") is None:
-            raise UserError(f"{word}: needs hydra-{plugin}-launcher: pip install 'metalearn-torch[launchers]'")
+            raise UserError(f"{word}: needs hydra-{plugin}-launcher; in the clone: pip install '.[launchers]'")
         if any(sets(other, "search") and value_of(other) not in ("", "null") for other in words):
             raise UserError(f"{word}: is for plain sweeps; a search starts its own processes: search.workers=N")
         if distributed.is_torchrun():

@@ -114,16 +114,16 @@ class SweepProcess:
         from metalearn.recording.comparison.show import show_sweep
 
         show_sweep(sweep.folder)
-        missing = sweep.total is not None and len(records) < sweep.total
         if failure is not None:
             complain(f"hydra/launcher={self.launcher}: {_first_line(failure)}")
         for message in self._lost:
             complain(message)
+        missing = max(0, (sweep.total or 0) - len(records))
         again = [str(record.number + 1) for record in records if record.stopped or record.why == KILLED]
-        if again or missing:
-            which = [f"run {', '.join(again)} did not end"] if again else []
-            which += ["not all runs did begin"] if missing else []
-            complain(f"{' and '.join(which)}; to resume: {sweep_command(sweep.folder)}")
+        left = [f"run{'s' * (len(again) > 1)} {', '.join(again)} did not end"] if again else []
+        left += [f"{missing} did not begin"] if missing else []
+        if left:
+            complain(f"{', '.join(left)}; to resume: {sweep_command(sweep.folder)}")
         if failure is not None and not records:
             return 2
         return max([record.status or 0 for record in records] + [int(bool(self._lost or failure or missing))])
@@ -199,7 +199,7 @@ class Watch:
             if record.status == 0:
                 say(f"{name} is complete")
             elif record.status is not None:
-                complain(f"{name}: {record.ending}" + ("; it waits to be started again" if record.waits else ""))
+                complain(f"{name}: {record.ending}" + ("; it will be started again" if record.waits else ""))
 
 
 def _first_line(error: Exception) -> str:

@@ -5,8 +5,9 @@ import os
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +19,12 @@ from metalearn.config import trust
 from metalearn.errors import Unfinished, UserError, described
 from metalearn.recording.job import JobRecord, read_job, write_job
 from metalearn.runtime.console import logged
+from metalearn.runtime.distributed import exit_now
 from metalearn.runtime.signals import PARENT, STOP, preemption
 
 _accepted: list[bool] = []  # set when a run or a search has begun: errors after that are defects
 _SIGNAL = 128  # exit statuses above are those of signals
+GRACE = 10.0  # seconds that a job of submitit waits after SIGTERM, which Slurm sends first in a preemption
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # failures of the machine, not of the user: exit status 1
 
 
@@ -87,10 +90,18 @@ class Task:
         stop = launchers.stop_file(_sweep_folder(), self.sweep)
         if stop.exists():
             return float("nan")
+        self._end_with_the_sweep()
         os.environ |= {PARENT: str(self._process), STOP: str(stop)}
         name = folder.relative_to(_sweep_folder()).as_posix().replace("/", "_")
         with _command_line(self.words), logged(_sweep_folder() / "logs" / f"{name}.txt"):
-            return self._recorded(config).score
+            ended = self._recorded(config)
+        self._end_with_the_sweep()
+        return ended.score
+
+    def _end_with_the_sweep(self) -> None:
+        """End this process if the one that started it has ended: joblib would begin the next run."""
+        if os.getppid() != self._process:
+            exit_now(_SIGNAL + signal.SIGHUP)
 
     def _recorded(self, config: Any) -> Ending:
         """Run once, with a record of the end in the run's folder."""
@@ -109,6 +120,9 @@ class Task:
             ended = _preempted(number, folder, over, ended)
             over = over._replace(why=ended.why)
         write_job(folder, over)
+        if number not in (None, signal.SIGTERM) and ended.status == _SIGNAL + signal.SIGTERM:
+            with suppress(Exception):  # the job is not started again
+                time.sleep(GRACE)  # if a preemption follows, the handler of submitit ends this process
         return ended
 
     def _ended(self, config: Any) -> Ending:
@@ -147,7 +161,8 @@ def accepted(forget: bool = False) -> bool:
 
 def _preempted(number: int, folder: Path, record: JobRecord, ended: Ending) -> Ending:
     """Let the handler of submitit start the job again, which ends this process; else return the end of the run."""
-    write_job(folder, record._replace(why=f"preempted: {record.why}", waits=True))
+    why = record.why.replace(f"stopped by {signal.Signals(number).name}", "preempted")
+    write_job(folder, record._replace(why=why, waits=True))
     try:
         signal.raise_signal(number)
     except Exception as error:  # too many times

@@ -5,7 +5,6 @@ use this module too, so a trained learner loads on a machine without Hydra.
 """
 
 import collections.abc
-import importlib
 import inspect
 import re
 import types
@@ -14,13 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from metalearn.config import trust
+from metalearn.config.locate import accepted, locate, page, path
 from metalearn.config.names import elsewhere
 from metalearn.config.similar import did_you_mean
 from metalearn.errors import UserError, described, place_in_own_code
 
 Made = TypeVar("Made")
-_PAGES = {"Algorithm": "an-algorithm", "Module": "a-model", "Dataset": "a-data-set", "Control": "a-control",
-          "Optimizer": "an-inner-optimizer"}  # fmt: skip
 _LISTS = (list, tuple, collections.abc.Sequence, collections.abc.Iterable)  # of one kind of values
 
 
@@ -36,64 +34,6 @@ class UnknownSetting(UserError):
 
     place, name, owner = "", "", ""
     known: Sequence[str] = ()
-
-
-def locate(target: str, where: str, kind: type | None) -> Any:
-    """Import the class or function that a dotted path names.
-
-    Args:
-        target: the path, such as `metalearn.models.conv4.Conv4`.
-        where: the setting that names it, for messages (`algo._target_`, ...).
-        kind: the class of the objects that it must make: it is a subclass, or a function annotated to return one.
-            None: any callable.
-
-    Raises:
-        UserError: it is not trusted (see metalearn.config.trust; nothing is imported then), cannot be imported, or
-            makes something else (it is not called then).
-    """
-    trust.permit(target, where, made=kind is not None)
-    module, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:
-        why = str(error) if place_in_own_code(error) is None else described(error)
-        raise UserError(f"{where}={target}: cannot be imported ({why}){_place_hint(error, module)}") from error
-    if not callable(found):
-        raise UserError(f"{where}={target}: is not a class or a function")
-    if kind is not None and not _makes(found, kind):
-        name = _public_name(kind)
-        say = "" if inspect.isclass(found) else f"; annotate what the function returns: -> {name}"
-        raise UserError(f"{where}={target}: does not make a {name}{say}{_page(kind)}")
-    return found
-
-
-def _place_hint(error: Exception, module: str) -> str:
-    """Say where Python looks for a module of the user's, if that module was not found."""
-    root = module.partition(".")[0]
-    if not isinstance(error, ModuleNotFoundError) or error.name != root:
-        return ""
-    return f"; work in the folder of {root}, or add that folder to PYTHONPATH (in Python: to sys.path)"
-
-
-def _public_name(kind: type) -> str:
-    """The dotted name of a class as it is imported, such as `torch.nn.Module`."""
-    return f"{kind.__module__.partition('.modules')[0]}.{kind.__name__}"
-
-
-def _page(kind: type) -> str:
-    """The page of the documentation that shows how to write such a class, as the end of a message."""
-    anchor = _PAGES.get(kind.__name__)
-    return f"; see docs/extending.md#{anchor}" if anchor else ""
-
-
-def _makes(found: Any, kind: type) -> bool:
-    """True if calling `found` gives an object of this class, as far as its declaration says."""
-    if not inspect.isclass(found):
-        try:
-            found = get_type_hints(found).get("return")
-        except (TypeError, ValueError, NameError, AttributeError):
-            return False
-    return inspect.isclass(found) and issubclass(found, kind)
 
 
 def build(node: Mapping[str, Any], where: str, kind: type[Made], **given: Any) -> Made:
@@ -115,7 +55,7 @@ def build(node: Mapping[str, Any], where: str, kind: type[Made], **given: Any) -
     trust.permit_values(target, values, where)
     made = call(locate(target, f"{where}._target_", kind), values, where, **given)
     if not isinstance(made, kind):
-        raise UserError(f"{where}._target_={target}: does not make a {_public_name(kind)}{_page(kind)}")
+        raise UserError(f"{where}._target_={target}: does not make a {path(kind)}{page(kind)}")
     return made
 
 
@@ -130,9 +70,9 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
         raise UserError(f"{where}._target_: {target} cannot be built from settings") from error
     prefix = f"{where}." if where else ""
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # hands them on to another that checks
+    if unknown := [name for name in values if name in given or (name not in parameters and not open_ended)]:
+        raise _unknown(where, unknown, _title(target), [own for own in parameters if own not in given])
     for name, value in values.items():
-        if name in given or (name not in parameters and not open_ended):
-            raise _unknown(where, name, _title(target), [own for own in parameters if own not in given])
         check(value, hints.get(name, Any), prefix + name)
     needed = [
         n for n, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
@@ -148,7 +88,11 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
         known = named and (open_ended or named[1] in parameters)
         raise UserError(f"{prefix}{error}" if known or not where else f"{where}: {error}") from error
     except TypeError as error:  # of a constructor that passes settings on to another
-        if "unexpected keyword argument" in str(error):
+        if refused := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
+            if refused[1] in values:
+                own = [name for name in accepted(target) if name not in given]
+                unknown = [name for name in values if name == refused[1] or name not in own]
+                raise _unknown(where, unknown, _title(target), own) from error
             raise UserError(f"{where}: {error}") from error
         _refuse_own(error, where)
         raise
@@ -169,12 +113,14 @@ def _hints(target: Any) -> dict[str, Any]:
             return {}
 
 
-def _unknown(place: str, name: str, owner: str, known: Sequence[str]) -> UnknownSetting:
-    """Return the error in the words of the command line; arguments as its attributes."""
-    prefix = f"{place}." if place else ""
-    full, guess = f"{prefix}{name}", did_you_mean(name, known, f"{prefix}{{}}", 0.7) or elsewhere(name)
+def _unknown(place: str, names: Sequence[str], owner: str, known: Sequence[str]) -> UnknownSetting:
+    """Return the error in the words of the command line; it names the first of several unknown settings."""
+    name, prefix = names[0], f"{place}." if place else ""
+    guess = did_you_mean(name, known, f"{prefix}{{}}", 0.7) or elsewhere(name)
+    ways_out = " ".join(f"~{prefix}{other}" for other in names)
     error = UnknownSetting(
-        f"{full}: {owner} has no such setting{guess}; it has {', '.join(known)}; leave one out by ~{full}"
+        f"{prefix}{name}: {owner} has no such setting{guess}; it has {', '.join(known) or 'none'}; "
+        f"leave {'one' if len(names) == 1 else 'them'} out by {ways_out}"
     )
     error.place, error.name, error.owner, error.known = place, name, owner, known
     return error

@@ -2,7 +2,7 @@
 
 A configuration names classes and functions by dotted paths, and importing or calling one runs its code. Everything that
 the user types or writes in Python is trusted. Everything that is read from a run folder or a checkpoint is not: inside
-`limit`, metalearn.config.instantiate.locate imports only what `permit` accepts. `trust=true` lifts the limit.
+`limit`, metalearn.config.locate.locate imports only what `permit` accepts. `trust=true` lifts the limit.
 """
 
 import re

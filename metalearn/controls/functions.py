@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from metalearn.config.instantiate import locate
+from metalearn.config.locate import locate
 from metalearn.controls.loop import ControlLoop, Failed, Plan
 from metalearn.errors import UserError, described
 from metalearn.runtime.signals import Stopped

@@ -1,5 +1,6 @@
 """Omniglot if available, otherwise generated glyphs with a notice."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from metalearn.config.instantiate import build, call
@@ -24,3 +25,16 @@ def load(*, glyphs: dict[str, Any], **settings: Any) -> Dataset:
     except NotFound as error:
         notice = f"these are generated GLYPHS, not Omniglot ({error}). Do not compare results with Omniglot's."
         return build(glyphs, "data.glyphs", Dataset, notice=notice)
+
+
+def found(node: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the settings of the data set that was found, as if it had been chosen by its name.
+
+    Args:
+        node: the settings of any data set.
+        name: of the data set that they gave.
+    """
+    if node["_target_"] != f"{__name__}.load":
+        return dict(node)
+    others = {key: value for key, value in node.items() if key != "glyphs"}
+    return {**others, "_target_": f"{omniglot.__name__}.load"} if name == "omniglot" else dict(node["glyphs"])

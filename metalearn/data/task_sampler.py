@@ -1,6 +1,7 @@
 """Sampler of N-way K-shot tasks over images, and the data sets made with it."""
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from metalearn.data import rng
 from metalearn.data.augment import NONE, Augment
 from metalearn.data.base import Dataset, Examples, Split, TaskBatch
 from metalearn.data.image_set import ImageSet, fingerprint
-from metalearn.data.store import make_store
+from metalearn.data.store import Store, make_store
 from metalearn.errors import UserError
 
 
@@ -31,6 +32,7 @@ class ImageTasks:
         negative: show the negative of the pixels in pictures.
         augment: random crops and flips, drawn for each image of each task.
         mean, deviation: subtract the mean and divide by the deviation, for each channel (of values 0..1).
+        stores: of the data set's samplers in use, by (name, rotate, device): samplers of one part share their images.
 
     Raises:
         UserError: `rotate` with images that are not square.
@@ -50,6 +52,7 @@ class ImageTasks:
         augment: Augment = NONE,
         mean: tuple[float, ...] | None = None,
         deviation: tuple[float, ...] | None = None,
+        stores: MutableMapping[tuple[str, bool, str], Store] | None = None,
     ):
         self._augment = augment
         self._mean, self._deviation = (
@@ -66,7 +69,9 @@ class ImageTasks:
         first = count.cumsum(0) - count
         label = torch.repeat_interleave(count)  # class of each image of this part
         rows = images.first[chosen][label] + torch.arange(len(label)) - first[label]
-        self._store = make_store(images.pixels, rows, rotate, device)
+        stores, key = {} if stores is None else stores, (name, rotate, device)
+        self._store = stores[key] if key in stores else make_store(images.pixels, rows, rotate, device)
+        stores[key] = self._store
         self.count, self.first, self._label = count.to(device), first.to(device), label.to(device)
         self.labels: int | None = len(classes) * (4 if rotate else 1)
         self._fewest, self._most = (int(self.count.min()), int(self.count.max())) if len(classes) else (0, 0)
@@ -189,6 +194,7 @@ def image_dataset(
         notice: what the user must not miss, shown before and after the run.
     """
     number = {class_name: i for i, class_name in enumerate(images.names)}
+    stores: WeakValueDictionary[tuple[str, bool, str], Store] = WeakValueDictionary()
 
     def source(part: Split, seed: int, device: str) -> ImageTasks:
         if unknown := [piece for piece in part.split("+") if piece not in parts]:
@@ -207,6 +213,7 @@ def image_dataset(
             augment=augment if training else NONE,
             mean=mean,
             deviation=deviation,
+            stores=stores,
         )
 
     shape = tuple(images.pixels.shape[1:])

@@ -11,7 +11,7 @@ from metalearn.controls.loop import Control
 from metalearn.lifecycle import manifest
 from metalearn.lifecycle.run import FinishedRun, run
 from metalearn.lifecycle.run_folder import Invocation
-from metalearn.lifecycle.setup import prepare
+from metalearn.lifecycle.setup import Setup, prepare
 from metalearn.runtime.distributed import ProcessGroup
 
 
@@ -42,12 +42,14 @@ def launch(
     invocation: Invocation,
     group: ProcessGroup | None = None,
     controls: Mapping[str, Control] | None = None,
+    like: Setup | None = None,
 ) -> FinishedRun:
     """Prepare a run and run it; arguments as for metalearn.lifecycle.run.run.
 
     Args:
         group: the processes that share each meta-batch; None for one process.
         controls: to be added after the control that measures, as a study does.
+        like: the parts of another run, whose data set is used if the settings of the data are equal.
     """
     limit: AbstractContextManager[None] = nullcontext()
     if config.get("resume") not in (None, "auto") and invocation.overrides == []:  # nothing typed: as it was recorded
@@ -56,7 +58,7 @@ def launch(
             invocation = invocation._replace(overrides=started.overrides)
             limit = nullcontext() if trust.limited() else trust.limit(trusted=config["trust"] is True)
     with limit:
-        return run(prepare(config, group, controls), folder, invocation)
+        return run(prepare(config, group, controls, like), folder, invocation)
 
 
 def new_name() -> str:

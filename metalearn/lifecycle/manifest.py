@@ -20,6 +20,7 @@ class RunManifest(NamedTuple):
     data: str  # name and fingerprint of the data set
     identity: str  # the run's ID for trackers
     group: str | None  # the sweep that it belongs to
+    meaning: dict[str, Any]  # values in use of settings such as device=auto, see metalearn.lifecycle.meaning
 
 
 def write_manifest(folder: Path, manifest: RunManifest) -> RunManifest:
@@ -37,7 +38,8 @@ def read_manifest(folder: Path) -> RunManifest | None:
     try:
         content = read_json(folder / FILE)
         overrides = content["overrides"]
-        if not isinstance(content["config"], dict) or not isinstance(overrides, (list, type(None))):
+        groups = content["config"], content["meaning"]
+        if not all(isinstance(group, dict) for group in groups) or not isinstance(overrides, (list, type(None))):
             raise TypeError
         if not all(isinstance(value, str) for value in (*(overrides or ()), content["data"], content["identity"])):
             raise TypeError

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.config.quoting import shell_quoted
+from metalearn.controls.loop import Paused
 from metalearn.learner import training_classes
 from metalearn.lifecycle import final_test, initial_weights, lock
 from metalearn.lifecycle.manifest import RunManifest, json_values
+from metalearn.lifecycle.meaning import meaning
 from metalearn.lifecycle.run_folder import Invocation, OpenedRun, open_run, unused_removed
 from metalearn.lifecycle.session import Session, stoppable
 from metalearn.lifecycle.setup import Phase, Setup, prepare_phase
@@ -80,8 +82,10 @@ def _run(
 ) -> dict[str, Any]:
     """Run an opened run to its end; return the content of result.json."""
     session = _session(setup, folder, opened, invocation, check)
+    resumed, paused = opened.checkpoint is not None, False
+    name, group = invocation.identity or opened.manifest.identity, invocation.group or opened.manifest.group
     try:
-        tracked = TrackerRun(opened.manifest.identity, opened.manifest.group, resumed=opened.checkpoint is not None)
+        tracked = TrackerRun(name, group, resumed, invocation.job)
         phase = setup.phase.started_from(session.initial)
         shown = {name: value for name, value in phase.spec.items() if name != training_classes.ENTRY}
         setup.trackers.start({**setup.config, "spec": shown}, folder, tracked)
@@ -93,8 +97,11 @@ def _run(
         with stoppable(folder, lambda: last.steps):
             result = final_test.test(session, phase, first, last)
             record(session, phase, first, last, result)
+    except Paused:
+        paused = True
+        raise
     finally:
-        setup.trackers.close(complete=(folder / "result.json").exists())
+        setup.trackers.close(complete=paused or (folder / "result.json").exists())
     if setup.dataset.notice:
         warn(setup.dataset.notice)
     return result
@@ -144,7 +151,8 @@ def _warn_of_seen_classes(session: Session, phase: Phase) -> None:
 def _manifest(setup: Setup, invocation: Invocation) -> RunManifest:
     """Return the manifest of the present command."""
     data = f"{setup.dataset.name}, {setup.dataset.fingerprint[:16]}"
-    return RunManifest(json_values(setup.config), invocation.overrides, data, secrets.token_hex(4), invocation.group)
+    identity, config = invocation.identity or secrets.token_hex(4), json_values(setup.config)
+    return RunManifest(config, invocation.overrides, data, identity, invocation.group, meaning(setup))
 
 
 def headline(setup: Setup) -> str:

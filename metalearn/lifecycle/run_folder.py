@@ -14,7 +14,8 @@ from metalearn.algorithms.parameters import MetaParameters
 from metalearn.config.quoting import assignment, shell_quoted
 from metalearn.errors import RunExists, Unfinished, UserError
 from metalearn.lifecycle import lock, manifest
-from metalearn.lifecycle.manifest import RunManifest, changes, changes_scores, read_manifest, write_manifest
+from metalearn.lifecycle.manifest import RunManifest, changes_scores, read_manifest, write_manifest
+from metalearn.lifecycle.meaning import changes, meaning_without_setup
 from metalearn.lifecycle.setup import Setup
 from metalearn.recording import checkpoint
 from metalearn.recording.checkpoint import BEFORE, BEST, LAST
@@ -29,6 +30,8 @@ class Invocation(NamedTuple):
     overrides: list[str] | None = None  # the command line without the settings of resuming; None from Python
     group: str | None = None  # the sweep that the run belongs to
     describe: Callable[[Path], None] = lambda folder: None  # writes the composed configuration
+    identity: str | None = None  # of the run for trackers; None: made up, and kept with the run
+    job: str | None = None  # kind of run in its study, for trackers
     by_default: bool = False  # the user did not name the folder: if a run has it, take another
 
 
@@ -90,7 +93,7 @@ def open_run(setup: Setup, folder: Path, present: RunManifest) -> OpenedRun:
         return OpenedRun(write_manifest(folder, present), is_new=True)
     if earlier is None:
         raise UserError(f"resume={folder}: no run was started there (it has no {manifest.FILE})")
-    changed = changes(earlier.config, present.config)
+    changed = changes(earlier, present.config, present.meaning)
     if earlier.data != present.data:
         changed.append(f"the data set found: {earlier.data} -> {present.data}")
     if result.exists():
@@ -213,6 +216,7 @@ def unfinished(pattern: str, config: Mapping[str, Any]) -> Search:
     """
     parent, name = Path(pattern).parent, Path(pattern).name
     several = "${" in name
+    present, meant = manifest.json_values(config), meaning_without_setup(config)
     runs: list[tuple[Path, list[str]]] = []
     for folder in parent.glob("*/") if several else [Path(pattern)]:
         try:
@@ -220,7 +224,7 @@ def unfinished(pattern: str, config: Mapping[str, Any]) -> Search:
         except UserError:
             continue
         if run is not None and not (several and (folder / "result.json").exists()):
-            runs.append((folder, changes(run.config, manifest.json_values(config))))
+            runs.append((folder, changes(run, present, meant)))
     same = [folder for folder, changed in runs if not changed]
     if not several:
         return Search(same[0] if same else None)

@@ -116,7 +116,10 @@ class Setup:
 
 
 def prepare(
-    config: Mapping[str, Any], group: ProcessGroup | None = None, added_controls: Mapping[str, Control] | None = None
+    config: Mapping[str, Any],
+    group: ProcessGroup | None = None,
+    added_controls: Mapping[str, Control] | None = None,
+    like: Setup | None = None,
 ) -> Setup:
     """Build and check the parts of a run. Nothing is written.
 
@@ -124,6 +127,7 @@ def prepare(
         config: as metalearn.compose returns it.
         group: the processes that share each meta-batch; None for one process.
         added_controls: controls of a study, applied after the control that measures.
+        like: of another run, whose data set is used if the settings of the data are equal.
 
     Raises:
         UserError: a setting is wrong, or settings do not fit each other, the data or the machine.
@@ -140,7 +144,8 @@ def prepare(
     engine.check(device, processes=group.size if group else 1)
     keep_freed_memory()
     trackers = Trackers({name: build(node, f"tracker.{name}", Tracker) for name, node in config["tracker"].items()})
-    dataset = build(config["data"], "data", Dataset)
+    same = like is not None and like.config["data"] == config["data"]
+    dataset = like.dataset if like is not None and same else build(config["data"], "data", Dataset)
     phase = _phase(config, settings, dataset, device, group, "train")
     initial: Initial | None = None
     if settings.init and settings.resume is None:  # a resumed run has a copy of these weights

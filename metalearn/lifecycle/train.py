@@ -1,7 +1,7 @@
 """Train one phase of a run under its controls, from scratch or from a checkpoint."""
 
 from metalearn.algorithms.parameters import MetaParameters
-from metalearn.controls.loop import ControlLoop
+from metalearn.controls.loop import ControlLoop, Paused
 from metalearn.learner.learner import Learner
 from metalearn.lifecycle import initial_weights
 from metalearn.lifecycle.run_folder import OpenedRun, environment
@@ -113,7 +113,11 @@ def _train(
         if profiler:
             trainer.after_step = profiler.step
         with session.progress.training(trainer.limit, trainer.step):
-            stop = loop.run()
+            try:
+                stop = loop.run()
+            except Paused:
+                record.pause()
+                raise
         if profiler:
             profiler.close()
         result = trainer.finish(stop)

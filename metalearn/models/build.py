@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metalearn.config.instantiate import UnknownSetting, build, check, locate
+from metalearn.config.instantiate import UnknownSetting, build, check
+from metalearn.config.locate import accepted, locate
 from metalearn.errors import UserError
 from metalearn.models.checks import feature_width
 from metalearn.models.head import NEW, PAGE, WithHead, find_head, name_of
@@ -74,10 +75,10 @@ def head_setting(node: Mapping[str, Any]) -> str | None:
 
 def _given(target: Any, shape: tuple[int, ...], outputs: int, has_head: bool) -> dict[str, Any]:
     """The arguments of a constructor that metalearn knows."""
-    parameters = inspect.signature(target).parameters
-    given: dict[str, Any] = {"shape": shape} if "shape" in parameters else {}
-    ways = [name for name in WAYS if name in parameters]
-    if not ways and has_head and any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    names = accepted(target)
+    given: dict[str, Any] = {"shape": shape} if "shape" in names else {}
+    ways = [name for name in WAYS if name in names]
+    if not ways and has_head and any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values()):
         ways = ["num_classes"]
     return given | dict.fromkeys(ways, outputs)
 

@@ -148,7 +148,7 @@ def _drawing_layer(model: nn.Module, once: Callable[[], Any]) -> str:
 
     def leave(name: str, layer: nn.Module, *_: Any) -> None:
         if before.pop() != _generators() and not drawing:  # the innermost layer is left first
-            drawing.append(spell_layer(name, layer))
+            drawing.append(spell_layer(model, name, layer))
 
     hooks = [layer.register_forward_pre_hook(enter) for layer in model.modules()]
     hooks += [layer.register_forward_hook(partial(leave, name)) for name, layer in model.named_modules()]
@@ -157,7 +157,7 @@ def _drawing_layer(model: nn.Module, once: Callable[[], Any]) -> str:
     finally:
         for hook in hooks:
             hook.remove()
-    return drawing[0] if drawing else type(model).__name__
+    return drawing[0] if drawing else name_of(model)
 
 
 def _generators() -> tuple[Any, ...]:

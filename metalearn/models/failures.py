@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from metalearn.errors import UserError
+from metalearn.models.head import WithHead
 
 CAUSES = {
     "random operation": "draws random numbers, which could not be drawn again: use the module nn.Dropout",
@@ -72,9 +73,13 @@ def innermost_layer(model: nn.Module, again: Callable[[], Any]) -> str:
         for hook in hooks:
             hook.remove()
     name, layer = inside[-1] if inside else ("", model)
-    return spell_layer(name, layer)
+    return spell_layer(model, name, layer)
 
 
-def spell_layer(name: str, layer: nn.Module) -> str:
-    """Name a layer, for messages; the whole model by its class."""
+def spell_layer(model: nn.Module, name: str, layer: nn.Module) -> str:
+    """Name a layer as the user knows it, for messages; the whole model by its class."""
+    if isinstance(model, WithHead) and (name + ".").startswith("body."):
+        name = name.removeprefix("body").removeprefix(".")
+    if isinstance(layer, WithHead):
+        layer = layer.body
     return f"layer {name} ({type(layer).__name__})" if name else type(layer).__name__

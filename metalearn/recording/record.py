@@ -175,6 +175,10 @@ class Record:
         self.metrics.write(len(self.rows))
         self.timing.write(len(self.rows))
 
+    def pause(self) -> None:
+        """Write the last row too, and send it to the tracker, before a run that may never be resumed pauses."""
+        self._write(len(self.rows))
+
     def finish(self) -> None:
         """Write all rows and replace the files as a whole."""
         self._write(len(self.rows))

@@ -104,8 +104,8 @@ class Signals:
             with contextlib.suppress(OSError):
                 self._forward.write_text(str(number))
         if not self._stop:  # the parent says it
-            what = b"preempted" if preempted else b"once more stops at once"
-            _tell(b"metalearn: finishing the meta-step and saving; %b\n" % what)
+            after = b"" if preempted else b"; once more stops at once"
+            _tell(b"metalearn: %bfinishing the meta-step and saving%b\n" % (b"preempted; " * preempted, after))
 
 
 def stop_asked(file: Path) -> int | None:

@@ -13,7 +13,7 @@ from metalearn.errors import Unfinished, UserError
 from metalearn.lifecycle import lock
 from metalearn.runtime.console import say, warn
 from metalearn.runtime.signals import Signals, Stopped
-from metalearn.search import study_loop, workers
+from metalearn.search import study_loop, tracked, workers
 from metalearn.search.confirm import FILE as CONFIRMED
 from metalearn.search.confirm import confirm, is_of
 from metalearn.search.folder import FILE, check_folder, find_study, write_spec
@@ -124,7 +124,10 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
         folder=folder.resolve(),
         population=settings.pbt is not None,
     )
-    trials = Trials(folder, compose, asked.fixed, asked.goals, settings.seeds)
+    name = database.name if database else folder.resolve().name
+    identity = tracked.identity(study, name)
+    trials = Trials(folder, compose, asked.fixed, asked.goals, settings.seeds, group=name, identity=identity,
+                    like=asked.setup)  # fmt: skip
     if worker:
         _run_trials(study, trials, settings, signals, shared=database is not None)
         return
@@ -138,12 +141,12 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
         say(f"{name} is not searched: it needs {condition}")
     if database:
         say(f"a worker of study {database.name}, {database.where}: {len(study.finished())} trials are done")
-    status = 0
+    status, pictures = 0, list[Path]()
     try:
         if cluster:
             from metalearn.search.on_ray import engine
 
-            say(f"the search ended: {engine.run(study, asked, folder, compose, cluster, signals)}")
+            say(f"the search ended: {engine.run(study, asked, folder, compose, cluster, identity, signals)}")
         elif settings.workers > 1:
             status = _run_workers(settings.workers, study, folder, signals, database)
         else:
@@ -151,7 +154,7 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
     finally:
         if any(study.finished()):
             with database.exclusive("report") if database else nullcontext():
-                report(study, folder, asked.fixed, asked.pictures)
+                pictures = report(study, folder, asked.fixed, asked.pictures)
     if status:
         sys.exit(status)
     if not any(trial.values for trial in study.latest().values()):
@@ -159,6 +162,7 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
         sys.exit(1)
     if settings.confirm:
         _confirm(asked, study, trials, folder, signals, database)
+    tracked.summarize(study, asked.setup, folder, name, pictures)
 
 
 def _confirm(asked: Plan, study: Study, trials: Trials, folder: Path, signals: Signals,

@@ -63,7 +63,7 @@ class Database:
                 self.storage = PatientStorage(spelled, heartbeat, options)
             engine.dispose()
         except ImportError as error:
-            raise UserError("search.storage needs psycopg: pip install 'metalearn-torch[database]'") from error
+            raise UserError("search.storage needs psycopg; in the clone: pip install '.[database]'") from error
         except (SQLAlchemyError, StorageInternalError, RuntimeError, KeyError, ValueError) as error:
             reason = away(error)
             what = f"cannot be reached: {reason}" if reason else f"cannot be used: {first_line(error)}"

@@ -1,18 +1,17 @@
-"""Pictures of a study: Optuna's, drawn by matplotlib, and the rungs of competing models."""
+"""Pictures of a study: those that it has enough trials for."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.trial import TrialState, create_trial
-from optuna.visualization import matplotlib as optuna_plots
 
-from metalearn.recording.plots.style import COLOURS, pyplot, saved
 from metalearn.runtime.console import warn
-from metalearn.search.population_picture import population
-from metalearn.search.records import RUNG, number
+from metalearn.search.plots import course, overview, parallel, scores
+from metalearn.search.plots.population import population
 from metalearn.search.study import Study
+
+_ENOUGH = 4  # trials for a picture of the settings
 
 
 def draw(study: Study, folder: Path, form: str) -> list[Path]:
@@ -23,47 +22,37 @@ def draw(study: Study, folder: Path, form: str) -> list[Path]:
         folder: of the files.
         form: png, pdf or svg.
     """
-    whole = _one_record_each(study)
-    complete = [trial for trial in whole.trials if trial.state == TrialState.COMPLETE]
-    names = [parameter.name for parameter in study.space.hyperparameters]
-    varied = [name for name in names if len({str(trial.params.get(name)) for trial in complete}) > 1]
-    everywhere = [name for name in varied if all(name in trial.params for trial in complete)]
-    single = len(study.goals) == 1
-    label = study.goals[0].name
+    latest = list(study.latest().values())
+    complete = [trial for trial in latest if trial.state == TrialState.COMPLETE]
+    scored = [trial for trial in latest if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    searched = study.space.hyperparameters
+    varied = [p for p in searched if len({str(trial.params.get(p.name)) for trial in scored}) > 1]
+    everywhere = [p for p in varied if all(p.name in trial.params for trial in complete)]
+    single, several = len(study.goals) == 1, len(everywhere) > 1 and len(complete) >= _ENOUGH
     made: list[Path] = []
 
-    def add(name: str, plot: Callable[[], Any], size: tuple[float, float] = (8.5, 4.5)) -> None:
-        plt = pyplot()
-        with plt.rc_context({"figure.figsize": size, "figure.constrained_layout.use": True}):
-            try:
-                axes = plot()
-            except (ValueError, RuntimeError, ArithmeticError, LookupError) as error:  # a study that Optuna cannot draw
-                warn(f"{name}.{form}: not drawn ({' '.join(str(error).split())})")
-                return
-            figure = (axes.ravel()[0] if hasattr(axes, "ravel") else axes).figure
-            figure.set_size_inches(*size)
-            made.append(saved(figure, folder / f"{name}.{form}"))
+    def add(name: str, plot: Callable[[Path], Path]) -> None:
+        try:
+            made.append(plot(folder / f"{name}.{form}"))
+        except (ValueError, RuntimeError, ArithmeticError, LookupError) as error:  # such as scores that are all equal
+            warn(f"{name}.{form}: not drawn ({' '.join(str(error).split())})")
 
-    if single and complete:
-        add("history", lambda: optuna_plots.plot_optimization_history(whole, target_name=label))
+    if single and scored:
+        add("history", lambda path: scores.history(study, path))
     if study.population:
-        made.append(population(study, folder / f"population.{form}"))
-    elif single and len(complete) > 3 and varied:
-        add(
-            "slices",
-            lambda: optuna_plots.plot_slice(whole, params=varied, target_name=label),
-            (3.2 * len(varied) + 1, 3.6),
-        )
-        if len(everywhere) > 1:
-            add("parallel", lambda: optuna_plots.plot_parallel_coordinate(whole, params=everywhere, target_name=label))
-            add("importances", lambda: optuna_plots.plot_param_importances(whole, params=everywhere, target_name=label),
-                (8.5, 0.5 * len(everywhere) + 2))  # fmt: skip
+        add("population", lambda path: population(study, path))
+    elif single and varied and len(scored) >= _ENOUGH:
+        add("slices", lambda path: scores.slices(study, path, varied))
+    if single and several and not study.population:
+        add("parallel", lambda path: parallel.parallel(study, path, everywhere))
+        names = [p.name for p in everywhere if len({str(trial.params[p.name]) for trial in complete}) > 1]
+        add("importances", lambda path: overview.importances(study, path, _one_record_each(study), names))
     if len(study.goals) == 2 and complete:
-        add("pareto", lambda: optuna_plots.plot_pareto_front(whole, target_names=[goal.name for goal in study.goals]))
-    if len(whole.trials) > 1:
-        add("timeline", lambda: optuna_plots.plot_timeline(study.record))
-    if single and any(trial.intermediate_values for trial in whole.trials):
-        made.append(_curves(study, folder / f"trials.{form}"))
+        add("pareto", lambda path: overview.pareto(study, path))
+    if len([trial for trial in study.records() if trial.datetime_start]) > 1:
+        add("timeline", lambda path: course.timeline(study, path))
+    if single and any(trial.intermediate_values for trial in latest):
+        add("trials", lambda path: course.curves(study, path))
     return made
 
 
@@ -77,35 +66,3 @@ def _one_record_each(study: Study) -> optuna.Study:
                              distributions=trial.distributions, intermediate_values=trial.intermediate_values)
             )  # fmt: skip
     return whole
-
-
-def _curves(study: Study, path: Path) -> Path:
-    """Draw the validation score of every trial over its iterations: who was paused, pruned, promoted."""
-    plt = pyplot()
-    figure, axis = plt.subplots(figsize=(8.5, 4.5), layout="constrained")
-    labelled: set[str] = set()
-    kinds = {TrialState.COMPLETE: ("trained to its end", COLOURS[0]), TrialState.FAIL: ("failed", "#888888")}
-    stopped = "paused at a rung" if study.competition else "pruned"
-    for trial in study.latest().values():
-        points = sorted(trial.intermediate_values.items())
-        if not points:
-            continue
-        label, colour = kinds.get(trial.state, (stopped, COLOURS[1 % len(COLOURS)]))
-        steps, scores = zip(*points, strict=True)
-        first = label not in labelled
-        labelled.add(label)
-        axis.plot(steps, scores, color=colour, alpha=0.7, lw=1.2, label=label if first else None)
-        axis.plot(steps[-1], scores[-1], "o", color=colour, ms=4)
-        if trial.state == TrialState.COMPLETE:
-            axis.annotate(
-                str(number(trial)), (steps[-1], scores[-1]), xytext=(4, 0), textcoords="offset points", fontsize=7
-            )
-    if study.competition:
-        for rung in sorted({rung for bracket in study.competition.brackets for rung in bracket.rungs[:-1]}):
-            axis.axvline(rung, color="#bbbbbb", lw=0.8, ls=":")
-    promoted = len({number(t) for t in study.records() if RUNG in t.user_attrs})
-    title = f"{len(study.latest())} trials" + (f", {promoted} promoted" if study.competition else "")
-    axis.set(xlabel="meta-step", ylabel=study.goals[0].name, title=title)
-    axis.legend(frameon=False, fontsize=8)
-    axis.grid(alpha=0.25)
-    return saved(figure, path)

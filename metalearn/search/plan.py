@@ -110,7 +110,7 @@ def accept(words: Sequence[str], config: Mapping[str, Any], compose: Compose) ->
 def _check_ray(settings: SearchSettings, setup: Setup, space: Space, fixed: Sequence[str], compose: Compose) -> None:
     """Check what only a search by Ray Tune needs."""
     if importlib.util.find_spec("ray") is None:
-        raise UserError("search.engine=ray: needs Ray Tune; pip install 'metalearn-torch[ray]'")
+        raise UserError("search.engine=ray: needs Ray Tune; in the clone: pip install '.[ray]'")
     first = settings.first_rung or setup.evaluation.every
     settings.check_rungs(settings.prune, settings.compete, settings.factor, setup.settings.steps, first)
     if settings.pbt is not None:

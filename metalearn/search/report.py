@@ -22,8 +22,10 @@ SCHEDULES = "schedule.json"  # in a study's folder: of the winner of a populatio
 SHOWN = 10  # rows of the table of the best trials
 
 
-def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
+def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> list[Path]:
     """Print the best trials; write trials.csv, the pictures, and the winner as `experiment/found.yaml`.
+
+    Returns the pictures.
 
     Args:
         study: with at least one finished trial.
@@ -40,6 +42,7 @@ def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
              *(columns.value(settings(t).get(name)) for name in names), _state(study, t)]
             for t in ranked[:max(SHOWN, len(front))]]  # fmt: skip
     table(f"{len(front)} trials on the Pareto front (*), then others" if several else "the best trials", headings, rows)
+    made: list[Path] = []
     try:
         write_atomically(folder / "trials.csv", _csv(study, names).encode())
         with warnings.catch_warnings():
@@ -60,6 +63,7 @@ def report(study: Study, folder: Path, fixed: Sequence[str], form: str) -> None:
         say(f"written: {', '.join([str(folder / 'trials.csv'), *(path.name for path in made)])}")
     except OSError as error:
         warn(f"{folder}: the report is not complete ({error.strerror or error})")
+    return made
 
 
 def _title(study: Study, winner: FrozenTrial) -> str:

@@ -78,7 +78,7 @@ def _check_storage(storage: str, name: str | None, compete: str) -> None:
         raise ValueError("storage: needs name=NAME, of the study that its workers share, and of its folder")
     if compete != "none":
         raise ValueError(f"compete={compete}: pauses trainings whose checkpoints are on one machine, so that it takes "
-                         "no storage; take prune, or workers=N on one machine")  # fmt: skip
+                         "no storage; take prune, workers=N on one machine, or engine=ray")  # fmt: skip
 
 
 @dataclass(frozen=True)

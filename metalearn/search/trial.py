@@ -13,6 +13,7 @@ from metalearn.learner.learner import Learner, load
 from metalearn.lifecycle import lock
 from metalearn.lifecycle.launch import launch
 from metalearn.lifecycle.run_folder import Invocation
+from metalearn.lifecycle.setup import Setup
 from metalearn.recording import checkpoint
 from metalearn.runtime.console import logged
 from metalearn.search.candidate import Candidate
@@ -33,28 +34,44 @@ class Trials:
         fixed: words of the command line that all trials share.
         goals: the objectives, entries of result.json.
         seeds: runs of each configuration.
+        group: name of the study, for trackers.
+        like: the parts of a run with the default settings: the trials share its data in memory.
+        identity: of the study, from which trackers identify its trials: the same in all sessions and on all machines.
     """
 
-    def __init__(self, folder: Path, compose: Compose, fixed: Sequence[str], goals: Sequence[Goal], seeds: int):
+    def __init__(
+        self,
+        folder: Path,
+        compose: Compose,
+        fixed: Sequence[str],
+        goals: Sequence[Goal],
+        seeds: int,
+        *,
+        group: str,
+        identity: str,
+        like: Setup | None = None,
+    ):
         self._folder, self._compose, self._fixed, self._goals, self._seeds = folder, compose, fixed, goals, seeds
+        self._group, self._identity, self._like = group, identity, like
 
     def __call__(self, candidate: Candidate) -> list[float]:
         """Train a configuration and return its scores, means over the seeds."""
         words = [*self._fixed, *candidate.overrides]
         results = []
         for index in range(self._seeds):
-            place = self._folder / str(candidate.number)
+            place, label = self._folder / str(candidate.number), str(candidate.number)
             own: list[str] = []
             if self._seeds > 1:
-                place, own = place / f"seed{index}", [f"seed={self._compose(words)['seed'] + index}"]
-            results.append(self.train([*words, *own], _free(place), candidate.controls))
+                place, label = place / f"seed{index}", f"{label}-seed{index}"
+                own = [f"seed={self._compose(words)['seed'] + index}"]
+            results.append(self.train([*words, *own], _free(place), candidate.controls, label=label))
         for goal in self._goals:
             if goal.name not in results[0]:
                 raise UserError(f"search.objectives: {goal.name}: result.json has no such entry")
         return [fmean(float(result[goal.name]) for result in results) for goal in self._goals]
 
     def train(self, words: Sequence[str], folder: Path, controls: Mapping[str, Control] | None = None,
-              show: bool = False) -> dict[str, Any]:  # fmt: skip
+              show: bool = False, label: str | None = None) -> dict[str, Any]:  # fmt: skip
         """Train in a folder, or resume the training there; return the content of result.json.
 
         Args:
@@ -62,13 +79,16 @@ class Trials:
             folder: of the run.
             controls: to be added to its controls.
             show: print its lines; else they go to a file in `logs` beside the runs.
+            label: of a trial in its study, for trackers; None for a run of the confirmation.
         """
         words = [*words, *SILENT]
         config = self._compose(words) | {"resume": "auto"}
         log = self._folder / "logs" / f"{folder.relative_to(self._folder).as_posix().replace('/', '_')}.txt"
         with nullcontext() if show else logged(log):
-            invocation = Invocation(overrides=list(words), group=self._folder.name)
-            return launch(config, folder, invocation, controls=controls or {}).result
+            own = label or "-".join(folder.relative_to(self._folder).parts)
+            invocation = Invocation(overrides=list(words), group=self._group, identity=f"{self._identity}-{own}",
+                                    job="trial" if label else "confirm")  # fmt: skip
+            return launch(config, folder, invocation, controls=controls or {}, like=self._like).result
 
     def follow(self, parts: Sequence[tuple[int, Sequence[str]]], folder: Path) -> dict[str, Any]:
         """Train with settings that change in mid-training; return the content of result.json.

@@ -1,6 +1,6 @@
 """The contract of trackers, and several trackers as one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +12,19 @@ class TrackerRun(NamedTuple):
     """A run as a tracker identifies it."""
 
     name: str  # the same after the run is resumed
-    group: str | None  # the sweep that the run belongs to
+    group: str | None  # the sweep or the study that the run belongs to
     resumed: bool
+    job: str | None = None  # kind of run in a study: trial, confirm or summary
+
+
+class StudyReport(NamedTuple):
+    """The report of a study."""
+
+    run: TrackerRun  # that shows it
+    columns: Sequence[str]  # of the table of trials
+    rows: Sequence[Sequence[Any]]
+    values: Mapping[str, Any]  # the best trial, its score and its settings, and the confirmation
+    pictures: Mapping[str, Path]  # files by name
 
 
 class Tracker:
@@ -50,7 +61,16 @@ class Tracker:
         """Release all resources at the end of the process.
 
         Args:
-            complete: True if the run is complete; False if it can be resumed.
+            complete: True if the run is complete or paused by a study; False if it was interrupted.
+        """
+
+    def summarize(self, config: dict[str, Any], folder: Path, report: StudyReport) -> None:
+        """Receive the report of a study at its end, in the process that began it. No run is open.
+
+        Args:
+            config: the whole configuration, with the default settings.
+            folder: of the study.
+            report: its table, pictures and best trial.
         """
 
 
@@ -78,6 +98,10 @@ class SafeTracker(Tracker):
     def close(self, complete: bool) -> None:
         """See Tracker."""
         self._try(lambda: self._tracker.close(complete))
+
+    def summarize(self, config: dict[str, Any], folder: Path, report: StudyReport) -> None:
+        """See Tracker."""
+        self._try(lambda: self._tracker.summarize(config, folder, report))
 
     def _try(self, call: Callable[[], None]) -> None:
         if self._failed:
@@ -124,6 +148,11 @@ class Trackers(Tracker):
         """See Tracker."""
         for tracker in self._all:
             tracker.close(complete)
+
+    def summarize(self, config: dict[str, Any], folder: Path, report: StudyReport) -> None:
+        """See Tracker."""
+        for tracker in self._all:
+            tracker.summarize(config, folder, report)
 
 
 def sectioned(name: str) -> str:

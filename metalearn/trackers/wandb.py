@@ -1,13 +1,14 @@
 """Weights & Biases."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from metalearn.algorithms.objective import OBJECTIVES
 from metalearn.errors import UserError
 from metalearn.runtime.console import say, warn
-from metalearn.trackers.base import Tracker, TrackerRun, sectioned
+from metalearn.trackers.base import StudyReport, Tracker, TrackerRun, sectioned
 
 
 class WandB(Tracker):
@@ -25,6 +26,16 @@ class WandB(Tracker):
 
     def start(self, config: dict[str, Any], folder: Path, run: TrackerRun) -> None:
         """Open the run. Without a login or a network, write files that can be sent later."""
+        self._begin(config, folder, run)
+        self.run.define_metric("step")
+        self.run.define_metric("*", step_metric="step")
+        for objective in OBJECTIVES:
+            best = "max" if objective.better(1.0, 0.0) else "min"
+            self.run.define_metric(f"val/{objective.name}", step_metric="step", summary=best)
+        self._checkpoint = folder / "checkpoints" / "best.pt"
+
+    def _begin(self, config: dict[str, Any], folder: Path, run: TrackerRun) -> None:
+        """Open a run, with a message if it is not sent now."""
         try:
             import wandb
         except ImportError as error:
@@ -50,27 +61,24 @@ class WandB(Tracker):
         )
         patience["init_timeout"] = float(os.environ.get("WANDB_INIT_TIMEOUT") or 20)
         settings = kind(console="off", silent=mode == "offline", **patience)
-        again: dict[str, Any] = {"resume": "allow"} if run.resumed and mode == "online" else {}
-        opened = self.wandb.init(
+        known = run.resumed or run.job is not None  # a trial may have begun on another machine
+        again: dict[str, Any] = {"resume": "allow"} if known and mode == "online" else {}
+        if mode == "offline":
+            _wait_for_another_folder(folder, run.name)
+        return self.wandb.init(
             project=self.project,
             entity=self.entity,
             group=self.group or run.group,
             tags=self.tags,
             config=config,
             dir=str(folder),
-            name=f"{folder.parent.name}/{folder.name}",
+            name=_title(folder, run),
             id=run.name,
+            job_type=run.job,
             mode=mode,
             settings=settings,
             **again,
         )
-        opened.define_metric("step")
-        opened.define_metric("*", step_metric="step")
-        for objective in OBJECTIVES:
-            best = "max" if objective.better(1.0, 0.0) else "min"
-            opened.define_metric(f"val/{objective.name}", step_metric="step", summary=best)
-        self._checkpoint = folder / "checkpoints" / "best.pt"
-        return opened
 
     def log(self, step: int, row: dict[str, float]) -> None:
         """Log one row, with the meta-step as x axis. W&B ignores steps that it already has."""
@@ -90,10 +98,38 @@ class WandB(Tracker):
             best.add_file(str(self._checkpoint))
             self.run.log_artifact(best)
 
+    def summarize(self, config: dict[str, Any], folder: Path, report: StudyReport) -> None:
+        """Write the table of trials, the pictures and the best trial to a run of the study's group."""
+        self._begin(config, folder, report.run)
+        rows = [list(row) for row in report.rows]
+        table = self.wandb.Table(list(report.columns), rows, allow_mixed_types=True)
+        images = {f"pictures/{name}": self.wandb.Image(str(path)) for name, path in report.pictures.items()}
+        self.run.log({"trials": table, **images})
+        self.run.summary.update(dict(report.values))
+        self.run.finish()
+
     def close(self, complete: bool) -> None:
         """Finish the W&B run. Data that is not sent yet stays on disk."""
         if hasattr(self, "run"):
             self.run.finish(exit_code=0 if complete else 1)
+
+
+def _title(folder: Path, run: TrackerRun) -> str:
+    """Return the name of a run in W&B: its folder, from that of its sweep or study on."""
+    if run.job == "summary":
+        return f"{run.group}/summary"
+    parts = folder.parts
+    first = len(parts) - 1 - parts[::-1].index(run.group) if run.group in parts else len(parts) - 2
+    return "/".join(parts[max(0, first) :])
+
+
+def _wait_for_another_folder(folder: Path, name: str) -> None:
+    """Wait until the folder of an offline run, which has a name by the second, does not exist.
+
+    A trial that is paused and soon resumed would write over its first part.
+    """
+    while (folder / "wandb" / f"offline-run-{time.strftime('%Y%m%d_%H%M%S')}-{name}").exists():
+        time.sleep(0.1)
 
 
 def _logged_in() -> bool:

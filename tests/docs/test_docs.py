@@ -49,6 +49,7 @@ def test_links_lead_somewhere(name):
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
+@pytest.mark.slow
 def test_commands_compose(monkeypatch):
     """Every setting that a page sets exists. Sweeps and classes of the reader's own are composed, not run."""
     monkeypatch.setenv("METALEARN_DATA", "data")
@@ -222,6 +223,23 @@ def test_own_images_with_a_table_work_as_printed(tmp_path, typed):
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert (result["data"], result["split"]) == ("birds", "birds.csv")
+
+
+def test_extras_are_installed_in_one_way_from_a_clone():
+    """The package is on no registry, so that its name cannot be installed."""
+    extras = section((ROOT / "pyproject.toml").read_text().replace("\n[", "\n# "), "# project.optional-dependencies")
+    files = [
+        *(ROOT / name for name in NAMES),
+        *ROOT.glob("metalearn/**/*.py"),
+        *ROOT.glob("hydra_plugins/**/*.py"),
+        *ROOT.glob("tests/**/*.py"),
+    ]
+    found = [name for file in files for name in re.findall(r"pip install\s+['\"](.*?)\[(\w+)\]", file.read_text())]
+    assert (
+        len(found) >= 8
+        and {place for place, _ in found} == {"."}
+        and {extra for _, extra in found} <= set(re.findall(r"^(\w+) = ", extras, re.MULTILINE))
+    )
 
 
 def test_folders_import_downwards_and_the_drawing_shows_it():

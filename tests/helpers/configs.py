@@ -62,9 +62,13 @@ def each_kind_by_default() -> list:
     return [name if name in kinds else pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS]
 
 
-def every(n: int, values) -> list:
-    """The values of a long table, of which every n-th is tested by default and all by make test-all."""
-    return [value if i % n == 0 else pytest.param(value, marks=pytest.mark.slow) for i, value in enumerate(values)]
+def every(n: int, values, rows: bool = False) -> list:
+    """The values of a long table, of which every n-th is tested by default and all by make test-all.
+
+    With `rows`, each value is a tuple of several arguments.
+    """
+    marks = [[] if i % n == 0 else pytest.mark.slow for i in range(len(values))]
+    return [pytest.param(*(v if rows else (v,)), marks=mark) for v, mark in zip(values, marks, strict=True)]
 
 
 def small(name: str) -> list[str]:

@@ -72,8 +72,15 @@ def child(order: dict) -> None:
     os._exit(status)
 
 
-def begin(folder, *words):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+def begin(folder, *words, session=False, **environment):
+    """Start the command line.
+
+    Args:
+        session: as in a terminal of its own, where Ctrl-C reaches the processes that it starts.
+        environment: more variables; an empty one is removed.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **environment}
+    environment = {name: value for name, value in environment.items() if value}
     # Whatever started the tests may ignore signals (nohup, a job in the background): a user's shell does not
     heed = lambda: [
         signal.signal(number, signal.SIG_DFL)
@@ -87,6 +94,7 @@ def begin(folder, *words):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         preexec_fn=heed,
+        start_new_session=session,
     )
 
 

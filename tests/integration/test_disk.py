@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.helpers.configs import QUICK
+from tests.helpers.configs import QUICK, every
 from tests.helpers.folders import folder_of
 from tests.helpers.processes import refused
 
@@ -22,6 +22,7 @@ def content_of(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
+@pytest.mark.slow
 def test_a_folder_with_a_run_is_not_overwritten(typed, tmp_path):
     complete(typed, "hydra.run.dir=out")
     before = content_of(tmp_path / "out")
@@ -55,7 +56,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize("kind", every(2, DAMAGE))
 def test_a_damaged_run(kind, typed, tmp_path):
     complete(typed, "hydra.run.dir=out")
     file, content, message = DAMAGE[kind]
@@ -63,6 +64,7 @@ def test_a_damaged_run(kind, typed, tmp_path):
     refused(typed("resume=out"), message)
 
 
+@pytest.mark.slow
 def test_a_run_folder_that_cannot_be_made(typed, tmp_path):
     (tmp_path / "file").write_text("in the way")
     refused(typed(*QUICK, "hydra.run.dir=file"), "File exists")
@@ -87,6 +89,7 @@ def disk(tmp_path):
         subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_read_only_data_and_run_folders(typed, tmp_path, disk):
     place = disk("size=4m")
     folder_of(place / "data", 8, 8)

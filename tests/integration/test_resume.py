@@ -19,7 +19,7 @@ from metalearn.recording import checkpoint, record
 from metalearn.runtime.signals import Signals, Stopped
 from metalearn.search.report_control import Report
 from metalearn.training.trainer import Trainer
-from tests.helpers.configs import GLYPHS, PLATEAU, SINUSOID, config
+from tests.helpers.configs import GLYPHS, PLATEAU, SINUSOID, config, every
 from tests.helpers.processes import begin, finished
 from tests.helpers.resuming import Countdown, Crash, resumed_at, same, stop
 
@@ -61,7 +61,9 @@ def test_a_signal_between_two_steps_or_tasks(words, moments, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("every", [42, pytest.param(7, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("words", [(), ("control.retrain=true",)], ids=["maml", "retrain"])
+@pytest.mark.parametrize(
+    "words", [(), pytest.param(("control.retrain=true",), marks=pytest.mark.slow)], ids=["maml", "retrain"]
+)
 def test_a_crash_before_a_write_or_step(words, every, tmp_path, monkeypatch):
     """Nothing is handled and nothing saved: what lies on the disk has to do."""
     countdown = Countdown(-1, None)
@@ -112,7 +114,7 @@ def test_a_changed_configuration_is_refused_and_named(stopped):
 
 
 @pytest.mark.parametrize(
-    "change", ["steps=25", "data.amplitude=[0.1,2]", "eval.test_tasks=9", "norm=support", "seed=3"]
+    "change", every(3, ["steps=25", "data.amplitude=[0.1,2]", "eval.test_tasks=9", "norm=support", "seed=3"])
 )
 def test_a_complete_run_is_never_rewritten(stopped, change):
     train(config(*SINUSOID, f"resume={stopped}"), stopped)

@@ -170,7 +170,7 @@ def test_a_search_in_which_no_trial_ends_confirms_none(typed, tmp_path):
 
 
 def test_mistakes_are_one_line_before_any_trial(typed, tmp_path):
-    refused(typed("search=tpe", *SMALL), "needs -m", folder=tmp_path)
+    refused(typed("search=tpe", *SMALL), "add -m", folder=tmp_path)
     refused(typed("-m", "search=tpe", *SMALL, "algo.inner_steps=range(1, 1)"), "an empty range", folder=tmp_path)
     refused(typed("-m", "search=tpe", *SMALL, "algo.nothing=interval(0, 1)"), "algo.nothing", folder=tmp_path)
     refused(typed("-m", "search=tpe,random", *SMALL, *SPACE), "one search at a time", folder=tmp_path)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,21 +11,23 @@ from typing import ClassVar
 
 import pytest
 
+from metalearn.trackers import dashboard
 from metalearn.trackers.base import SafeTracker, Tracker, TrackerRun, sectioned
 from tests.helpers.configs import QUICK
+from tests.unit.trackers.test_dashboard import named, panels
 
 PICTURES = {"curves", "layers", "tasks", "confusion"}
 OFFLINE = {"WANDB_MODE": "offline", "WANDB_API_KEY": ""}
 
 
-def read(file):
-    """History rows, summary, the run's own record and the defined metrics of an offline W&B file.
+def records(file):
+    """The records of an offline W&B file.
 
-    Records lie in LevelDB's log format behind a header of 7 bytes.
+    They lie in LevelDB's log format behind a header of 7 bytes.
     """
     from wandb.proto import wandb_internal_pb2
 
-    history, summary, runs, metrics, data, at, part = [], {}, [], {}, file.read_bytes(), 7, b""
+    data, at, part = file.read_bytes(), 7, b""
     while at + 7 < len(data):
         if (room := 32768 - at % 32768) < 7:  # no header fits into the rest of a block
             at += room
@@ -36,6 +39,17 @@ def read(file):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(part)
         part = b""
+        yield record
+
+
+def exit_codes(file):
+    return [record.exit.exit_code for record in records(file) if record.HasField("exit")]
+
+
+def read(file):
+    """History rows, summary, the run's own record and the defined metrics of an offline W&B file."""
+    history, summary, runs, metrics = [], {}, [], {}
+    for record in records(file):
         if record.history.item:
             history.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.history.item})
         if record.HasField("run"):
@@ -85,6 +99,12 @@ def test_a_wandb_run_can_be_read_back(typed, tmp_path):
     assert [row["step"] for row in layers] == [2, 3] and all("layers/head relative change" in row for row in layers)
     assert all(row["rates/convs.0"] > 0 for row in layers)
     assert about.run_group == "mine" and set(about.tags) == {"a", "b"}
+    made = dashboard.workspace("me/mine")
+    keys = {key for row in history for key in row}
+    for name in named(made):
+        assert name.startswith("pictures/") or any(f"{key}/".startswith(f"{name}/") for key in keys), name
+    patterns = [config["metricRegex"] for *_, config in panels(made) if "metricRegex" in config]
+    assert len(patterns) == 2 and all(any(re.fullmatch(pattern, key) for key in keys) for pattern in patterns)
 
 
 @pytest.mark.integration
@@ -117,6 +137,52 @@ def test_a_sweeps_runs_share_a_group(typed, tmp_path):
     assert done.returncode == 0, done.stderr
     about = [read(file)[2] for file in (tmp_path / "my_sweep").rglob("*.wandb")]
     assert [a.run_group for a in about] == ["my_sweep"] * 2 and about[0].run_id != about[1].run_id
+
+
+@pytest.mark.slow
+def test_a_study_is_a_group_with_a_run_for_each_trial_and_a_summary(typed, tmp_path):
+    """Four trials compete: two are promoted, one of them twice. Each continues its W&B run."""
+    words = ("-m", "search=random", "algo=anil", "data=glyphs", "data.classes=[20,8,12]", "model.filters=4", "steps=12",
+             "eval.every=3", "eval.tasks=10", "eval.test_tasks=10", "algo.inner_steps=range(1, 4)",
+             "algo.inner_optimizer.lr=tag(log, interval(0.01, 2))", "search.compete=halving", "search.factor=2",
+             "search.trials=4", "search.confirm=1", "search.confirm_seeds=2", "search.confirm_tasks=12")  # fmt: skip
+    done = typed(*words, "tracker=wandb", "hydra.sweep.dir=study", pictures=True, **OFFLINE)
+    assert done.returncode == 0, done.stderr
+    study, parts = tmp_path / "study", {}
+    for file in sorted(study.rglob("*.wandb")):
+        history, summary, about, _ = read(file)
+        assert about.run_group == "study" and about.project == "metalearn"
+        parts.setdefault(about.run_id, []).append((history, summary, about, file))
+    prefix = next(name for name in parts if name.endswith("-summary")).removesuffix("-summary")
+    assert prefix.startswith("study-") and len(prefix) == len("study-") + 16
+    trials = {number: parts.pop(f"{prefix}-{number}") for number in range(4)}
+    assert [len(trials[number]) for number in range(4)].count(1) == 2 and max(map(len, trials.values())) == 3
+    for number, sessions in trials.items():
+        logged = [row for history, *_ in sessions for row in history if "train/loss" in row]
+        expected = rows_of(study / str(number))
+        assert sorted({int(row["step"]) for row in logged}) == [int(row["step"]) for row in expected]
+        assert {about.job_type for *_, about, _ in sessions} == {"trial"}
+        assert {about.display_name for *_, about, _ in sessions} == {f"study/{number}"}
+        assert all(exit_codes(file) == [0] for *_, file in sessions)  # a paused trial has not failed
+    ((history, summary, about, _),) = parts.pop(f"{prefix}-summary")
+    assert about.job_type == "summary" and about.display_name == "study/summary"
+    with open(study / "trials.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    best = max((row for row in table if row["state"] == "complete"), key=lambda row: float(row["val_accuracy"]))
+    assert summary["best_trial"] == int(best["trial"]) and summary["best/val_accuracy"] == float(best["val_accuracy"])
+    assert summary["settings/algo.inner_steps"] == int(best["algo.inner_steps"]) and summary["finished_trials"] == 4
+    confirmed = json.loads((study / "confirmed.json").read_text())
+    assert summary["confirmed/better_than_defaults"] == confirmed["better_than_defaults"]
+    (shown,) = [file for file in study.rglob("*.table.json") if "trials" in file.name]
+    columns = json.loads(shown.read_text())
+    assert columns["columns"][:3] == ["trial", "state", "val_accuracy"] and len(columns["data"]) == 4
+    shown = {"/".join(key.split("/")[:2]) for row in history for key in row if key.startswith("pictures")}
+    assert shown == {f"pictures/{path.stem}" for path in study.glob("*.png")} and "pictures/trials" in shown
+    assert shown <= named(dashboard.workspace("me/mine"))
+    names = {
+        f"{prefix}-confirm-{name}-seed{seed}" for name in ("defaults", f"trial_{best['trial']}") for seed in (0, 1)
+    }
+    assert set(parts) == names and {entry[0][2].job_type for entry in parts.values()} == {"confirm"}
 
 
 @pytest.fixture
@@ -194,6 +260,7 @@ def test_two_trackers_at_once_and_the_best_checkpoint_as_an_artifact(typed, tmp_
     assert list((tmp_path / "out" / "tensorboard").glob("events*"))
 
 
+@pytest.mark.slow
 def test_another_tracker_is_no_changed_configuration(typed, tmp_path):
     assert typed(*QUICK, "hydra.run.dir=out").returncode == 0
     done = typed("resume=out", "tracker=wandb", **OFFLINE)
@@ -266,6 +333,7 @@ def test_a_failed_tracker_is_told_nothing_more(tmp_path):
     assert calls == [1]
 
 
+@pytest.mark.slow
 def test_tensorboard(typed, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

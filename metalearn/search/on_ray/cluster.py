@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ os.environ |= {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
@@ -30,6 +32,7 @@ from metalearn.runtime.console import say
 from metalearn.search.on_ray import node
 from metalearn.search.plan import Plan
 
+_SECONDS = 10.0  # in which the head of a cluster must answer
 _MEMORY = 100 * 2**20  # bytes of Ray's object store on this machine: trials exchange files, not objects
 
 
@@ -66,13 +69,14 @@ class Cluster:
         """The resources of a trial, as Ray names them."""
         return {"cpu": self.cpu, "gpu": self.gpu}
 
-    def sessions(self, folder: Path) -> Path:
+    def sessions(self, folder: Path, identity: str) -> Path:
         """Return the folder of Ray's experiments and their checkpoints.
 
         Args:
             folder: of the study.
+            identity: of the study. Another of the same name has another folder.
         """
-        return self.storage / folder.name if self.storage else folder.resolve() / "ray"
+        return self.storage / f"{folder.name}_{identity}" if self.storage else folder.resolve() / "ray"
 
     def check(self, asked: Plan) -> None:
         """Check a cluster that runs: that it answers, and that each machine sees the folder, the packages and the data.
@@ -128,6 +132,7 @@ class Cluster:
         """Connect this process to the cluster, or start the one on this machine, and end it afterwards."""
         folder = None
         try:
+            _reach(self.address)
             common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
             if self.address:
                 ray.init(address=self.address, **common)
@@ -157,6 +162,17 @@ def _written(path: Path, text: str) -> Iterator[None]:
         for file in (path, node.answer(path)):
             with suppress(OSError):
                 file.unlink(missing_ok=True)
+
+
+def _reach(address: str | None) -> None:
+    """Connect to an address for a moment: Ray itself tries for minutes.
+
+    Raises:
+        OSError, ValueError: nobody answers there, or it is no address.
+    """
+    host, colon, port = (address or "").rpartition(":")
+    if colon:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
 
 
 def _place(one: Mapping[str, Any]) -> str:

@@ -2,123 +2,31 @@
 
 import os
 import shutil
-import signal
-import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune import Callback
-from ray.tune.search import Searcher
 
-from metalearn.runtime.signals import NAMES, Signals, Stopped
+from metalearn.runtime.signals import Signals
 from metalearn.search import study_loop
 from metalearn.search.on_ray import saved
 from metalearn.search.on_ray.cluster import Cluster
 from metalearn.search.on_ray.ledger import Ledger
+from metalearn.search.on_ray.listening import Asking, Listening
+from metalearn.search.on_ray.messages import ORDER, SCORE, Order
 from metalearn.search.on_ray.schedulers import Population, scheduler_of
-from metalearn.search.on_ray.trainable import ORDER, SCORE, Order, Progress, Training
+from metalearn.search.on_ray.trainable import Training
 from metalearn.search.plan import Plan
 from metalearn.search.progress import StudyProgress
-from metalearn.search.records import RETRIES
+from metalearn.search.records import IDENTITY, RETRIES
 from metalearn.search.study import Study
 from metalearn.search.trial import SILENT, Compose
 
-NUMBERS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
-_PATIENCE = 120.0  # seconds that a stopped search waits for its trials to be saved
 
-
-class Asking(Searcher):
-    """A searcher of Ray that asks the study.
-
-    Args:
-        next_order: returns the next trial, or None when there will be none.
-    """
-
-    def __init__(self, next_order: Callable[[], Order | None], maximize: bool):
-        super().__init__(metric=SCORE, mode="max" if maximize else "min")
-        self._next = next_order
-
-    def suggest(self, trial_id: str) -> Any:
-        """Return the configuration of the next trial."""
-        order = self._next()
-        return Searcher.FINISHED if order is None else order.spell()
-
-    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Do nothing: the study is told by `Listening`."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Do nothing: the study is its own record."""
-
-
-class Listening(Callback):
-    """Records what Ray reports, and stops it after a signal, when the running trials are saved.
-
-    Args:
-        ledger: that records.
-        signals: of this process.
-        stop: a file that tells the trials to stop.
-    """
-
-    def __init__(self, ledger: Ledger, signals: Signals, stop: Path):
-        self._ledger, self._signals, self._stop = ledger, signals, stop
-        self._handlers = [(number, signal.getsignal(number)) for number in NUMBERS]
-        self._since: float | None = None
-        self._saved: set[Any] = set()
-
-    @property
-    def stopping(self) -> bool:
-        """True after a signal."""
-        return self._since is not None
-
-    def setup(self, *args: Any, **info: Any) -> None:
-        """Take the signals back, which Ray has taken over."""
-        for number, handler in self._handlers:
-            signal.signal(number, handler)
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look for a signal.
-
-        Raises:
-            Stopped: there was one, and the running trials are saved.
-        """
-        try:
-            self._signals.check()
-        except Stopped:
-            if not self.stopping:
-                self._stop.touch()
-                self._since = time.monotonic()
-            running = [trial for trial in trials if trial.status == "RUNNING" and trial not in self._saved]
-            if not running or time.monotonic() - (self._since or 0.0) > _PATIENCE:
-                raise
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any],
-                        **info: Any) -> None:  # fmt: skip
-        """Record the progress of a trial."""
-        progress = Progress.read(result)
-        self._ledger.progress(progress.number, progress, f"{result['node_ip']}:{result['pid']}")
-
-    def on_trial_save(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note that a trial is saved."""
-        if self.stopping:
-            self._saved.add(trial)
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Record the end of a trial."""
-        self._end(trial)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Record that the processes of a trial were lost too often."""
-        self._end(trial, lost=True)
-
-    def _end(self, trial: Any, lost: bool = False) -> None:
-        checkpoint = trial.checkpoint
-        number = Order.read(trial.config).number
-        self._ledger.end(number, Path(checkpoint.path) if checkpoint else None, lost)
-
-
-def run(study: Study, asked: Plan, folder: Path, compose: Compose, cluster: Cluster, signals: Signals) -> str:
+def run(study: Study, asked: Plan, folder: Path, compose: Compose, cluster: Cluster, identity: str,
+        signals: Signals) -> str:  # fmt: skip
     """Train the trials of a study by Ray until none is left; return why the study ended.
 
     Args:
@@ -127,80 +35,140 @@ def run(study: Study, asked: Plan, folder: Path, compose: Compose, cluster: Clus
         folder: of the study.
         compose: returns the configuration of some words of the command line.
         cluster: that trains; it is started here if need be.
+        identity: of the study, for trackers.
         signals: of this process.
 
     Raises:
         Stopped: after a signal. The running trials are saved, and wait in the study.
     """
-    settings, setup = asked.settings, asked.setup
-    sessions = cluster.sessions(folder)
-    name = saved.next_session(sessions)
-    stop = sessions / name / "stop"
-    population = settings.population
-    unit = setup.evaluation.every
-    if not population:
-        unit = settings.first_rung or unit
-    goal = asked.goals[0]
+    sessions = cluster.sessions(folder, study.record.user_attrs[IDENTITY])
+    session = Session(study, asked, folder, compose, cluster, identity, sessions, saved.next_session(sessions))
+    ending = session.ending()
+    if ending is None and study.more():
+        with StudyProgress(study) as progress:
+            session.train(signals, progress.update)
+        ending = session.ending()
+    shutil.rmtree(sessions, ignore_errors=True)  # the run folders are copied
+    return ending or f"all {study.trials} trials are done"
 
-    def make(number: int, values: Mapping[str, Any], words: list[str]) -> Order:
-        words = [*asked.fixed, *words, *SILENT]
-        config = compose(words) | {"resume": "auto", "allow_changes": population is not None}
-        return Order(
-            number=number,
-            config=config,
-            words=words,
-            settings=values,
-            goals=[each.name for each in asked.goals],
-            score=f"val_{setup.objective.name}",
-            maximize=setup.objective.better(1.0, 0.0),
-            unit=unit,
-            group=folder.name,
-            threads=cluster.cpu,
-            folder=os.getcwd(),
-            stop=str(stop),
-        )
 
-    with StudyProgress(study) as progress:
-        ledger = Ledger(study, folder, sessions, make, progress.update)
-        listening = Listening(ledger, signals, stop)
-        ending: list[str] = []
+@dataclass
+class Session:
+    """An experiment of Ray, which each start of a search makes anew.
 
-        def wanted() -> bool:
-            """Return False once the study is to end."""
-            if not ending and (reason := study_loop.verdict(study, settings.control, settings.failures)):
-                ending.append(reason)
-            return not ending and not listening.stopping
+    Args:
+        study, asked, folder, compose, cluster, identity: as for `run`.
+        sessions: folder of Ray's experiments.
+        name: of this one.
+    """
 
-        if population:
-            every = population.every or max(1, round(setup.settings.steps / 10 / unit)) * unit
-            orders = list(iter(lambda: ledger.next(wanted), None))
-            scheduler: Any = Population(asked.space, population, every / unit, ledger.changed, settings.seed)
-            how: dict[str, Any] = {"config": {ORDER: tune.grid_search([order.spell()[ORDER] for order in orders])}}
-            keep = round(every / unit) + 2
-        else:
-            scheduler = scheduler_of(settings, setup.settings.steps, unit)
-            how, keep = {"search_alg": Asking(lambda: ledger.next(wanted), goal.maximize), "num_samples": -1}, 2
-        (sessions / name).mkdir(parents=True)
+    study: Study
+    asked: Plan
+    folder: Path
+    compose: Compose
+    cluster: Cluster
+    identity: str
+    sessions: Path
+    name: str
+    _ended: str | None = field(default=None, init=False)
+
+    def ending(self) -> str | None:
+        """Return why the finished trials end the study, or None."""
+        settings = self.asked.settings
+        self._ended = self._ended or study_loop.verdict(self.study, settings.control, settings.failures)
+        return self._ended
+
+    def train(self, signals: Signals, ended: Callable[[], None]) -> None:
+        """Train until Ray has nothing left to do.
+
+        Args:
+            signals: of this process.
+            ended: called after each trial.
+        """
+        ledger = Ledger(self.study, self.folder, self.sessions, self._order, ended)
+        listening = Listening(ledger, signals, self._stop)
+
+        def next_order() -> Order | None:
+            return ledger.next(lambda: not listening.stopping and self.ending() is None)
+
+        (self.sessions / self.name).mkdir(parents=True)
         try:
-            with cluster.started():
+            how = self._population(ledger, next_order) if self.asked.settings.pbt else self._by_sampler(next_order)
+            with self.cluster.started():
                 tune.run(
                     Training,
-                    name=name,
+                    name=self.name,
                     metric=SCORE,
-                    mode="max" if goal.maximize else "min",
-                    storage_path=str(sessions),
-                    scheduler=scheduler,
+                    mode="max" if self._maximize else "min",
+                    storage_path=str(self.sessions),
                     callbacks=[listening],
-                    resources_per_trial=cluster.resources,
+                    resources_per_trial=self.cluster.resources,
                     max_failures=RETRIES,
                     reuse_actors=True,
                     raise_on_failed_trial=False,
                     verbose=0,
                     trial_dirname_creator=lambda trial: str(Order.read(trial.config).number),
-                    checkpoint_config=tune.CheckpointConfig(num_to_keep=keep, checkpoint_frequency=1),
                     **how,
                 )
         finally:
             ledger.leave()
-    shutil.rmtree(sessions, ignore_errors=True)  # the run folders are copied
-    return ending[0] if ending else f"all {study.trials} trials are done"
+
+    def _by_sampler(self, next_order: Callable[[], Order | None]) -> dict[str, Any]:
+        """Return what Ray needs to ask for one trial after another."""
+        return {
+            "scheduler": scheduler_of(self.asked.settings, self.asked.setup.settings.steps, self._unit),
+            "search_alg": Asking(next_order, self._maximize),
+            "num_samples": -1,  # until the study has no more
+            "checkpoint_config": tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1),
+        }
+
+    def _population(self, ledger: Ledger, next_order: Callable[[], Order | None]) -> dict[str, Any]:
+        """Return what Ray needs to train all members of a population together."""
+        settings, unit = self.asked.settings.population, self._unit
+        assert settings is not None
+        every = settings.every or max(1, round(self.asked.setup.settings.steps / 10 / unit)) * unit
+        orders = list(iter(next_order, None))
+        begin = max((order.begin for order in orders), default=0)
+        scheduler = Population(self.asked.space, settings, every=every / unit, begin=begin / unit, order=ledger.changed,
+                               seed=self.asked.settings.seed)  # fmt: skip
+        kept = round(every / unit) + 2  # one that is taken over must be there until the next exchange
+        return {
+            "scheduler": scheduler,
+            "config": {ORDER: tune.grid_search([order.spell()[ORDER] for order in orders])},
+            "checkpoint_config": tune.CheckpointConfig(num_to_keep=kept, checkpoint_frequency=1),
+        }
+
+    def _order(self, number: int, values: Mapping[str, Any], words: list[str]) -> Order:
+        """Describe a trial."""
+        asked = self.asked
+        words = [*asked.fixed, *words, *SILENT]
+        return Order(
+            number=number,
+            config=self.compose(words) | {"resume": "auto", "allow_changes": asked.settings.pbt is not None},
+            words=words,
+            settings=values,
+            goals=[goal.name for goal in asked.goals],
+            score=f"val_{asked.setup.objective.name}",
+            maximize=self._maximize,
+            unit=self._unit,
+            group=self.folder.resolve().name,
+            identity=f"{self.identity}-{number}",
+            threads=self.cluster.cpu,
+            folder=os.getcwd(),
+            stop=str(self._stop),
+        )
+
+    @property
+    def _maximize(self) -> bool:
+        """True if a higher validation score is better."""
+        return self.asked.setup.objective.better(1.0, 0.0)
+
+    @property
+    def _unit(self) -> int:
+        """Meta-steps that count as one for Ray's schedulers: to the first rung, or to a validation."""
+        return self.asked.settings.first_rung or self.asked.setup.evaluation.every
+
+    @property
+    def _stop(self) -> Path:
+        """The file that tells the trials to stop."""
+        return self.sessions / self.name / "stop"

@@ -12,7 +12,7 @@ from optuna.trial import Trial, TrialState
 from metalearn.errors import UserError
 from metalearn.runtime.console import warn
 from metalearn.search.on_ray import saved
-from metalearn.search.on_ray.trainable import LOG, Order, Progress
+from metalearn.search.on_ray.messages import Order, Progress
 from metalearn.search.records import MESSAGE, NUMBER, SCHEDULE, SECONDS, TRACE, WORKER, failure
 from metalearn.search.study import Study
 
@@ -77,7 +77,8 @@ class Ledger:
                 self.study.end(record, TrialState.FAIL, None, failure(error), 0.0)
                 self.ended()
                 continue
-            order = replace(order, start=str(found.folder) if found else None)
+            if found:
+                order = replace(order, start=str(found.folder), begin=found.measured)
             self.open[number] = Entry(record, order, float(record.user_attrs.get(SECONDS, 0.0)))
             return order
         return None
@@ -91,7 +92,7 @@ class Ledger:
     def progress(self, number: int, progress: Progress, worker: str) -> None:
         """Record the validation scores of a trial."""
         entry = self.open[number]
-        for step, loss in progress.losses:
+        for step, loss in progress.losses if len(self.study.goals) == 1 else ():
             self.study.report(entry.record, step, loss)
         entry.seconds += progress.seconds
         entry.last = progress
@@ -148,9 +149,9 @@ class Ledger:
         place = self.folder / str(number)
         try:
             saved.load(checkpoint, place)
-            if (place / LOG).exists():
+            if (place / saved.LOG).exists():
                 (self.folder / "logs").mkdir(exist_ok=True)
-                shutil.move(place / LOG, self.folder / "logs" / f"{number}.txt")
+                shutil.move(place / saved.LOG, self.folder / "logs" / f"{number}.txt")
         except (OSError, ValueError) as error:
             warn(f"trial {number}: its run folder is not copied ({error})")
 

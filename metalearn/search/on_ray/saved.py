@@ -18,8 +18,8 @@ from metalearn.runtime.files import read_json, write_atomically
 from metalearn.search.population import Schedule
 
 RUN, FACTS = "run", "trial.json"  # in a checkpoint of Ray
+LOG = "trial.txt"  # in a run folder: what the training prints
 SESSION = "session_"  # an experiment of Ray; each start of a search makes one
-_UNUSED = shutil.ignore_patterns(BEFORE, ".*")  # checkpoints that are replaced, locks and temporary files
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,20 @@ class Saved:
         folder: a checkpoint of Ray.
         number: of the trial that wrote it.
         schedule: the settings under which it was trained.
+        measured: the meta-step of its last validation.
     """
 
     folder: Path
     number: int
     schedule: Schedule
+    measured: int
 
 
-def save(run: Path, folder: Path, number: int, schedule: Schedule) -> None:
+def save(run: Path, folder: Path, number: int, schedule: Schedule, measured: int) -> None:
     """Copy a run folder and its facts into a checkpoint of Ray."""
     if run.exists():  # a trial that failed at once has none
-        shutil.copytree(run, folder / RUN, ignore=_UNUSED, dirs_exist_ok=True)
-    facts = {"number": number, "schedule": schedule}
+        shutil.copytree(run, folder / RUN, ignore=_unused, dirs_exist_ok=True)
+    facts = {"number": number, "schedule": schedule, "measured": measured}
     write_atomically(folder / FACTS, json.dumps(facts).encode())
 
 
@@ -54,7 +56,7 @@ def load(folder: Path, run: Path) -> Saved:
     saved = read(folder)
     shutil.rmtree(run, ignore_errors=True)
     if (folder / RUN).exists():
-        shutil.copytree(folder / RUN, run, ignore=_UNUSED)
+        shutil.copytree(folder / RUN, run, ignore=_unused)
     return saved
 
 
@@ -67,8 +69,8 @@ def read(folder: Path) -> Saved:
     facts: Any = read_json(folder / FACTS)
     try:
         schedule = [(int(step), dict(settings)) for step, settings in facts["schedule"]]
-        return Saved(folder, int(facts["number"]), schedule)
-    except (KeyError, TypeError) as error:
+        return Saved(folder, int(facts["number"]), schedule, int(facts["measured"]))
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / FACTS}: damaged") from error
 
 
@@ -99,6 +101,11 @@ def newest(sessions: Path, number: int) -> Saved | None:
 def next_session(sessions: Path) -> str:
     """Return the name of an experiment that is not there yet."""
     return f"{SESSION}{max((_number(path) for path in sessions.glob(f'{SESSION}*')), default=-1) + 1}"
+
+
+def _unused(folder: str, names: list[str]) -> set[str]:
+    """Return what is not copied: checkpoints that are replaced, locks, temporary files, and links of trackers."""
+    return {name for name in names if name == BEFORE or name.startswith(".") or (Path(folder) / name).is_symlink()}
 
 
 def _newest_first(sessions: Path, number: int) -> Iterator[Path]:

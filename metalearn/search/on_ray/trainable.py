@@ -4,8 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,114 +16,30 @@ from metalearn.lifecycle.launch import launch
 from metalearn.lifecycle.run_folder import Invocation
 from metalearn.runtime.console import logged
 from metalearn.search.on_ray import saved
+from metalearn.search.on_ray.messages import REPORT, SCORE, TIME, WORST, Order, Progress
 from metalearn.search.population import Schedule, extended
 from metalearn.search.records import failure
 from metalearn.search.report_control import Report
 from metalearn.search.settings import Goal
 from metalearn.search.study import OWN
 
-ORDER, REPORT = "order", "report"  # entries of Ray's configuration and result: JSON, which Ray leaves alone
-SCORE, TIME = "score", "time"  # entries of Ray's result for its schedulers
-WORST = 1e30  # size of the score of a trial that has none: Ray sorts no infinities
-LOG = "trial.txt"  # in a run folder: what the training prints
 _LOOK = 1.0  # seconds between two looks for the file that stops a search
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """A trial to train, as the process that searches describes it to another.
-
-    Args:
-        number: of the trial.
-        config: of the run, plain values.
-        words: of the command line.
-        settings: hyperparameters by name.
-        goals: entries of result.json.
-        score: name of the validation score.
-        maximize: True if a higher one is better.
-        unit: meta-steps that count as one for Ray's schedulers.
-        group: the sweep.
-        threads: of the training.
-        folder: the working folder of the process that searches.
-        stop: a file whose presence stops the search.
-        start: a checkpoint of Ray from an earlier session to resume from.
-    """
-
-    number: int
-    config: Mapping[str, Any]
-    words: list[str]
-    settings: Mapping[str, Any]
-    goals: list[str]
-    score: str
-    maximize: bool
-    unit: int
-    group: str
-    threads: int
-    folder: str
-    stop: str
-    start: str | None = None
-
-    def spell(self) -> dict[str, str]:
-        """Return Ray's configuration of the trial."""
-        return {ORDER: json.dumps(asdict(self))}
-
-    @property
-    def worst(self) -> float:
-        """The score of a trial that has none."""
-        return -WORST if self.maximize else WORST
-
-    @classmethod
-    def read(cls, config: Mapping[str, Any]) -> "Order":
-        """Return the order in a configuration of Ray."""
-        return cls(**json.loads(config[ORDER]))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """The progress of a trial since its last pause.
-
-    Args:
-        number: of the trial.
-        step: meta-steps so far.
-        losses: new validation losses by meta-step.
-        settings: under which it was trained.
-        schedule: all settings that led to its weights, by the meta-step from which they held.
-        seconds: duration.
-        results: entries of result.json by name, if it was trained to its end.
-        failure: why it failed.
-        stopped: it was saved between two validations, for the search stops.
-    """
-
-    number: int
-    step: int
-    losses: list[tuple[int, float]]
-    settings: Mapping[str, Any]
-    schedule: Schedule
-    seconds: float
-    results: Mapping[str, Any] | None = None
-    failure: str | None = None
-    stopped: bool = False
-
-    @classmethod
-    def read(cls, result: Mapping[str, Any]) -> "Progress":
-        """Return the progress in a result of Ray."""
-        return cls(**json.loads(result[REPORT]))
 
 
 class Watch(Report):
     """Pause at the first new validation, and soon after the file that stops the search is there.
 
     Args:
-        begin: the meta-step at which the training is resumed.
+        begin: the meta-step of the last validation.
         stop: the file.
     """
 
     def __init__(self, begin: int, stop: Path):
-        super().__init__(self._measured)
+        super().__init__(self._validated)
         self.losses: list[tuple[int, float]] = []
         self.step, self._begin, self._stop, self._looked = begin, begin, stop, -_LOOK
 
-    def _measured(self, step: int, loss: float) -> str | None:
+    def _validated(self, step: int, loss: float) -> str | None:
         self.step = step
         if step <= self._begin:  # measured before the pause
             return None
@@ -157,9 +72,9 @@ class Training(Trainable):
             if order.folder not in sys.path:
                 sys.path.insert(0, order.folder)
         torch.set_num_threads(order.threads)
-        self._run = Path(self.logdir) / f"{order.number}_{os.getpid()}"
+        self._run = Path(self.logdir) / str(os.getpid()) / order.group / str(order.number)
         self._schedule: Schedule = []
-        self._step, self._score = 0, order.worst
+        self._step, self._measured, self._score = 0, 0, order.worst
         if order.start:
             self.load_checkpoint(order.start)
 
@@ -173,12 +88,12 @@ class Training(Trainable):
         """Train to the next validation, or to the end."""
         began, order = time.monotonic(), self._order
         self._schedule = extended(self._schedule, self._step, order.settings)
-        watch = Watch(self._step, Path(order.stop))
+        watch = Watch(self._measured, Path(order.stop))
         ended: dict[str, Any] = {}
         try:
-            with logged(self._run / LOG):
-                group = Invocation(overrides=order.words, group=order.group)
-                result = launch(order.config, self._run, group, controls={OWN: watch}).result
+            with logged(self._run / saved.LOG):
+                own = Invocation(overrides=order.words, group=order.group, identity=order.identity, job="trial")
+                result = launch(order.config, self._run, own, controls={OWN: watch}).result
             ended = {"results": {name: result.get(name) for name in order.goals}}
             watch.step = int(result["steps_taken"])
         except Paused:
@@ -189,7 +104,8 @@ class Training(Trainable):
             ended = {"failure": failure(error)}
         self._step = max(watch.step, self._step)
         if watch.losses:
-            self._score = self._of(watch.losses[-1][1])
+            self._measured, loss = watch.losses[-1]
+            self._score = self._of(loss)
         progress = Progress(
             number=order.number,
             step=self._step,
@@ -213,12 +129,13 @@ class Training(Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Copy the run with its checkpoint."""
-        saved.save(self._run, Path(checkpoint_dir), self._order.number, self._schedule)
+        saved.save(self._run, Path(checkpoint_dir), self._order.number, self._schedule, self._measured)
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Take over the run of a checkpoint: this trial's own, or that of a better one."""
         found = saved.load(Path(checkpoint), self._run)
-        self._schedule, self._step = found.schedule, saved.step(self._run)
+        self._schedule, self._measured = found.schedule, found.measured
+        self._step = saved.step(self._run)
 
     def cleanup(self) -> None:
         """Remove the run of the last trial; Ray has its checkpoint."""

@@ -10,7 +10,7 @@ import torch
 import metalearn
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import nth
-from metalearn.config.instantiate import locate
+from metalearn.config.locate import locate
 from metalearn.training.executor import Executor
 from metalearn.training.outer_optimizer import OuterOptimizer
 from tests.helpers.configs import ALGORITHMS, QUICK, ROOT, each_kind_by_default, small

@@ -108,7 +108,7 @@ MISTAKES = {
     "data._target_=builtins.dict": "data._target_",
     "hydra.run.dir=/dev/null/x": "Not a directory",
     "algo=reptile algo.train_shot=25": "algo.train_shot=25",
-    "model._target_=os.getcwd": "does not make a torch.nn.Module",
+    "model._target_=os.getcwd": "does not make a torch.nn.Module; see docs/extending.md#a-model",
     "log_every=0": "must be at least 1",
     "eval.every=0": "must be at least 1",
     "eval.tasks=1": "must be at least 2",
@@ -169,7 +169,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("words", every(4, MISTAKES))
+@pytest.mark.parametrize("words", every(7, MISTAKES))
 def test_a_wrong_command_line(words, typed, tmp_path):
     base = () if words.startswith("data=") else ("data=glyphs", "data.classes=[20,8,8]", "eval.test_tasks=2")
     refused(typed(*base, *words.split()), MISTAKES[words], folder=tmp_path)
@@ -202,6 +202,7 @@ def test_a_limit_in_the_words_of_another_library_is_no_name_of_a_setting():
         call(controls.Save, {"seconds": -1}, "control.cycle.Save")
 
 
+@pytest.mark.slow
 def test_a_wrong_folder_to_compare(tmp_path):
     def compare(*words, **settings):
         return subprocess.run([sys.executable, "-m", "metalearn.compare", *words], cwd=ROOT, text=True, **settings)

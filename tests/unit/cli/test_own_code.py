@@ -161,6 +161,11 @@ def function(*, shape, outputs) -> nn.Module:
 
 def unannotated(*, shape, outputs):
     return Net(shape=shape, num_classes=outputs)
+
+
+class Layers(nn.Sequential):
+    def __init__(self, *, num_classes):
+        super().__init__(nn.Flatten(), nn.Linear(784, 8), nn.ReLU(inplace=True), nn.Linear(8, num_classes))
 """
 LAST = "its head {} is not the last operation: the outputs must be {} of one row of features an input; name its head by model.head="
 MISTAKES = {
@@ -213,6 +218,20 @@ def test_a_model_that_is_right_and_the_name_of_its_run(typed, tmp_path):
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name.partition("_")[2].partition("_")[2] == "anil_glyphs_net_seed4"
     assert "ANIL with Net on glyphs" in (run / "log.txt").read_text()
+
+
+def test_a_plain_module_of_torch_is_trained_resumed_and_loaded(typed, tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text(MODELS)
+    words = (*WORDS, "model=module", "model._target_=own.Layers", "hydra.run.dir=out")
+    done = typed(*words)
+    assert done.returncode == 0 and "MAML with Layers on glyphs" in done.stdout, done.stderr
+    again = typed("resume=out", "trust=true")
+    assert again.returncode == 0 and "this run is complete" in again.stdout, again.stderr
+    monkeypatch.syspath_prepend(tmp_path)
+    learner = metalearn.load(tmp_path / "out", trust=True)
+    images, labels = torch.rand(4, 28, 28), ["a", "a", "b", "b"]  # fewer ways than in training
+    assert set(learner.adapt(images, labels).predict(images)) <= {"a", "b"}
+    assert learner.features(images).shape == (4, 8)
 
 
 def test_the_usual_name_of_a_run(typed, tmp_path):

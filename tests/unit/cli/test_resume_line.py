@@ -76,6 +76,7 @@ def result_of(tmp_path):
     return json.loads((tmp_path / "a run" / "result.json").read_text())
 
 
+@pytest.mark.slow
 def test_settings_typed_between_or_after_options_take_effect_on_resuming(typed, tmp_path, failed):
     done = typed("resume='a run'", "allow_changes=true", "--config-dir", "my conf", "steps=5", "test=false")
     assert done.returncode == 0, done.stderr
@@ -90,6 +91,7 @@ def test_the_printed_line_works_anywhere_and_asks_for_no_more_trust_than_is_need
     assert done.returncode == 0 and "from meta-step 2" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_of_the_users_own_choices_resumes_without_their_files(typed, tmp_path, failed):
     (tmp_path / "my conf").rename(tmp_path / "elsewhere")
     refused(typed("resume='a run'"), "add trust=true")
@@ -112,6 +114,7 @@ def test_resuming_automatically_names_the_nearest_run_where_a_new_one_begins(typ
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_another_choice_on_resuming_is_explained(typed, tmp_path):
     assert typed(*QUICK, "algo.adapt_norm=false", "hydra.run.dir=out").returncode == 0
     refused(typed("resume=out", "algo=anil"), "for a new run with its weights, algo=anil init=out")

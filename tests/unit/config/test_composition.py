@@ -66,6 +66,7 @@ def test_values_are_quoted_as_on_the_command_line():
 EXPERIMENTS = choices("experiment")
 
 
+@pytest.mark.slow
 def test_experiments_hold_what_they_differ_in():
     assert len(EXPERIMENTS) == 16
     for name in EXPERIMENTS:

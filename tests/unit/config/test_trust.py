@@ -8,7 +8,8 @@ import torch
 
 import metalearn
 from metalearn.config import trust
-from metalearn.config.instantiate import build, locate
+from metalearn.config.instantiate import build
+from metalearn.config.locate import locate
 from metalearn.controls import Control
 from metalearn.data import Dataset
 from metalearn.errors import UserError
@@ -69,7 +70,7 @@ FUNCTIONS = [
     "os.system",
     "builtins.eval",
     "pickle.loads",
-    "metalearn.config.instantiate.locate",
+    "metalearn.config.locate.locate",
     "metalearn.runtime.files.write_atomically",
     "torch.load",
     "torch.nn.init.eval",
@@ -204,6 +205,7 @@ def test_ordinary_words_need_no_trust():
         assert trust.safe_word(word), word
 
 
+@pytest.mark.slow
 def test_a_run_with_code_of_its_own_says_how_to_resume_it(typed, attack, tmp_path):
     name, _ = attack
     own = [f"algo._target_={name}.Mine"]

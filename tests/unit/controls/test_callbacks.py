@@ -5,7 +5,7 @@ import pytest
 from metalearn.errors import Unfinished
 from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
-from tests.helpers.configs import SINUSOID, config
+from tests.helpers.configs import SINUSOID, config, every
 from tests.helpers.resuming import same
 
 RAISES = True
@@ -16,7 +16,7 @@ def raises(run):
         raise ZeroDivisionError("of my\nown")
 
 
-@pytest.mark.parametrize("control", ["Callback: {f: %s}", "Info: {f: %s}", "Warn: {predicate: %s}"])
+@pytest.mark.parametrize("control", every(3, ["Callback: {f: %s}", "Info: {f: %s}", "Warn: {predicate: %s}"]))
 def test_a_callback_that_raises(control, tmp_path, monkeypatch):
     words = [
         *SINUSOID,

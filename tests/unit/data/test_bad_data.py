@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from tests.helpers.configs import every
 from tests.helpers.folders import archive, folder_of, picture
 from tests.helpers.processes import refused
 
@@ -115,7 +116,7 @@ BAD_DATA = {
 }
 
 
-@pytest.mark.parametrize("kind", BAD_DATA)
+@pytest.mark.parametrize("kind", every(3, BAD_DATA))
 def test_bad_data(kind, typed, tmp_path):
     words = bad_data(kind, tmp_path / "root")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

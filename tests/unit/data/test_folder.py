@@ -54,6 +54,7 @@ def test_folders_that_cannot_be_used(tmp_path, made):
         load_folder(root)
 
 
+@pytest.mark.slow
 def test_odd_files_are_left_out(tmp_path, capsys):
     images(tmp_path / "mine", {f"class{i}": 6 for i in range(4)})
     images(tmp_path / "elsewhere", {"secret": 6})

@@ -55,6 +55,7 @@ def test_tieredimagenet(tmp_path, capsys):
     assert "[351, 97, 160]" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_cub_is_split_in_turn(tmp_path, capsys):
     root = tmp_path / "CUB_200_2011" / "images"
     for c in range(200):

@@ -54,6 +54,7 @@ def test_a_checkpoint_file_serves_too(others, tmp_path, monkeypatch):
     assert all(map(torch.equal, meta.tensors(), weights(file).tensors()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("control.retrain=true",)])
 def test_a_stopped_run_resumes_without_the_other_run(others, tmp_path, monkeypatch, more):
     shutil.copytree(others / "maml", tmp_path / "other")
@@ -111,6 +112,7 @@ def test_what_an_algorithm_adds_to_the_model_begins_anew(others):
     assert all(map(torch.equal, meta.statistics, before.statistics))
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_line_and_leave_nothing(typed, others, tmp_path):
     refused(typed(*GLYPHS, "init=nowhere", "hydra.run.dir=out"), "init=nowhere: no such checkpoint")
     refused(typed(*GLYPHS, f"init={others}", "hydra.run.dir=out"), "holds 2 runs; choose one of its folders")

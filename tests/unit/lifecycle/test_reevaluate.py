@@ -12,7 +12,7 @@ import metalearn
 from metalearn import evaluate
 from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
-from tests.helpers.configs import config
+from tests.helpers.configs import config, every
 from tests.helpers.processes import refused
 
 WORDS = (
@@ -54,7 +54,7 @@ def files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "evaluations" not in path.parts}
 
 
-@pytest.mark.parametrize("name", ["maml", "pretrain", "per_step", "sinusoid"])
+@pytest.mark.parametrize("name", every(3, ["maml", "pretrain", "per_step", "sinusoid"]))
 def test_without_settings_the_test_of_the_run_is_repeated(name, run, capsys):
     folder = run(name)
     before = files(folder)
@@ -88,6 +88,7 @@ def test_other_settings_and_other_data(run, capsys):
     assert again["data_fingerprint"][:16] not in json.loads((folder / "config.json").read_text())["data"]
 
 
+@pytest.mark.slow
 def test_the_same_settings_have_one_record_and_others_another(run, capsys):
     folder = run("maml")
     for words in ([], ["way=5"], ["shot=2"], ["data.split_seed=1"], ["shot=2"], ["norm=support"]):
@@ -104,7 +105,7 @@ def test_a_head_for_more_ways_is_made_anew_where_only_the_head_is_adapted(name, 
     assert "with a new head" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["maml", "anil", "pretrain", "metasgd", "protonet"])
+@pytest.mark.parametrize("name", every(4, ["maml", "anil", "pretrain", "metasgd", "protonet"]))
 def test_fewer_ways_take_the_first_rows_of_the_head_as_an_adapted_learner_does(name, runs, capsys):
     folder = runs / name
     if not folder.exists():
@@ -133,6 +134,7 @@ def test_a_narrower_head_and_another_part_are_said(run, capsys):
     assert max(map(len, table.splitlines())) < 110 and out.rstrip().endswith(str(next(folder.glob("evaluations/*"))))
 
 
+@pytest.mark.slow
 def test_images_of_a_folder_take_the_learners_shape(run, tmp_path, capsys):
     rng = np.random.default_rng(0)
     for name in range(12):
@@ -167,29 +169,37 @@ def test_an_unfinished_run_is_evaluated_with_a_warning(run, capsys):
 
 @pytest.mark.parametrize(
     ("name", "words", "message"),
-    [
-        ("maml", ["way=8"], "8 classes, but this maml learner has a learned head for 5; more classes need a new head"),
-        ("maml", ["way=20"], "20 classes, but this maml learner has a learned head"),
-        ("anil", ["way=20"], "way=20: the test split has only 12 classes"),
-        ("anil", ["way=1"], "way=1: classification needs at least 2"),
-        ("maml", ["norm=per_step"], "norm=per_step: this learner has no running statistics"),
-        ("maml", ["norm=batch"], "norm=batch: must be transductive or support or per_step"),
-        ("maml", ["inner_steps=-1"], "inner_steps=-1: must be at least 0"),
-        ("maml", ["tasks=abc"], "tasks=abc: must be a whole number"),
-        ("maml", ["tasks=1"], "tasks=1: must be at least 2"),
-        ("maml", ["shot=50"], "lower shot= or query="),
-        ("maml", ["split=train"], "split=train: must be test or validation or all"),
-        ("maml", ["eval.test_tasks=5"], "eval.test_tasks: no such setting (here it is tasks)"),
-        ("maml", ["tsaks=5"], "did you mean tasks?"),
-        ("maml", ["way=5,6"], "way=5,6: one value at a time"),
-        ("maml", ["data.clases=[1]"], "data.clases: the run's data set has no such setting; it has"),
-        ("maml", ["data=nothing"], "data=nothing: no such choice; there are auto"),
-        ("maml", ["data=folder"], "data.root: a value is needed"),
-        ("maml", ["data=sinusoid"], "sinusoid is regression, and this learner was trained for classification"),
-        ("sinusoid", ["data=glyphs"], "glyphs is classification, and this learner was trained for regression"),
-        ("maml", ["--verbose"], "--verbose: no such option"),
-        ("maml", ["more"], "one run at a time"),
-    ],
+    every(
+        3,
+        [
+            (
+                "maml",
+                ["way=8"],
+                "8 classes, but this maml learner has a learned head for 5; more classes need a new head",
+            ),
+            ("maml", ["way=20"], "20 classes, but this maml learner has a learned head"),
+            ("anil", ["way=20"], "way=20: the test split has only 12 classes"),
+            ("anil", ["way=1"], "way=1: classification needs at least 2"),
+            ("maml", ["norm=per_step"], "norm=per_step: this learner has no running statistics"),
+            ("maml", ["norm=batch"], "norm=batch: must be transductive or support or per_step"),
+            ("maml", ["inner_steps=-1"], "inner_steps=-1: must be at least 0"),
+            ("maml", ["tasks=abc"], "tasks=abc: must be a whole number"),
+            ("maml", ["tasks=1"], "tasks=1: must be at least 2"),
+            ("maml", ["shot=50"], "lower shot= or query="),
+            ("maml", ["split=train"], "split=train: must be test or validation or all"),
+            ("maml", ["eval.test_tasks=5"], "eval.test_tasks: no such setting (here it is tasks)"),
+            ("maml", ["tsaks=5"], "did you mean tasks?"),
+            ("maml", ["way=5,6"], "way=5,6: one value at a time"),
+            ("maml", ["data.clases=[1]"], "data.clases: the run's data set has no such setting; it has"),
+            ("maml", ["data=nothing"], "data=nothing: no such choice; there are auto"),
+            ("maml", ["data=folder"], "data.root: a value is needed"),
+            ("maml", ["data=sinusoid"], "sinusoid is regression, and this learner was trained for classification"),
+            ("sinusoid", ["data=glyphs"], "glyphs is classification, and this learner was trained for regression"),
+            ("maml", ["--verbose"], "--verbose: no such option"),
+            ("maml", ["more"], "one run at a time"),
+        ],
+        rows=True,
+    ),
 )
 def test_mistakes_are_one_line(name, words, message, runs, capsys):
     assert evaluate.main([str(runs / name), *words]) == 2

@@ -56,6 +56,7 @@ def test_the_union_deals_classes_of_both_and_none_of_the_test(small_glyphs):
     assert sampled <= images["train"] | images["validation"] and not sampled & (images["test"] - images["train"])
 
 
+@pytest.mark.slow
 def test_a_nan_in_the_retraining_leaves_the_first_result_to_be_had(tmp_path, monkeypatch):
     from metalearn.algorithms.maml import MAML
 
@@ -92,6 +93,7 @@ def test_a_retraining_replays_the_rates_of_a_plateau(tmp_path):
     assert rates[0] == rates[1] and len(set(rates[0].values())) == 6  # two of warm-up, four of measurements
 
 
+@pytest.mark.slow
 def test_a_retraining_keeps_what_the_first_training_kept(tmp_path):
     keep = "+control.cycle.keep={_target_: metalearn.controls.Save, file: 'step_{step}.pt'}"
     train(config(*SINUSOID, keep), tmp_path / "once")

@@ -178,6 +178,7 @@ def test_a_config_that_is_huge_or_deep(content, stopped, typed):
     refused(typed(f"resume={stopped}"), "config.json: damaged: this run cannot be resumed")
 
 
+@pytest.mark.slow
 def test_every_algorithm_is_restored_on_no_device(tmp_path):
     """The shapes of a spec are found without memory, whatever the algorithm and the norm."""
     for algo in ALGORITHMS:

@@ -113,6 +113,7 @@ def test_the_curves_of_a_run_without_a_test(tmp_path):
     assert not any("test" in word for word in words_of(plots.curves(ROWS, result, tmp_path / "c.svg")))
 
 
+@pytest.mark.slow
 def test_thirty_layers_are_told_apart_and_all_are_named(tmp_path):
     looks = [tuple(style.look(i).items()) for i in range(28)]
     assert len(set(looks)) == 28 and all(a[0] != b[0] for a, b in pairwise(looks))  # neighbours
@@ -146,6 +147,7 @@ def test_any_kind_of_weights_has_a_panel(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_layers_of_a_short_training_begin_at_step_0_and_have_plain_ticks(tmp_path, monkeypatch, pictures):
     seen = []
     module = sys.modules["metalearn.recording.plots.layers"]
@@ -207,6 +209,7 @@ def test_all_twenty_classes_are_shown_as_the_files_show_them(tmp_path, monkeypat
     assert shown[0].max() == 1.0 and shown[0][0, 11, 11] == 0.0  # dark ink on light paper
 
 
+@pytest.mark.slow
 def test_the_most_confused_classes_are_real_ones(tmp_path, pictures):
     words = (
         "data=glyphs",

@@ -7,7 +7,8 @@ import pytest
 from tests.helpers.configs import QUICK
 
 
-@pytest.mark.parametrize("steps", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2)), 7])
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [1, 2, 7])
 def test_a_profile_is_a_trace_and_ten_lines(steps, typed, tmp_path):
     done = typed(
         *[w for w in QUICK if not w.startswith("steps=")], f"steps={steps}", "profile=true", "hydra.run.dir=out"

@@ -199,6 +199,7 @@ def test_validation_and_test_move_the_bar(tmp_path, monkeypatch):
     assert sum(done == 2 for _, done in seen) >= 3  # in the middle of training, validation and test
 
 
+@pytest.mark.slow
 def test_without_a_test_the_test_classes_are_left_alone(tmp_path, monkeypatch, pictures):
     from metalearn.data import glyphs
 

@@ -6,6 +6,8 @@ from metalearn.config.compose import compose
 from metalearn.errors import UserError
 from metalearn.search.parse import split
 from metalearn.search.plan import accept
+from tests.helpers.configs import every
+from tests.helpers.ray_cluster import need_ray
 
 SMALL = ("algo=anil", "data=glyphs", "data.classes=[20,8,12]", "model.filters=4", "steps=12", "eval.every=3")
 RATE = "algo.inner_optimizer.lr=tag(log, interval(0.01, 2))"
@@ -17,7 +19,7 @@ def accepted(*words):
     return accept(words, compose(*fixed), lambda words: compose(*words))
 
 
-@pytest.mark.parametrize(("words", "message"), [
+@pytest.mark.parametrize(("words", "message"), every(3, [
     (("algo.nothing=interval(0, 1)",), "algo.nothing"),
     (("algo.inner_optimizer.lr=interval(1, 1)",), "an empty interval"),
     (("algo.inner_optimizer.lr=tag(log, interval(0, 1))",), "must lie above 0"),
@@ -46,11 +48,54 @@ def accepted(*words):
     ((RATE, 'way=tag("if algo.nothing=1", choice(3, 5))'), "algo.nothing, which is no setting of these runs"),
     ((RATE, 'way=tag("if algo.inner_optimizer=SGD", choice(3, 5))'), "is a group of settings; name one of them"),
     ((RATE, 'way=tag("if outer=adam", choice(3, 5))'), "on outer: choose one in the command, by outer="),
-])  # fmt: skip
+    ((RATE, "search.address=auto"), "address=auto: is a setting of engine=ray"),
+    ((RATE, "search.storage_path=shared"), "storage_path=shared: is a setting of engine=ray"),
+    ((RATE, "search.prune=asha"), "prune=asha: is Ray's and needs engine=ray"),
+    ((RATE, "search.sampler=null"), "only search=pbt has none"),
+    ((RATE, "search.engine=ray", "search.address=auto"), "needs storage_path=FOLDER"),
+    ((RATE, "search.engine=ray", "search.address=ray://a:1", "search.storage_path=s"), "on a machine of the cluster"),
+    ((RATE, "search.engine=ray", "search.address=auto", "search.storage_path=s", "search.workers=2"), "workers=2"),
+    ((RATE, "search.engine=ray", "search.prune=median"), "engine=ray has prune=asha"),
+    ((RATE, "search.engine=ray", "search.compete=halving"), "engine=ray has compete=hyperband"),
+    ((RATE, "search.engine=ray", "search.seeds=2"), "needs seeds=1"),
+    ((RATE, "search.engine=ray", "search.resources.cpu=0"), "cpu=0"),
+    ((RATE, "search.engine=ray", "search.storage=postgresql://me@host/lab", "search.name=s"), "takes no database"),
+], rows=True))  # fmt: skip
 def test_mistakes_are_one_line(words, message):
     with pytest.raises(UserError) as refused:
         accepted("search=random", *SMALL, *words)
     assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    ((RATE, "search.sampler=tpe"), "sampler=tpe: search=pbt draws its own start"),
+    ((RATE, "search.engine=embedded"), "needs engine=ray"),
+    ((RATE, "search.prune=asha"), "trains all its trials to their end"),
+    ((RATE, "search.compete=hyperband"), "trains all its trials to their end"),
+    ((RATE, "search.objectives=[val_accuracy,train_seconds]"), "needs objectives=[]"),
+    ((RATE, "search.pbt.quantile=0.6"), "quantile=0.6"),
+    ((RATE, "search.pbt.factors=[0, 2]"), "factors=[0, 2]"),
+    ((RATE, "search.pbt.resample=2"), "resample=2"),
+    ((RATE, "search.pbt.every=0"), "every=0"),
+    ((RATE, "way=choice(3, 5)"), "way cannot change in mid-training"),
+])  # fmt: skip
+def test_mistakes_in_a_population_are_one_line(words, message):
+    need_ray()
+    with pytest.raises(UserError) as refused:
+        accepted("search=pbt", *SMALL, *words)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_training_on_ray_needs_a_rung():
+    need_ray()
+    with pytest.raises(UserError, match="leave no rung before the end"):
+        accepted("search=random", *SMALL, RATE, "search.engine=ray", "search.prune=asha", "eval.every=6")
+
+
+def test_ray_is_asked_for_where_it_is_missing(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install '\.\[ray\]'"):
+        accepted("search=random", *SMALL, RATE, "search.engine=ray")
 
 
 def test_what_is_accepted_is_described():

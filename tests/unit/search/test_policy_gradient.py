@@ -9,6 +9,7 @@ from scipy import stats
 
 from metalearn.search.policy_gradient import CategoricalActor, GaussianActor, PolicyGradientSampler
 from metalearn.search.unit_interval import to_unit
+from tests.helpers.configs import every
 from tests.unit.search.toys import MIXED, run, study_in
 
 
@@ -25,7 +26,7 @@ def test_draws_of_a_choice_follow_its_probabilities():
     assert stats.chisquare(counts, 4000 * actor.probabilities).pvalue > 0.01
 
 
-@pytest.mark.parametrize(("mean", "deviation"), [(0.5, 0.3), (0.05, 0.2), (1.0, 0.5), (0.3, 0.02)])
+@pytest.mark.parametrize(("mean", "deviation"), every(2, [(0.5, 0.3), (0.05, 0.2), (1.0, 0.5), (0.3, 0.02)], rows=True))
 @pytest.mark.parametrize("distribution", [FloatDistribution(-3, 5), FloatDistribution(0.001, 10, log=True)], ids=str)
 def test_draws_of_an_interval_follow_its_truncated_gaussian(distribution, mean, deviation):
     actor = GaussianActor(distribution, mean, deviation)

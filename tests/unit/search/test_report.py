@@ -12,6 +12,7 @@ from metalearn.config.groups import CONF
 from metalearn.search.competition import plan
 from metalearn.search.found import deletions, experiment
 from metalearn.search.report import report
+from tests.helpers.configs import every
 from tests.unit.search.toys import ACCURACY, MIXED, MSE, Toys, accuracy, run, study_in
 
 ANIL = ("algo=anil", "data=glyphs", "steps=12")
@@ -66,6 +67,7 @@ def test_a_study_of_pruned_trials_alone(tmp_path):
         assert row["state"] == "pruned" and row["last_step"] == "1" and float(row["last_score"]) > 0
 
 
+@pytest.mark.slow
 def test_a_study_of_one_trial_and_one_of_equal_scores(tmp_path):
     study = study_in(tmp_path, trials=1)
     run(study, lambda candidate: [0.5])
@@ -105,6 +107,7 @@ def test_a_study_with_two_objectives(tmp_path, capsys):
     assert not any("*" in line for line in lines[len(front) :]) and len(lines) == 8
 
 
+@pytest.mark.slow
 def test_a_conditional_space(tmp_path):
     words = ["opt=choice(SGD, Adam)", 'momentum=tag("if opt=SGD", interval(0, 1))', "lr=tag(log, interval(0.01, 1))"]
     study = study_in(tmp_path, words, trials=10)
@@ -113,6 +116,7 @@ def test_a_conditional_space(tmp_path):
     assert {row["momentum"] == "" for row in rows(tmp_path)} == {True, False}
 
 
+@pytest.mark.slow
 def test_choices_of_every_type_are_drawn(tmp_path):
     words = ["a=choice([1, 2], [3])", "b=null,1", "c=choice(true, x)", "d=range(0.1, 0.5, 0.1)"]
     study = study_in(tmp_path, words, trials=8)
@@ -120,11 +124,12 @@ def test_choices_of_every_type_are_drawn(tmp_path):
     assert {"history", "slices", "parallel"} <= reported(tmp_path, study)
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_drawn_is_a_warning(tmp_path, monkeypatch, capsys):
     def broken(*args, **settings):
         raise ValueError("zero variance")
 
-    monkeypatch.setattr(optuna.visualization.matplotlib, "plot_param_importances", broken)
+    monkeypatch.setattr(optuna.importance, "get_param_importances", broken)
     study = study_in(tmp_path, trials=8)
     run(study)
     assert "slices" in reported(tmp_path, study) and (tmp_path / "experiment" / "found.yaml").exists()
@@ -139,19 +144,22 @@ def test_pictures_none_draws_none(tmp_path):
 
 @pytest.mark.parametrize(
     "words",
-    [
-        ANIL,
-        (*ANIL, "algo.inner_optimizer.lr=0.1", "way=3", "model.filters=4"),
-        ("experiment=omniglot/maml_5w1s", "algo.inner_steps=3"),
-        ("experiment=omniglot/maml_5w1s", "algo=fomaml", "model.filters=4", "steps=7"),
-        ("data=sinusoid", "model=mlp", "model.hidden=[8,8]"),
-        ("algo=reptile", "tracker=none", "+control.cycle.mine={_target_: metalearn.controls.NumberLimit, n: 3}"),
-        ("algo=maml", "algo.inner_optimizer={name: SGD, lr: 0.5}", "seed=3", "test=false"),
-        ("algo=maml", "data=omniglot", "data.root='with space, and comma'", "device=cpu"),
-        ("algo=maml", "control=early_stopping", "+control.cycle.NumberLimit.n=3"),
-        ("algo=maml", "~control.cycle.Save", "eval.every=5"),
-        ("algo=maml", "way=20", "shot=5"),
-    ],
+    every(
+        3,
+        [
+            ANIL,
+            (*ANIL, "algo.inner_optimizer.lr=0.1", "way=3", "model.filters=4"),
+            ("experiment=omniglot/maml_5w1s", "algo.inner_steps=3"),
+            ("experiment=omniglot/maml_5w1s", "algo=fomaml", "model.filters=4", "steps=7"),
+            ("data=sinusoid", "model=mlp", "model.hidden=[8,8]"),
+            ("algo=reptile", "tracker=none", "+control.cycle.mine={_target_: metalearn.controls.NumberLimit, n: 3}"),
+            ("algo=maml", "algo.inner_optimizer={name: SGD, lr: 0.5}", "seed=3", "test=false"),
+            ("algo=maml", "data=omniglot", "data.root='with space, and comma'", "device=cpu"),
+            ("algo=maml", "control=early_stopping", "+control.cycle.NumberLimit.n=3"),
+            ("algo=maml", "~control.cycle.Save", "eval.every=5"),
+            ("algo=maml", "way=20", "shot=5"),
+        ],
+    ),
     ids=" ".join,
 )
 def test_the_winner_composes_as_an_experiment_with_its_configuration(words, tmp_path):

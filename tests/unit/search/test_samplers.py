@@ -12,6 +12,7 @@ from metalearn.search.grid import size
 from metalearn.search.records import WITHDRAWN, number
 from metalearn.search.samplers import JOINT, SAMPLERS
 from metalearn.search.storage import quiet_optuna
+from tests.helpers.configs import every
 from tests.unit.search.toys import ACCURACY, MIXED, MSE, SPACES, Toys, accuracy, drawn, dying_after, run, study_in
 
 # Small enough that the history below reaches the part of a sampler that learns from it
@@ -54,7 +55,7 @@ def test_a_study_reopened_after_every_trial_draws_the_trials_of_one_left_alone(s
     assert drawn(of(again, sampler)) == drawn(whole)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", every(4, SAMPLERS))
 def test_a_kill_at_any_moment_of_a_trial_changes_nothing(sampler, tmp_path):
     """The process dies before each of its writes in turn: asked but without a number, with some of the values, ..."""
     before, alone = tmp_path / "before", tmp_path / "alone"
@@ -208,7 +209,8 @@ def test_quasi_random_points_skip_none_where_trials_are_promoted(tmp_path):
 
 @pytest.mark.parametrize("better", [ACCURACY, pytest.param(MSE, marks=pytest.mark.slow)], ids=["maximize", "minimize"])
 @pytest.mark.parametrize(
-    ("sampler", "trials"), [("tpe", 40), ("cmaes", 60), ("genetic", 60), ("policy_gradient", 60), ("gp", 12)]
+    ("sampler", "trials"),
+    every(5, [("policy_gradient", 60), ("tpe", 40), ("cmaes", 60), ("genetic", 60), ("gp", 12)], rows=True),
 )
 def test_a_sampler_improves_on_a_toy(sampler, trials, better):
     """The mean of its last third is well above that of random draws."""

@@ -8,6 +8,7 @@ from metalearn.errors import UserError
 from metalearn.search.competition import plan
 from metalearn.search.records import counted
 from metalearn.search.study import Study
+from tests.helpers.configs import every
 from tests.unit.search.toys import ACCURACY, MSE, Toys, drawn, dying_after, run, study_in
 
 SCORES = [0.5, 0.6, 0.4, 0.7, 0.65, 0.6, 0.55, 0.9, 0.1, 0.2]
@@ -40,7 +41,7 @@ CONTROLS = {
 }
 
 
-@pytest.mark.parametrize("name", CONTROLS)
+@pytest.mark.parametrize("name", every(3, CONTROLS))
 def test_a_control_ends_a_study_where_it_would_after_a_kill(name, tmp_path):
     criteria, trials = CONTROLS[name]
     alone = tmp_path / "alone"

@@ -16,7 +16,7 @@ def test_a_missing_package_is_one_line(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError) as error:
         _search()
-    assert str(error.value) == f"search=: needs {package}; pip install 'metalearn-torch[search]'"
+    assert str(error.value) == f"search=: needs {package}; in the clone: pip install '.[search]'"
 
 
 @pytest.mark.integration

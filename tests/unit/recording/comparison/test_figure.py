@@ -34,6 +34,7 @@ def test_a_colour_stands_for_the_same_settings_in_all_panels(tmp_path, drawn):
     assert len(panels) == 2 and panels[0] == panels[1] and len(set(panels[0].values())) == 2
 
 
+@pytest.mark.slow
 def test_a_picture_of_many_runs_is_bounded_and_nothing_overlaps(tmp_path, drawn, recwarn):
     mixed(tmp_path, 96)
     learning_curves(read_runs([tmp_path]), tmp_path / "x.png")

@@ -2,6 +2,8 @@
 
 import csv
 
+import pytest
+
 from metalearn.recording.comparison.sweep import Sweep, count_runs
 from metalearn.recording.job import read_job
 
@@ -27,6 +29,7 @@ def test_the_runs_of_a_sweep_are_counted():
     assert count_runs(["algo=maml", "algo.inner_optimizer.lr=interval(0,1)"]) is None
 
 
+@pytest.mark.slow
 def test_a_sweep_as_typed_ends_in_the_comparison(typed, tmp_path):
     from tests.helpers.configs import QUICK
 
@@ -47,6 +50,7 @@ class Broken(MAML):
 """
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_through_though_code_of_the_user_raises(typed, tmp_path):
     from tests.helpers.configs import QUICK
 
@@ -65,6 +69,7 @@ def test_a_sweep_goes_through_though_code_of_the_user_raises(typed, tmp_path):
     assert read_job(tmp_path / "sweep" / "0").why.endswith("(mine.py:7)")
 
 
+@pytest.mark.slow
 def test_a_control_that_ends_its_run_does_not_end_the_sweep(typed, tmp_path):
     from tests.helpers.configs import QUICK
 

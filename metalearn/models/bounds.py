@@ -1,0 +1,33 @@
+"""Bound the size of a model while it is built."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+from metalearn.errors import UserError
+
+MOST_PARTS = 20_000  # layers and parameters of a model: a file may ask for any number
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Refuse a model of more layers than any has, while it is built; otherwise memory or patience would end first."""
+    count = 0
+
+    def note(*_: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > MOST_PARTS:
+            raise UserError(f"model: more than {MOST_PARTS} layers and parameters")
+
+    hooks = [register_module_module_registration_hook(note), register_module_parameter_registration_hook(note)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
