@@ -18,7 +18,7 @@ def resumed(folder, *words):
 
 
 @pytest.mark.parametrize(
-    "word", ["device=cpu", "engine.kernel=vmap", "engine.chunk=2", "engine.chunk=50", "engine.recompute=false"]
+    "word", ["device=cpu", "engine.kernel=grouped", "engine.chunk=2", "engine.chunk=50", "engine.recompute=false"]
 )
 def test_the_value_in_use_is_no_change(word, stopped, capfd):
     before = (stopped / "config.json").read_bytes()
@@ -65,7 +65,7 @@ def test_a_run_of_another_machine_keeps_either_of_its_devices(stopped, monkeypat
 
 
 def test_an_unfinished_run_is_found_by_the_value_in_use(stopped):
-    for word in ("device=cpu", "engine.kernel=vmap", "engine.chunk=2"):
+    for word in ("device=cpu", "engine.kernel=grouped", "engine.chunk=2"):
         assert unfinished(str(stopped), config(*SINUSOID, word)).found == stopped
     assert unfinished(str(stopped), config(*SINUSOID, "engine.chunk=1")).found is None
 
