@@ -1,5 +1,5 @@
 # make run: a few-shot experiment on whatever data this machine can have.   make test: the test suite, in minutes.
-# make test-all: with the tests that take long, start processes or watch the clock.   make lint: style and types.
+# make test-all: with the tests that take long or start processes.   make lint: style and types.
 # make speed: every engine against its peers.   make docs: the documentation, into site/.
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,8 +21,7 @@ test: $(VENV)/installed-test
 	$(PYTEST) -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-all: $(VENV)/installed-test $(VENV)/installed-docs
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not timing and not gpu" $(ARGS)
-	$(PYTEST) -m timing $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not gpu" $(ARGS)
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/python -m ruff check .

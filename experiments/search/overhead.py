@@ -4,14 +4,15 @@ Command: `python experiments/search/overhead.py`. Writes overhead.json beside th
 
 The trials of a search share an interpreter and the data in memory. The same trainings are also run by one process each,
 as a plain script would. Both have tiny trainings on the real data set. The time inside the loop of training and
-validation is measured and subtracted.
+validation is measured and subtracted. Seconds of the processor are shown beside those of the clock: they count the work
+of this program alone, also where others use the machine.
 
     --trials N   trainings of each kind (default 10)
 """
 
 import argparse
-import csv
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -20,50 +21,75 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-WORDS = ["algo=maml", "data=omniglot", "steps=2", "eval.every=1", "eval.tasks=4", "test=false", "pictures=none"]
+WORDS = ["algo=maml", "data=omniglot", "steps=2", "eval.every=1", "eval.tasks=4", "test=false", "pictures=none",
+         "tracker=none"]  # fmt: skip
 SPACE = "algo.inner_optimizer.lr=tag(log, interval(0.1, 1))"
+CLOCKS = ("clock", "processor")
 TIMED = """
 import runpy, sys, time
 from metalearn.controls import loop
 
-run = loop.ControlLoop.run
+clocks = (time.perf_counter, time.process_time)
+inside = [0.0, 0.0]
 
-def timed(self):
-    began = time.perf_counter()
-    try:
-        return run(self)
-    finally:
-        if type(self.model).__name__ == "Trainer":
-            print(f"LOOP {time.perf_counter() - began}", flush=True)
+def timed(function, counts, tell):
+    def call(self, *words, **options):
+        began, before = [clock() for clock in clocks], list(inside)
+        try:
+            return function(self, *words, **options)
+        finally:
+            spent = [clock() - start for clock, start in zip(clocks, began)]
+            if counts(self):
+                inside[:] = [a + b for a, b in zip(inside, spent)]
+            if tell:
+                print(tell, *(a - (b - c) for a, b, c in zip(spent, inside, before)), flush=True)
+    return call
 
-loop.ControlLoop.run = timed
+loop.ControlLoop.run = timed(loop.ControlLoop.run, lambda run: type(run.model).__name__ == "Trainer", None)
+if "-m" in sys.argv:
+    from metalearn.search.study import Study
+    Study.run_next = timed(Study.run_next, lambda study: False, "TRIAL")
 sys.argv[0] = "metalearn"
-runpy.run_module("metalearn.run", run_name="__main__", alter_sys=True)
+try:
+    runpy.run_module("metalearn.run", run_name="__main__", alter_sys=True)
+finally:
+    print("LOOPS", *inside, flush=True)
 """
 
-
-def run(*words: str) -> list[float]:
-    """Run the command; return the seconds inside each loop of training and validation."""
-    done = subprocess.run([sys.executable, "-c", TIMED, *words], capture_output=True, text=True, check=True)
-    return [float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("LOOP ")]
+Seconds = list[list[float]]  # of the clock and of the processor, for each training
 
 
-def in_a_search(folder: Path, trials: int) -> list[float]:
-    """Return the seconds of each trial of a search besides its loop."""
-    words = ["-m", "search=random", *WORDS, SPACE, f"search.trials={trials}", "search.confirm=0"]
-    loops = run(*words, f"hydra.sweep.dir={folder}")
-    with open(folder / "trials.csv", newline="") as file:
-        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
-    return [whole - loop for whole, loop in zip(seconds, loops, strict=True)]
+def run(*words: str) -> tuple[list[list[str]], list[float]]:
+    """Run the command; return the words of each line that it prints, and its seconds."""
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-c", TIMED, *words], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    lines = [line.split() for line in process.stdout]
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, words
+    return lines, [time.perf_counter() - began, used.ru_utime + used.ru_stime]
 
 
-def in_processes(folder: Path, trials: int) -> list[float]:
+def numbers(lines: list[list[str]], word: str) -> Seconds:
+    """Return the numbers of the lines that begin with a word."""
+    return [[float(number) for number in rest] for first, *rest in filter(None, lines) if first == word]
+
+
+def in_a_search(folder: Path, trials: int) -> Seconds:
+    """Return the seconds of each trial of a search besides its loop; the first one, which imports, is left out."""
+    words = ["-m", "search=random", *WORDS, SPACE, f"search.trials={trials + 1}", "search.confirm=0"]
+    lines, _ = run(*words, f"hydra.sweep.dir={folder}")
+    return numbers(lines, "TRIAL")[1 : trials + 1]
+
+
+def in_processes(folder: Path, trials: int) -> Seconds:
     """Return the seconds of each training in a process of its own, besides its loop."""
     found = []
     for number in range(trials):
-        began = time.perf_counter()
-        (loop,) = run(*WORDS, f"hydra.run.dir={folder / str(number)}")
-        found.append(time.perf_counter() - began - loop)
+        lines, spent = run(*WORDS, f"hydra.run.dir={folder / str(number)}")
+        (inside,) = numbers(lines, "LOOPS")
+        found.append([whole - loop for whole, loop in zip(spent, inside, strict=True)])
     return found
 
 
@@ -81,11 +107,17 @@ def main() -> None:
             "trial of a search": in_a_search(Path(place) / "study", options.trials),
             "process": in_processes(Path(place) / "single", options.trials),
         }
-    rows = [[name, f"{statistics.median(values):.2f}", f"{min(values):.2f} to {max(values):.2f}"]
-            for name, values in seconds.items()]  # fmt: skip
-    table("seconds besides training and validation", ["one training in a", "median", "range"], rows)
-    machine = f"{torch.get_num_threads()} threads, torch {torch.__version__}"
-    content = {"command": "python experiments/search/overhead.py", "machine": machine, "seconds": seconds}
+    rows = []
+    for name, each in seconds.items():
+        columns = list(zip(*each, strict=True))
+        rows.append([name, *(f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+                             for values in columns)])  # fmt: skip
+    table("seconds besides training and validation: median (range)", ["one training in a", *CLOCKS], rows)
+    medians = {name: dict(zip(CLOCKS, map(statistics.median, zip(*each, strict=True)), strict=True))
+               for name, each in seconds.items()}  # fmt: skip
+    content = {"command": "python experiments/search/overhead.py",
+               "machine": f"{torch.get_num_threads()} threads, torch {torch.__version__}",
+               "load": os.getloadavg()[0], "median": medians, "seconds": seconds}  # fmt: skip
     (HERE / "overhead.json").write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -152,7 +152,6 @@ def _compared(confirmed: Sequence[Confirmed], setup: Setup, settings: SearchSett
     sign = 1 if setup.objective.better(1.0, 0.0) else -1
     winner = others[ranked({place: -sign * entry.mean for place, entry in enumerate(others)})[0]]
     mean, ci95 = paired(winner.scores, defaults.scores)
-    better = sign * mean - ci95 > 0
     return {
         "objective": setup.objective.name,
         "seeds": [setup.settings.seed + _NEW + index for index in range(settings.confirm_seeds)],
@@ -164,9 +163,24 @@ def _compared(confirmed: Sequence[Confirmed], setup: Setup, settings: SearchSett
             for entry in confirmed
         ],
         "winner": winner.name,
-        "better_than_defaults": better,
+        "better_than_defaults": sign * mean - ci95 > 0,
+        "verdict": verdict(sign * mean, ci95),
         "test": _test(defaults, winner, setup),
     }
+
+
+def verdict(gain: float, ci95: float) -> str:
+    """Say what a paired difference means.
+
+    Args:
+        gain: mean of the winner's scores less those of the defaults; above 0 where the winner is better.
+        ci95: half of its interval.
+    """
+    if gain - ci95 > 0:
+        return "is better than the default settings"
+    if gain + ci95 < 0:
+        return "is worse than the default settings: keep the defaults"
+    return "is within noise of the default settings: keep the defaults"
 
 
 def _test(defaults: Confirmed, winner: Confirmed, setup: Setup) -> dict[str, Any]:
@@ -201,9 +215,7 @@ def _show(result: Mapping[str, Any], objective: Objective) -> None:
     headings = ["", f"validation {objective.name}", "sd over seeds", "difference", *columns.headings(names)]
     table(f"confirmed on {result['validation_tasks']} new validation tasks, {seeds} fresh seeds", headings, rows)
     winner = result["winner"]
-    verdict = "is better than the default settings" if result["better_than_defaults"] else (
-        "is within noise of the default settings: keep the defaults")  # fmt: skip
-    say(f"verdict: {winner} {verdict}")
+    say(f"verdict: {winner} {result['verdict']}")
     test = result["test"]
     say(f"test, {test['tasks']} tasks: {winner} {objective.spell(test[winner]['mean'], test[winner]['ci95'])}, "
         f"{DEFAULTS} {objective.spell(test[DEFAULTS]['mean'], test[DEFAULTS]['ci95'])}, difference "

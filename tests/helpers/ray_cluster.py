@@ -18,6 +18,9 @@ RATE = "algo.inner_optimizer.lr=tag(log, interval(0.001, 0.05))"
 OUTER = "outer.optimizer.lr=tag(log, interval(0.0003, 0.01))"
 
 
+_begun: list[subprocess.Popen] = []
+
+
 def need_ray():
     if importlib.util.find_spec("ray") is None:
         missing("Ray is not installed (pip install '.[ray]')")
@@ -48,20 +51,31 @@ class TwoNodes:
 def begin(folder, *words, **environment):
     """Start a search as typed."""
     heed = lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-    return subprocess.Popen([sys.executable, "-m", "metalearn.run", "-m", *words], cwd=folder, text=True,
-                            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **environment},
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-                            preexec_fn=heed)  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-m", "metalearn.run", "-m", *words], cwd=folder, text=True,
+                               env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **environment},
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                               preexec_fn=heed)  # fmt: skip
+    _begun.append(process)
+    return process
+
+
+def end_all():
+    """End what a failed test has left running."""
+    while _begun:
+        process = _begun.pop()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def finished(process, status=0):
     """Wait for a search, and return its lines."""
-    out, error = process.communicate(timeout=900)
+    out, error = process.communicate(timeout=1200)
     assert process.returncode == status, out + error
     return out + error
 
 
-def wait_for(condition, process, seconds=400):
+def wait_for(condition, process, seconds=900):
     """Wait for something that a search does."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

@@ -95,6 +95,29 @@ def test_a_shared_folder_lets_another_worker_resume_a_lost_trial(server, tmp_pat
     assert steps == sorted(set(steps)) and steps[-1] == 600
 
 
+def test_machines_average_seeds(server, tmp_path):
+    """A worker is killed between the two seeds of a trial; the other has the same folder and trains only the second."""
+    words = ["search=random", *SMALL, RATE, "steps=300", "eval.every=100", "search.trials=2", "search.seeds=2",
+             "search.confirm=0", f"search.storage={server.url}", "search.name=seeds", "search.heartbeat=1"]  # fmt: skip
+    folder = tmp_path / "runs" / "seeds"
+    first = begin(tmp_path, *words)
+    deadline = time.monotonic() + 200
+    while not (folder / "0" / "seed1" / "metrics.csv").exists() and first.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    before = (folder / "0" / "seed0" / "result.json").read_bytes()
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    finished(begin(tmp_path, *words))
+    assert (folder / "0" / "seed0" / "result.json").read_bytes() == before
+    for row in table(folder):
+        results = [json.loads((folder / row["trial"] / f"seed{i}" / "result.json").read_text()) for i in range(2)]
+        assert row["state"] == "complete" and results[0]["seed"] != results[1]["seed"]
+        mean = sum(result["val_accuracy"] for result in results) / 2
+        assert float(row["val_accuracy"]) == pytest.approx(mean, abs=1e-12)
+    assert [row["trial"] for row in table(folder)] == ["0", "1"]
+
+
 def test_the_trial_of_a_killed_process_is_given_back_at_once_and_none_is_left_behind(server, tmp_path):
     """Heartbeats alone would give it back after 400 s. A control ends the search, but not what was begun."""
     words = ["search=random", *SMALL, RATE, "steps=300", "eval.every=30", "search.workers=2", "search.confirm=0",

@@ -16,6 +16,7 @@ from tests.helpers.ray_cluster import (
     TwoNodes,
     begin,
     checkpoints,
+    end_all,
     facts,
     finished,
     need_ray,
@@ -30,6 +31,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.integration]
 @pytest.fixture(autouse=True)
 def _ray():
     need_ray()
+    yield
+    end_all()
 
 
 LONG = ("steps=1200", "eval.every=40")
@@ -186,12 +189,12 @@ def test_a_cluster_is_checked_before_the_first_trial(tmp_path):
             (["search.storage_path=shared"], "has another version of the source of metalearn"),
         ):
             search = begin(tmp_path, *words, address, *extra)
-            out, error = search.communicate(timeout=300)
+            out, error = search.communicate(timeout=900)
             assert search.returncode == 2, out + error
             assert error.count("\n") == 1 and message in error, error
             assert not (tmp_path / "study").exists()
     finally:
         nodes.close()
     search = begin(tmp_path, *words, "search.address=127.0.0.1:1", "search.storage_path=shared")
-    out, error = search.communicate(timeout=300)
+    out, error = search.communicate(timeout=900)
     assert search.returncode == 2 and "no cluster answers" in error and error.count("\n") == 1, out + error

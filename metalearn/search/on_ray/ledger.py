@@ -16,7 +16,7 @@ from metalearn.search.on_ray.messages import Order, Progress
 from metalearn.search.records import MESSAGE, NUMBER, SCHEDULE, SECONDS, TRACE, WORKER, failure
 from metalearn.search.study import Study
 
-LOST = "its processes were lost"
+LOST = "its processes were lost"  # why a trial has failed that Ray has given up
 
 
 @dataclass
@@ -103,12 +103,12 @@ class Ledger:
             if not before or before[-1] != now:
                 entry.record.set_user_attr(TRACE, [*before, now])
 
-    def end(self, number: int, checkpoint: Path | None, lost: bool = False) -> None:
+    def end(self, number: int, checkpoint: Path | None, lost: str | None = None) -> None:
         """Record the end of a trial, and copy its run folder.
 
         Args:
             checkpoint: its last one.
-            lost: its processes were lost too often.
+            lost: why it was given up; None if it has ended by itself.
         """
         entry = self.open.pop(number, None)
         if entry is None:
@@ -128,11 +128,11 @@ class Ledger:
         self.open.clear()
         self.study.recover()
 
-    def _outcome(self, entry: Entry, lost: bool) -> tuple[TrialState, list[float] | None, str | None]:
+    def _outcome(self, entry: Entry, lost: str | None) -> tuple[TrialState, list[float] | None, str | None]:
         """Return the state, the scores and the message of a trial that has ended."""
         last = entry.last
         if lost:
-            return TrialState.FAIL, None, LOST
+            return TrialState.FAIL, None, lost
         if last is None:
             return TrialState.FAIL, None, entry.record.user_attrs.get(MESSAGE) or "it ended before a validation"
         if last.failure is not None:

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 
 from metalearn.runtime.console import say
 from metalearn.runtime.signals import NAMES, Signals, Stopped
-from metalearn.search.on_ray.ledger import Ledger
+from metalearn.search.on_ray.ledger import LOST, Ledger
 from metalearn.search.on_ray.messages import SCORE, Order, Progress
 
 _NUMBERS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
@@ -54,6 +54,7 @@ class Listening(Callback):
         self._ledger, self._signals, self._stop = ledger, signals, stop
         self._handlers = [(number, signal.getsignal(number)) for number in _NUMBERS]
         self._since: float | None = None
+        self._halted: set[Any] = set()  # trials that have stopped between two validations
         self._saved: set[Any] = set()
 
     @property
@@ -87,10 +88,12 @@ class Listening(Callback):
         """Record the progress of a trial."""
         progress = Progress.read(result)
         self._ledger.progress(progress.number, progress, f"{result['node_ip']}:{result['pid']}")
+        if progress.stopped:
+            self._halted.add(trial)
 
     def on_trial_save(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note that a trial is saved."""
-        if self.stopping:
+        """Note that a trial is saved which has stopped."""
+        if trial in self._halted:
             self._saved.add(trial)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -103,9 +106,19 @@ class Listening(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that the processes of a trial were lost too often."""
-        self._end(trial, lost=True)
+        self._end(trial, _why(trial))
 
-    def _end(self, trial: Any, lost: bool = False) -> None:
+    def _end(self, trial: Any, lost: str | None = None) -> None:
         checkpoint = trial.checkpoint
         number = Order.read(trial.config).number
         self._ledger.end(number, Path(checkpoint.path) if checkpoint else None, lost)
+
+
+def _why(trial: Any) -> str:
+    """Return why Ray has given a trial up: the last line of its error."""
+    try:
+        lines = Path(trial.error_file).read_text().strip().splitlines()
+    except (OSError, TypeError):
+        lines = []
+    died = any("died unexpectedly" in line for line in lines)
+    return LOST if died or not lines else f"{LOST}: {lines[-1].strip()}"

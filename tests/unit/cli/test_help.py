@@ -36,6 +36,17 @@ def test_a_choice_explains_its_settings(word, monkeypatch):
         assert part in " ".join(text.split()), (part, text)
 
 
+def test_help_is_shown_before_the_heavy_imports():
+    code = (
+        "import runpy, sys; sys.argv = ['metalearn', '--help']\n"
+        "try: runpy.run_module('metalearn.run', run_name='__main__')\n"
+        "finally: print({'torch', 'torchvision', 'matplotlib', 'numpy', 'optuna', 'wandb'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.endswith("\nset()\n"), done.stdout[-200:] + done.stderr
+    assert "Usage: python -m metalearn.run" in done.stdout
+
+
 def test_every_choice_can_be_explained():
     for file in (ROOT / "conf").rglob("*/*.yaml"):
         group = file.relative_to(ROOT / "conf").parts[0]

@@ -10,6 +10,7 @@ from metalearn.config.compose import compose
 from metalearn.config.groups import CONF
 from metalearn.lifecycle.setup import prepare
 from metalearn.search.composer import Composer
+from tests.helpers.configs import every
 
 SMALL = ("algo=anil", "data=glyphs", "data.classes=[20,8,12]", "model.filters=4", "steps=12", "test=false")
 
@@ -30,7 +31,7 @@ def composer():
     return made
 
 
-@pytest.mark.parametrize("words", [
+@pytest.mark.parametrize("words", every(3, [
     (),
     SMALL,
     (*SMALL, "algo.inner_optimizer.lr=0.123456789012345678", "algo.inner_steps=3", "seed=7", "resume=auto"),
@@ -43,7 +44,7 @@ def composer():
     ("data.root='with space, and comma'", "device=cpu", "init=null", "algo.inner_optimizer.name='SGD'"),
     ("experiment=omniglot/maml_5w1s", "algo.inner_steps=3", "seed=1", "seed=2"),
     ("tracker=none", "control=early_stopping", "outer.optimizer.lr=1e-3"),
-], ids=" ".join)  # fmt: skip
+]), ids=" ".join)  # fmt: skip
 def test_a_configuration_is_that_of_hydra(words, composer):
     assert composer(words) == composer(words) == compose(*words)
 
@@ -58,7 +59,7 @@ def test_hydra_composes_once_for_trials_that_differ_in_values(composer):
     assert len(composer.loaded) == 2
 
 
-@pytest.mark.parametrize("word", ["algo.nothing=1", "nothing=1", "steps.part=1"])
+@pytest.mark.parametrize("word", every(3, ["algo.nothing=1", "nothing=1", "steps.part=1"]))
 def test_an_unknown_setting_is_refused_by_hydra(word, composer):
     with pytest.raises(HydraException, match=word.partition("=")[0]):
         composer([*SMALL, word])

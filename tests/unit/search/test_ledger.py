@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from metalearn.errors import UserError
 from metalearn.recording import checkpoint
 from metalearn.search.on_ray import node, saved
-from metalearn.search.on_ray.ledger import Ledger
+from metalearn.search.on_ray.ledger import LOST, Ledger
 from metalearn.search.on_ray.messages import ORDER, REPORT, Order, Progress
 from metalearn.search.records import SECONDS, TRACE, WORKER, message, schedule, settings
 from metalearn.search.report import report
@@ -34,8 +34,8 @@ def ledger_in(folder, **other):
 
 
 def progress(order, step, loss, **other):
-    facts = {"settings": order.settings, "schedule": [(0, order.settings)], "seconds": 1.5, **other}
-    return Progress(number=order.number, step=step, losses=[(step, loss)], **facts)
+    facts = {"losses": [(step, loss)], "settings": order.settings, "schedule": [(0, order.settings)], "seconds": 1.5}
+    return Progress(number=order.number, step=step, **(facts | other))
 
 
 def kept(folder, session, number, index, step, parts=((0, {"lr": 0.1, "norm": "batch"}),)):
@@ -76,7 +76,7 @@ def test_trials_are_recorded_as_ray_reports_them(tmp_path):
     failed = Progress(number=2, step=0, losses=[], settings={}, schedule=[], seconds=0.5, failure="ValueError: no")
     ledger.progress(2, failed, "10.0.0.1:77")
     ledger.end(2, None)
-    ledger.end(3, None, lost=True)
+    ledger.end(3, None, lost=LOST)
     done = ledger.study.records()
     assert [t.state for t in done] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
     assert done[0].value == 0.75 and done[0].intermediate_values == {3: 0.5, 6: 0.75}
@@ -200,7 +200,7 @@ def test_a_control_of_the_search_ends_it(tmp_path):
     assert "0.3" in verdict(ledger.study, {"Threshold": {"value": 0.3}}, 1)
     assert verdict(ledger.study, {}, 1) is None and verdict(ledger.study, {"Threshold": {"value": 0.1}}, 1) is None
     for _ in range(2):
-        ledger.end(ledger.next().number, None, lost=True)
+        ledger.end(ledger.next().number, None, lost=LOST)
     assert "2 trials have failed" in verdict(ledger.study, {}, 1)
     assert ledger.next(lambda: verdict(ledger.study, {}, 1) is None) is None, "no further trial is taken"
 

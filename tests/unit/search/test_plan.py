@@ -109,16 +109,21 @@ def test_what_is_accepted_is_described():
 MOMENTUM = '+algo.inner_optimizer.momentum=tag("if algo.inner_optimizer.name={}", interval(0, 0.99))'
 
 
-def test_a_condition_on_a_fixed_setting_is_evaluated_by_the_configuration():
+def test_a_condition_that_a_fixed_setting_meets_leaves_none():
     found = accepted("search=gp", *SMALL, RATE, MOMENTUM.format("SGD"))  # the default; gp takes no conditions
     assert [parameter.name for parameter in found.space.hyperparameters][1] == "algo.inner_optimizer.momentum"
-    for name, fixed in (("SGD", "algo.inner_optimizer.name=Adam"), ("Adam", "way=5")):
-        found = accepted("search=gp", *SMALL, RATE, MOMENTUM.format(name), fixed)
-        assert found.space.left_out == {"algo.inner_optimizer.momentum": f"algo.inner_optimizer.name={name}"}
-    other = 'way=tag("if {}", choice(3, 5))'
-    assert accepted("search=random", *SMALL, RATE, other.format("algo=anil")).space.left_out == {}
-    assert accepted("search=random", *SMALL, RATE, other.format("algo=maml")).space.left_out == {"way": "algo=maml"}
-    assert accepted("search=random", *SMALL, RATE, other.format("data.classes=[20,8,12]")).space.left_out == {}
+
+
+@pytest.mark.parametrize(("words", "left_out"), every(5, [
+    ((MOMENTUM.format("Adam"), "way=5"), {"algo.inner_optimizer.momentum": "algo.inner_optimizer.name=Adam"}),
+    ((MOMENTUM.format("SGD"), "algo.inner_optimizer.name=Adam"),
+     {"algo.inner_optimizer.momentum": "algo.inner_optimizer.name=SGD"}),
+    (('way=tag("if algo=anil", choice(3, 5))',), {}),
+    (('way=tag("if algo=maml", choice(3, 5))',), {"way": "algo=maml"}),
+    (('way=tag("if data.classes=[20,8,12]", choice(3, 5))',), {}),
+], rows=True))  # fmt: skip
+def test_a_condition_on_a_fixed_setting_is_evaluated_by_the_configuration(words, left_out):
+    assert accepted("search=random", *SMALL, RATE, *words).space.left_out == left_out
 
 
 def test_a_grid_has_no_more_trials_than_combinations():

@@ -11,7 +11,7 @@ import pytest
 from metalearn.search.engine_settings import PopulationSettings
 from metalearn.search.parse import parse
 from tests.helpers.ray_cluster import need_ray
-from tests.unit.search.test_ledger import make
+from tests.unit.search.test_ledger import ledger_in, make, progress
 
 pytestmark = pytest.mark.slow  # Ray takes seconds to be imported
 SPACE = parse(["lr=tag(log, interval(0.001, 1))", "norm=choice(batch, layer)"])
@@ -156,6 +156,47 @@ def test_a_resumed_population_exchanges_first_after_its_most_advanced_member(beg
     assert not exchanged
     controller.report(trials[0], first, 0.5)
     assert len(exchanged) == 2
+
+
+def test_a_trial_that_is_given_up_says_why(tmp_path):
+    from metalearn.search.on_ray.listening import _why
+
+    file = tmp_path / "error.txt"
+    for text, words in (
+        ("Failure # 1\nThe actor died unexpectedly before finishing this task.\n  pid: 7\n", "its processes were lost"),
+        ("Failure # 1\nray::Training.train()\nOSError: disk full\n", "its processes were lost: OSError: disk full"),
+    ):
+        file.write_text(text)
+        assert _why(SimpleNamespace(error_file=str(file))) == words
+    assert _why(SimpleNamespace(error_file=None)) == "its processes were lost"
+
+
+def test_a_search_that_stops_waits_until_its_trials_are_saved(tmp_path):
+    from metalearn.runtime.signals import Signals, Stopped
+    from metalearn.search.on_ray.listening import Listening
+
+    signals, ledger = Signals(), ledger_in(tmp_path, trials=2)
+    orders = [ledger.next(), ledger.next()]
+    trials = [Trial(order.number, order.spell()) for order in orders]
+    trials[0].status = "RUNNING"
+    listening = Listening(ledger, signals, tmp_path / "stop")
+    listening.on_step_begin(0, trials)
+    assert not listening.stopping and not (tmp_path / "stop").exists()
+    signals._asked = 15
+    listening.on_step_begin(1, trials)
+    assert listening.stopping and (tmp_path / "stop").exists()
+
+    def report(**other):
+        sent = progress(orders[0], 3, 0.5, **other)
+        result = {"report": json.dumps(sent.__dict__), "node_ip": "a", "pid": 1}
+        listening.on_trial_result(1, trials, trials[0], result)
+        listening.on_trial_save(1, trials, trials[0])
+
+    report()  # a validation that was on its way when the signal came: the trial trains on from here
+    listening.on_step_begin(2, trials)
+    report(stopped=True, losses=[])
+    with pytest.raises(Stopped):
+        listening.on_step_begin(3, trials)
 
 
 def test_usage_reports_are_off_whatever_the_environment_says():
