@@ -10,13 +10,14 @@ from typing import Any
 
 import peers
 import torch
+from networks import NETWORKS, with_batch_statistics
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.objective import Classification
 from metalearn.config.engine import EngineSettings
 from metalearn.config.instantiate import build
 from metalearn.data.base import TaskBatch
-from metalearn.models.build import build_model
+from metalearn.models.head import find_head
 from metalearn.runtime.device import keep_freed_memory, precision_context
 from metalearn.training.executor import Executor
 
@@ -27,7 +28,7 @@ DATA = {"split": "random", "split_seed": 0, "rotate_train": True, "rotate_test":
 
 @dataclass(frozen=True)
 class Setting:
-    """A meta-batch and an inner loop."""
+    """A network, a meta-batch and an inner loop."""
 
     way: int
     shot: int
@@ -35,6 +36,7 @@ class Setting:
     steps: int
     meta_batch: int
     recompute: bool | None = None
+    network: str = "conv4"
 
     def __str__(self) -> str:
         kept = {None: "", True: ", recomputed", False: ", kept"}[self.recompute]
@@ -55,15 +57,13 @@ def tasks_of(setting: Setting, device: str) -> TaskBatch:
     except UserError:
         data = glyphs.load(classes=[200, 50, 50], split_seed=0, rotate_train=True, rotate_test=True)
     ids = torch.arange(setting.meta_batch, device=device)
-    return data.source("train", 0, device).tasks(ids, setting.way, setting.shot, setting.query)
+    batch = data.source("train", 0, device).tasks(ids, setting.way, setting.shot, setting.query)
+    images = NETWORKS[setting.network].images
+    return batch._replace(support_x=images(batch.support_x), query_x=images(batch.query_x))
 
 
 def algorithm_of(algo: str, setting: Setting, engine: str) -> Any:
-    """An algorithm of this project with the peers' network."""
-    torch.manual_seed(0)
-    conv4 = {"_target_": "metalearn.models.conv4.Conv4", "filters": 64, "downsampling": "stride", "pooling": "flatten"}
-    model = build_model(conv4, (1, 28, 28), setting.way)
-    torch.nn.init.normal_(dict(model.named_parameters())["head.weight"], std=0.05)
+    """An algorithm of this project."""
     names = {"maml": "maml.MAML", "fomaml": "fomaml.FOMAML", "anil": "anil.ANIL", "reptile": "reptile.Reptile"}
     own: dict[str, Any] = {
         "maml": {"adapt_norm": True},
@@ -88,6 +88,7 @@ def algorithm_of(algo: str, setting: Setting, engine: str) -> Any:
         "objective": Classification(),
         "engine": execution,
     }
+    model = NETWORKS[setting.network].build(setting.way)
     return build({**node, **own}, "algo", Algorithm, model=model, **given)
 
 
@@ -95,15 +96,16 @@ def gradient_of(
     algo: str, setting: Setting, engine: str, device: str, dtype: torch.dtype
 ) -> Callable[[TaskBatch], Any]:
     """A function from a meta-batch to the meta-gradient by name; every engine starts from the same weights."""
-    algorithm = algorithm_of(algo, setting, engine if engine in OURS else "vmap")
-    params = algorithm.init().map(lambda value: value.to(device, dtype))
     if engine in OURS:
+        algorithm = algorithm_of(algo, setting, engine)
+        params = algorithm.init().map(lambda value: value.to(device, dtype))
         executor = Executor(algorithm, device)
         return lambda batch: executor(params, batch).gradients
-    net = peers.Net(setting.way).to(device, dtype)
-    net.load_state_dict(params.model)
+    model = with_batch_statistics(NETWORKS[setting.network].build(setting.way)).to(device, dtype)
+    head = find_head(model).module
+    net = peers.Net(model, head)
     function = {"higher": peers.with_higher, "loop": peers.loop, "ordinary": peers.ordinary}[engine.partition(",")[0]]
-    return lambda batch: function(algo, net, batch, setting.steps, LR[algo])
+    return lambda batch: net.as_named(function(algo, net, batch, setting.steps, LR[algo]), head)
 
 
 def work(pipe: Connection, algo: str, setting: Setting, engine: str, device: str) -> None:

@@ -1,6 +1,5 @@
 """The same meta-gradients as users write them today: with `higher`, and with torch.autograd.grad task by task."""
 
-import itertools
 import warnings
 from collections.abc import Callable
 
@@ -15,33 +14,29 @@ Gradients = dict[str, Tensor]
 
 
 class Net(nn.Module):
-    """MAML's network of four strided convolutions, in plain torch.nn; its parameters are named as those of Conv4."""
+    """A network as a head behind a body.
 
-    def __init__(self, way: int, filters: int = 64):
+    Args:
+        model: in plain torch; its batch norm has no running statistics.
+        head: name of the head.
+    """
+
+    def __init__(self, model: nn.Module, head: str):
         super().__init__()
-        sizes = [1, filters, filters, filters, filters]
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1, bias=False) for a, b in itertools.pairwise(sizes))
-        self.norms = nn.ModuleList(nn.BatchNorm2d(filters, track_running_stats=False) for _ in range(4))
-        self.head = nn.Linear(filters * 4, way)
-
-    def features(self, x: Tensor) -> Tensor:
-        """Images to features."""
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.relu(norm(conv(x)))
-        return x.flatten(1)
+        parent, _, last = head.rpartition(".")
+        self.head: nn.Linear = model.get_submodule(head)  # type: ignore[assignment]
+        setattr(model.get_submodule(parent), last, nn.Identity())
+        self.features = model
 
     def forward(self, x: Tensor) -> Tensor:
         """Images to class scores."""
-        return self.head(self.features(x))
+        scores: Tensor = self.head(self.features(x))
+        return scores
 
-
-class _Features(nn.Module):
-    def __init__(self, net: Net):
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net.features(x)
+    def as_named(self, gradients: Gradients, head: str) -> Gradients:
+        """Gradients by the names of the model's own parameters."""
+        rename = lambda name: f"{head}{name[4:]}" if name.startswith("head.") else name.removeprefix("features.")
+        return {rename(name): value for name, value in gradients.items()}
 
 
 def loop(algo: str, net: Net, batch: TaskBatch, steps: int, lr: float) -> Gradients:

@@ -8,11 +8,12 @@ derivative of a grouped convolution goes through the groups one by one.
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
 from metalearn.kernels.layout import as_groups, from_groups
-from metalearn.kernels.tuning import IMAGE_KERNEL_CHANNELS, IMAGE_KERNEL_SIZE
+from metalearn.kernels.tuning import IMAGE_KERNEL_CHANNELS, IMAGE_KERNEL_SIZE, PATCH_CHANNELS, PATCH_ROWS
 
 _FACTORS = ("x", "w", "y")
 
@@ -106,7 +107,10 @@ def by_input(y: Tensor, weight: Tensor, geometry: Geometry, shape: torch.Size) -
 def by_weight(x: Tensor, y: Tensor, geometry: Geometry, shape: torch.Size) -> Tensor:
     """The gradient of <y, x * w> with respect to w, which has this shape: of each task, or summed if they share it."""
     mask, tasks = [False, True, False], x.shape[-1]
-    if len(shape) == 5 or tasks == 1:
+    own = len(shape) == 5 or tasks == 1
+    if own and _is_small(x, y, geometry, shape):
+        return _by_patches(x, y, geometry, shape)
+    if own:
         blank = x.new_empty(tasks * shape[-4], *shape[-2:], shape[-3]).permute(0, 3, 1, 2)
         how = geometry.over_groups(tasks)
         grad: Tensor = _convolution_backward(as_groups(y), as_groups(x), blank, None, *how, mask)[1]
@@ -118,6 +122,28 @@ def by_weight(x: Tensor, y: Tensor, geometry: Geometry, shape: torch.Size) -> Te
         return grad
     volume: Tensor = _convolution_backward(y, x, blank[..., None], None, *geometry.over_volumes(), mask)[1]
     return volume[..., 0]
+
+
+def _is_small(x: Tensor, y: Tensor, geometry: Geometry, shape: torch.Size) -> bool:
+    """True if products of patches with gradients were measured to be faster than a grouped convolution."""
+    rows = y.shape[0] * y.shape[2] * y.shape[3]
+    plain = geometry.groups == 1 and geometry.dilation == (1, 1)
+    return plain and x.device.type == "cpu" and shape[-3] >= PATCH_CHANNELS and rows <= PATCH_ROWS
+
+
+def _by_patches(x: Tensor, y: Tensor, geometry: Geometry, shape: torch.Size) -> Tensor:
+    """The gradient of each task's own weight as a product of its patches of x with y: memory for one task's patches."""
+    (down, right), (above, left) = geometry.stride, geometry.padding
+    *_, outputs, inputs, height, width = shape
+    images = F.pad(x.permute(4, 0, 2, 3, 1), (0, 0, left, left, above, above))  # [T, B, H, W, I]
+    windows = images.unfold(2, height, down).unfold(3, width, right).permute(0, 1, 2, 3, 5, 6, 4)
+    grads = y.permute(4, 1, 0, 2, 3).flatten(2)  # [T, O, B*H'*W']
+    patches = x.new_empty(windows.shape[1:])
+    made = x.new_empty(len(grads), outputs, height, width, inputs)
+    for of_task, grad, window in zip(made, grads, windows, strict=True):
+        patches.copy_(window)
+        torch.mm(grad, patches.view(-1, height * width * inputs), out=of_task.view(outputs, -1))
+    return made.permute(0, 1, 4, 2, 3).view(shape)
 
 
 def _is_one(weight: Tensor, tasks: int) -> bool:

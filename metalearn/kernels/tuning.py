@@ -4,6 +4,11 @@
 IMAGE_KERNEL_CHANNELS = 64
 IMAGE_KERNEL_SIZE = 7
 
+# Products of patches give the gradient of each task's own weight faster from this many input channels, up to this many
+# patches a task
+PATCH_CHANNELS = 64
+PATCH_ROWS = 2500
+
 # Values of a channel that may be added up one after the other without losing digits
 SERIAL_SUM = 1024
 
