@@ -88,7 +88,6 @@ MISTAKES = {
     "algo=fomaml engine.recompute=true": "FOMAML is of first order, so that there is nothing to recompute",
     "algo=reptile engine.recompute=true": "Reptile has no second-order inner loop",
     "+algo.way=5": "algo.way: MAML has no such setting; it has meta_batch",
-    "engine.kernel=grouped model=mlp": "no kernels of its own",
     "engine.kernel=magic": "must be auto or grouped or vmap",
     "algo.reduction=median": "must be mean or sum or shot_mean",
     "algo=pretrain algo.finetune=tail": "must be head or all",
