@@ -119,13 +119,13 @@ class Functional:
         again = partial(by, module, weights, buffers, x, norm)
         try:
             result = again()
-        except RuntimeError as error:
-            if (plain := explained(error, module, again)) is None:
+        except Exception as error:
+            if (plain := explained(error, module, again, certain=not self.is_checked)) is None:
                 raise
             raise plain from error
         for name, buffer in buffers.items():
             if buffer._version != versions[name]:
-                raise changed_state("buffer", name)
+                raise changed_state(module, name)
         return result
 
     def _is_own(self, name: str, weight: Tensor) -> bool:

@@ -32,7 +32,7 @@ MISTAKES = {
     "algo.inner_stesp=1": "no such setting (did you mean algo.inner_steps?); --help explains them",
     "algo.last=norms.2": "algo.last: no such setting; if its class has it, add it with +algo.last=norms.2",
     "algo.first_rate=0.2": "algo.first_rate: no such setting; if its class has it, add it with +algo.first_rate=0.2",
-    "model.width=8": "(model=mlp)); if its class has it, add it with +model.width=8",
+    "model.width=8": "it belongs to model=backbone and model=resnet12; if its class has it, add it with +model.width=8",
     "control.cycle.Patience.n=3": "no such setting; if its class has it, add it with +control.cycle.Patience.n=3",
     "control.cycle.Stpe.n=3": "did you mean control.cycle.Step.n?",
     "budget=nope": f"budget=nope: no such choice; there are {choices('budget')}",
