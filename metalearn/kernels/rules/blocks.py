@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metalearn.kernels.bias_act import bias_act
 from metalearn.kernels.conv import Geometry, conv
 from metalearn.kernels.conv_stack import Block, How, run
 from metalearn.kernels.layout import pooled, stack
@@ -126,21 +127,20 @@ def _slope(steps: list[Step]) -> tuple[float, list[Step]]:
 
 
 def _one(x: Tensor, steps: list[Step]) -> tuple[Tensor, list[Step]]:
-    """Apply the first step, a batch norm with its activation, to x [B, C, H, W, T]; give the steps behind it."""
+    """Apply the first step, with its activation, to x [B, C, H, W, T]; give the steps behind it."""
     step, *rest = steps
     if isinstance(step, Conv):
         made = conv(x, step.weight, step.geometry)
-        return made if step.bias is None else made + _by_channel(step.bias), rest
+        if step.bias is None:
+            return made, rest
+        slope, rest = _slope(rest)
+        return bias_act(made, step.bias, slope), rest
     if isinstance(step, Norm):
         slope, rest = _slope(rest)
         return norm_act(x, step.gamma, step.beta, step.eps, slope), rest
-    assert isinstance(step, Pool)  # an activation is noted behind a batch norm alone
+    if isinstance(step, Activation):  # of a value that another layer uses too
+        return F.leaky_relu(x, step.slope) if step.slope else F.relu(x), rest
     return pooled(x), rest
-
-
-def _by_channel(bias: Tensor) -> Tensor:
-    """View a bias [T, C] or [C] for use with [B, C, H, W, T]."""
-    return (bias.mT if bias.ndim == 2 else bias[:, None])[:, None, None]
 
 
 def _in_turn(x: Tensor, blocks: list[Block]) -> Tensor:
@@ -201,12 +201,14 @@ def batch_norm(
 
 
 def _activation(function: Any, slope: float | None) -> None:
-    """Register the rule of a function: noted behind a batch norm, else computed."""
+    """Register the rule of a function: noted behind a batch norm or a bias, else computed."""
     plain = of_one(function)
 
     def apply(x: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
         own = negative_slope if slope is None else slope
-        if not isinstance(last_step(x), Norm) or own < 0:  # the sign of a result tells the side only if it is kept
+        last = last_step(x)
+        fits = isinstance(last, Norm) or (isinstance(last, Conv) and last.bias is not None)
+        if not fits or own < 0:  # the sign of a result tells the side only if it is kept
             return plain(x, *([negative_slope] if slope is None else []), inplace=inplace)
         if not inplace:
             return note(x, Activation(own), list(x.sizes))

@@ -19,6 +19,10 @@ def random(*shape):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape)))
 
 
+def norm(channels, **how):
+    return nn.BatchNorm2d(channels, track_running_stats=False, **how)
+
+
 class Residual(nn.Module):
     """Three convolutions beside a shortcut, as in ResNet-12."""
 
@@ -55,6 +59,21 @@ class InPlace(nn.Module):
         return z.view(z.size(0), -1)
 
 
+class UsedTwice(nn.Module):
+    """Activations and pooling of values that other layers use too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 4, 3, bias=False), norm(4)
+        self.biased = nn.Conv2d(8, 3, 2)
+
+    def forward(self, x):
+        y = self.norm(self.conv(x))
+        z = self.biased(torch.cat([F.relu(y), F.relu(-y)], 1))
+        z = F.relu(z) + F.leaky_relu(z, 0.2)
+        return F.max_pool2d(y, 2).flatten(1).sum(1, keepdim=True) + F.max_pool2d(F.relu(y), 2).mean() * z.flatten(1)
+
+
 def vgg():
     body = nn.Sequential(
         nn.Conv2d(2, 9, 3), nn.BatchNorm2d(9, track_running_stats=False), nn.ReLU(inplace=True), nn.MaxPool2d(2),
@@ -71,15 +90,12 @@ def normed():
     )  # fmt: skip
 
 
-def norm(channels, **how):
-    return nn.BatchNorm2d(channels, track_running_stats=False, **how)
-
-
 def biased():
     return nn.Sequential(
         nn.Conv2d(2, 9, 3, padding=1), norm(9), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(9, 4, 3, padding=1), norm(4, affine=False), nn.LeakyReLU(0.2),
-        nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Conv2d(4, 3, 1), nn.Flatten(),
+        nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Conv2d(4, 3, 1), nn.LeakyReLU(0.2),
+        nn.Conv2d(3, 3, 1), nn.GELU(), nn.Flatten(),
     )  # fmt: skip
 
 
@@ -87,6 +103,7 @@ MODELS = {
     "biased": biased,
     "residual": lambda: nn.Sequential(Residual(2, 4), Residual(4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     "in place": InPlace,
+    "used twice": UsedTwice,
     "vgg": vgg,
     "group and layer norm": normed,
 }
