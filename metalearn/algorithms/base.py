@@ -39,7 +39,7 @@ class Algorithm(AlgorithmSettings):
         self.require_outputs(self.way)
         if self.engine.recompute and (why := self.cannot_recompute):
             raise UserError(f"engine.recompute=true: {type(self).__name__} {why}; leave it out")
-        self.net = Functional(self.model, self.head, self.engine.kernel)
+        self.net = Functional(self.model, self.head, self.engine.kernel, self.engine.fused)
         self.inner: InnerLoop = make_inner_loop(self.engine.inner_loop, self.inner_optimizer)
         self.passes = Passes(self.norm, self.net.norm_channels(), self.seed)
 

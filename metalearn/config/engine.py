@@ -16,8 +16,10 @@ class EngineSettings:
     """Settings of the computation of meta-gradients. Values are in conf/engine/.
 
     Args:
-        kernel: how many tasks go through the model at once: `grouped`, the model's own kernels; `vmap`, its forward
-            pass under torch.func.vmap; `auto` chooses by device and precision (metalearn.models.functional).
+        kernel: how many tasks go through the model at once: `grouped`, by metalearn.kernels; `vmap`, its forward pass
+            under torch.func.vmap; `auto` chooses by device and precision (metalearn.models.functional).
+        fused: `grouped` may compute a chain of convolution, batch norm, activation and pooling as one function;
+            false: layer by layer.
         inner_loop: `unrolled` steps all tasks at once; `higher` steps one task at a time with an optimizer of
             torch.optim.
         chunk: the number of tasks computed at once; null chooses it by their size.
@@ -28,6 +30,7 @@ class EngineSettings:
     """
 
     kernel: Kernel = "auto"
+    fused: bool = True
     inner_loop: InnerLoop = "unrolled"
     chunk: int | None = None
     recompute: bool | None = None

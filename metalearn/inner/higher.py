@@ -17,7 +17,7 @@ from torch import Tensor
 
 from metalearn.errors import UserError
 from metalearn.inner.gradients import leaves
-from metalearn.kernels.rules.blocks import differentiated_twice
+from metalearn.kernels.modes import differentiated_twice
 from metalearn.models.weights import Weights
 
 

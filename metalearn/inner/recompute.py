@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from metalearn.errors import UserError
 from metalearn.inner.gradients import gradients, leaves
 from metalearn.inner.optimizers import Optimizer
-from metalearn.kernels.rules.blocks import differentiated_twice
+from metalearn.kernels.modes import differentiated_twice
 from metalearn.models.weights import Weights
 
 

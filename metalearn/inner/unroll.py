@@ -13,7 +13,7 @@ from metalearn.config.engine import InnerLoop as InnerLoopName
 from metalearn.inner.gradients import gradients, leaves
 from metalearn.inner.higher import HigherLoop
 from metalearn.inner.optimizers import Optimizer, make_optimizer
-from metalearn.kernels.rules.blocks import differentiated_twice
+from metalearn.kernels.modes import differentiated_twice
 from metalearn.models.weights import Weights
 
 Loss = Callable[[Weights], Tensor]  # weights to one loss a task, [T]

@@ -69,7 +69,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") ->
 
 # Settings that validation scores do not depend on, or that lead to another learner scored on the same tasks
 _SAME_SCORES = ("steps", "control", "log_every", "eval.every", "eval.test_tasks", "test", "outer.",
-                "algo.meta_batch", "engine.kernel", "engine.inner_loop", "engine.chunk",
+                "algo.meta_batch", "engine.kernel", "engine.fused", "engine.inner_loop", "engine.chunk",
                 "engine.recompute", "engine.cuda_graph")  # fmt: skip
 
 

@@ -60,7 +60,8 @@ def build_model(node: Mapping[str, Any], shape: Sequence[int], outputs: int) -> 
         return WithHead(model, feature_width(pure(model), shape), outputs)
     head = find_head(model, own["head"])
     if head.out_features != outputs:
-        how = f"let its constructor take outputs or num_classes, or give it features and set model.head={NEW}"
+        other = "" if head.is_named else ", name another layer by model.head="
+        how = f"let its constructor take outputs or num_classes{other}, or give it features and set model.head={NEW}"
         raise UserError(
             f"model={name_of(model)}: its head {head.module or 'the model'} has {head.out_features} outputs, and "
             f"{outputs} are needed: {how}{PAGE}"

@@ -1,19 +1,17 @@
 """Check a model before anything is trained: its head, its shapes, and that a pass is a function of its inputs."""
 
 import copy
-import random
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from metalearn.errors import UserError, described
-from metalearn.models.failures import CAUSES, changed_state, innermost_layer, spell_layer
+from metalearn.models.failures import innermost_layer
 from metalearn.models.head import NEW, PAGE, Head, name_of, without_head
 from metalearn.models.norm import NormContext, using_context
+from metalearn.models.watch import watched
 
 EXAMPLES = 3  # inputs of a dry pass
 
@@ -44,23 +42,23 @@ def check_model(model: nn.Module, head: Head, shape: Sequence[int]) -> None:
         p.data = torch.randn(p.shape, generator=generator).to(p)
     body, where = without_head(model, head), head.module or "the model"
     hint = "" if head.is_named else f"; name its head by model.head=, or put one on its features by model.head={NEW}"
-    for training in (False, True):
-        model.train(training), body.train(training)
+    for training, count in ((True, EXAMPLES), (False, EXAMPLES - 1)):  # and another number of inputs
+        fresh, body, x = copy.deepcopy(model).train(training), body.train(training), x[:count]
         try:
-            outputs = dry_pass(model, x, who, watched=training)
+            outputs = dry_pass(fresh, x, who, is_watched=True)
         except UserError:
             _check_width(body, head, x, who)
             raise
-        if not isinstance(outputs, Tensor) or tuple(outputs.shape) != (EXAMPLES, head.out_features):
+        if not isinstance(outputs, Tensor) or tuple(outputs.shape) != (count, head.out_features):
             raise UserError(
-                f"model={who}: gives {_spell(outputs)} for {EXAMPLES} inputs; it must give the {head.out_features} "
+                f"model={who}: gives {_spell(outputs)} for {count} inputs; it must give the {head.out_features} "
                 f"outputs of its head {where} for each{hint}{PAGE}"
             )
         try:
             features = dry_pass(body, x, who)
         except UserError:
             features = None
-        fits = isinstance(features, Tensor) and tuple(features.shape) == (EXAMPLES, head.in_features)
+        fits = isinstance(features, Tensor) and tuple(features.shape) == (count, head.in_features)
         if not fits or not _same(outputs, layer(features)):
             raise UserError(f"model={who}: its head {where} is not the last operation: the outputs must be "
                             f"{where} of one row of features an input{hint}{PAGE}")  # fmt: skip
@@ -82,12 +80,12 @@ def feature_width(body: nn.Module, shape: Sequence[int]) -> int:
     return features.shape[1]
 
 
-def dry_pass(model: nn.Module, x: Tensor, who: str, watched: bool = False) -> Any:
+def dry_pass(model: nn.Module, x: Tensor, who: str, is_watched: bool = False) -> Any:
     """Run inputs through a model without gradients.
 
     Args:
         who: the model's name, for messages.
-        watched: refuse a pass that changes a state or draws random numbers.
+        is_watched: refuse a pass that changes a state or draws random numbers.
     """
 
     def once() -> Any:
@@ -96,7 +94,7 @@ def dry_pass(model: nn.Module, x: Tensor, who: str, watched: bool = False) -> An
 
     try:
         with torch.random.fork_rng(devices=[]):
-            return _watched(model, once) if watched else once()
+            return watched(model, once) if is_watched else once()
     except UserError:
         raise
     except Exception as error:
@@ -123,70 +121,6 @@ def _check_width(body: nn.Module, head: Head, x: Tensor, who: str) -> None:
             f"model={who}: head {head.module} takes {head.in_features} features, and is given {given}: "
             f"nn.Linear({given}, ...)"
         )
-
-
-def _watched(model: nn.Module, once: Callable[[], Any]) -> Any:
-    """Run a pass, and raise UserError if it draws random numbers or changes a state."""
-    state, generators = _state(model), _generators()
-    result = once()
-    changed = [name for name, (mark, _) in _state(model).items() if name not in state or state[name][0] != mark]
-    if _generators() != generators:
-        raise UserError(f"model: {_drawing_layer(model, once)} {CAUSES['random operation']}")
-    if changed:
-        buffers = {name for name, _ in model.named_buffers()}
-        raise changed_state("buffer" if changed[0] in buffers else "attribute", changed[0])
-    return result
-
-
-def _drawing_layer(model: nn.Module, once: Callable[[], Any]) -> str:
-    """Name the innermost layer that draws random numbers, by another pass."""
-    drawing: list[str] = []
-    before: list[Any] = []
-
-    def enter(*_: Any) -> None:
-        before.append(_generators())
-
-    def leave(name: str, layer: nn.Module, *_: Any) -> None:
-        if before.pop() != _generators() and not drawing:  # the innermost layer is left first
-            drawing.append(spell_layer(model, name, layer))
-
-    hooks = [layer.register_forward_pre_hook(enter) for layer in model.modules()]
-    hooks += [layer.register_forward_hook(partial(leave, name)) for name, layer in model.named_modules()]
-    try:
-        once()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return drawing[0] if drawing else name_of(model)
-
-
-def _generators() -> tuple[Any, ...]:
-    """The state of the random generators of torch, Python and NumPy."""
-    numpy: Any = np.random.get_state()
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), numpy[1].tobytes(), numpy[2:]
-
-
-def _state(model: nn.Module) -> dict[str, tuple[Any, Any]]:
-    """All that the layers of a model hold, by name: a mark that shows a change, and the value, to keep it alive."""
-    found: dict[str, tuple[Any, Any]] = {}
-    for place, layer in model.named_modules():
-        held = {**vars(layer), **layer._buffers, **layer._parameters}
-        for name, value in held.items():
-            if name not in ("_buffers", "_parameters", "_modules"):
-                found[f"{place}.{name}".removeprefix(".")] = _marked(value)
-    return found
-
-
-def _marked(value: Any) -> tuple[Any, Any]:
-    if isinstance(value, Tensor):
-        return (id(value), value._version), value
-    if isinstance(value, (bool, int, float, str, type(None))):
-        return value, value
-    if isinstance(value, dict):
-        return [(id(key), id(part)) for key, part in value.items()], dict(value)
-    if isinstance(value, (list, tuple, set)):
-        return [id(part) for part in value], list(value)
-    return id(value), value
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
-from metalearn.errors import UserError
+from metalearn.errors import UserError, described
 from metalearn.models.head import WithHead
 
 CAUSES = {
     "random operation": "draws random numbers, which could not be drawn again: use the module nn.Dropout",
+    "other values": "gives other values when it is called again with the same inputs: leave out what it draws or keeps",
     "data-dependent control flow": "branches on the values of a tensor, which differ between tasks: use torch.where",
     ".item()": "takes a Python number out of a tensor, which differs between tasks: compute with tensors",
     "dynamic shape": "makes a tensor whose shape depends on values, which differ between tasks: use a mask",
@@ -20,31 +22,37 @@ CAUSES = {
 }
 
 
-def explained(error: RuntimeError, model: nn.Module, again: Callable[[], Any]) -> UserError | None:
+def explained(error: Exception, model: nn.Module, again: Callable[[], Any], certain: bool) -> UserError | None:
     """Explain an error in one line that names the layer; None where batching over tasks is not its cause.
 
     Args:
         error: raised by a forward pass of the model.
         again: repeats that pass, and so the error.
+        certain: True if the pass of one task has not failed.
     """
     text = " ".join(str(error).split())
-    if "vmap" not in text and not text.startswith("output with shape"):
+    if isinstance(error, UserError | torch.OutOfMemoryError):
+        return None
+    if not certain and "vmap" not in text and not text.startswith("output with shape"):
         return None
     found = [say for sign, say in CAUSES.items() if sign in text]
-    say = found[0] if found else f"cannot run over many tasks at once ({text[:200]})"
+    say = found[0] if found else f"cannot run over many tasks at once: {described(error)}"
     return UserError(f"model: {innermost_layer(model, again)} {say}")
 
 
-def changed_state(kind: str, name: str) -> UserError:
+def changed_state(model: nn.Module, name: str) -> UserError:
     """The error of a model that keeps a state.
 
     Args:
-        kind: `buffer` or `attribute`.
-        name: of what is changed, such as `layer.calls`.
+        model: with its layers.
+        name: of the buffer, parameter or attribute that is changed, such as `layer.calls`.
     """
+    place, _, own = name.rpartition(".")
+    layer = model.get_submodule(place)
+    kind = "buffer" if own in layer._buffers else "parameter" if own in layer._parameters else "attribute"
     return UserError(
-        f"model: {kind} {name} is changed in the forward pass; a model here has no state but its parameters: leave "
-        f"the {kind} as it is"
+        f"model: {spell_layer(model, place, layer)} changes its {kind} {own} in the forward pass; a model here has no "
+        f"state but its parameters: leave the {kind} as it is"
     )
 
 

@@ -12,6 +12,7 @@ from torch.func import functional_call, vmap
 from metalearn.config.engine import Kernel
 from metalearn.kernels import rules  # noqa: F401  (registers them)
 from metalearn.kernels.layout import expand
+from metalearn.kernels.modes import chains_fused
 from metalearn.kernels.task_tensor import TaskTensor, values_of
 from metalearn.models.call import Call
 from metalearn.models.checks import check_model, example
@@ -32,13 +33,14 @@ class Functional:
         head: of the model.
         kernel: `grouped` batches operations over tasks by the rules and kernels of metalearn.kernels, `vmap` by
             torch.func.vmap; `auto` chooses, see `is_grouped`.
+        fused: False computes layer by layer what `grouped` would compute as one function.
 
     Attributes:
         is_checked: True if the model needs no check any more.
     """
 
-    def __init__(self, model: nn.Module, head: Head, kernel: Kernel = "auto"):
-        self.kernel, self.head = kernel, head
+    def __init__(self, model: nn.Module, head: Head, kernel: Kernel = "auto", fused: bool = True):
+        self.kernel, self.fused, self.head = kernel, fused, head
         self._given = model
         self.is_checked = False
         self._model = _without_weights(copy.deepcopy(model))  # so that they cannot be used by mistake
@@ -117,13 +119,13 @@ class Functional:
         again = partial(by, module, weights, buffers, x, norm)
         try:
             result = again()
-        except RuntimeError as error:
-            if (plain := explained(error, module, again)) is None:
+        except Exception as error:
+            if (plain := explained(error, module, again, certain=not self.is_checked)) is None:
                 raise
             raise plain from error
         for name, buffer in buffers.items():
             if buffer._version != versions[name]:
-                raise changed_state("buffer", name)
+                raise changed_state(module, name)
         return result
 
     def _is_own(self, name: str, weight: Tensor) -> bool:
@@ -135,9 +137,9 @@ class Functional:
     ) -> tuple[Tensor, list[Tensor]]:
         tasks, own = len(x), replace(norm, batch_statistics=[], masks=norm.masks and replace(norm.masks, calls=0))
         named = {n: TaskTensor(w, 0) if self._is_own(n, w) else w for n, w in weights.items()}
-        with using_context(own):
-            result = self._calls[module]({**named, **buffers}, TaskTensor(x, 0))
-        return values_of(result, tasks), [values_of(v, tasks) for v in own.batch_statistics]
+        with using_context(own), chains_fused(self.fused):
+            result = values_of(self._calls[module]({**named, **buffers}, TaskTensor(x, 0)), tasks)
+        return result, [values_of(v, tasks) for v in own.batch_statistics]
 
     def _by_vmap(
         self, module: nn.Module, weights: Weights, buffers: Weights, x: Tensor, norm: NormContext

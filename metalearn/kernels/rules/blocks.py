@@ -4,44 +4,28 @@ The pattern convolution, batch norm, ReLU or leaky ReLU, 2x2 max-pooling is foun
 after the other. A value that a second operation uses ends a chain.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metalearn.kernels.bias_act import bias_act
 from metalearn.kernels.conv import Geometry, conv
 from metalearn.kernels.conv_stack import Block, How, run
 from metalearn.kernels.layout import pooled, stack
+from metalearn.kernels.modes import are_chains_fused, is_differentiated_twice
 from metalearn.kernels.norm_act import norm_act
 from metalearn.kernels.rules.elementwise import of_one
 from metalearn.kernels.rules.pooling import by_channel
 from metalearn.kernels.task_tensor import RULES, TaskTensor, rule, sizes_of, weight_of
-
-_second_order: ContextVar[bool] = ContextVar("second_order", default=False)
-_fused: ContextVar[bool] = ContextVar("fused", default=True)
-
-
-@contextmanager
-def differentiated_twice(needed: bool) -> Iterator[None]:
-    """Set whether the outputs of forward passes inside will be differentiated twice; without it, they are cheaper.
-
-    The inner loop sets it. Differentiating twice through a pass that was made without it raises RuntimeError.
-    """
-    token = _second_order.set(needed)
-    try:
-        yield
-    finally:
-        _second_order.reset(token)
 
 
 class Conv(NamedTuple):
     """A convolution that is noted."""
 
     weight: Tensor
+    bias: Tensor | None
     geometry: Geometry
 
 
@@ -109,7 +93,8 @@ def _run(x: TaskTensor, steps: list[Step]) -> Tensor:
             if not rest:
                 break
         if chain:
-            made = run(value, chain, _second_order.get()) if _fused.get() else _in_turn(stack(value), chain)
+            fused = are_chains_fused()
+            made = run(value, chain, is_differentiated_twice()) if fused else _in_turn(stack(value), chain)
         else:
             made, rest = _one(stack(value), rest)
         value = made.movedim(4, 0)
@@ -123,7 +108,15 @@ def _block(steps: list[Step]) -> tuple[Block, list[Step]]:
     slope, rest = _slope(rest)
     pool = bool(rest) and isinstance(rest[0], Pool)
     how = How(convolution.geometry, norm.eps, slope, pool)
-    return Block(convolution.weight, norm.gamma, norm.beta, how), rest[pool:]
+    gamma, beta = norm.gamma, norm.beta
+    if (bias := convolution.bias) is not None:  # batch norm subtracts it: no influence, and a gradient of zero
+        gamma, beta = _alike(gamma, torch.add(*_alike(beta, bias), alpha=0))
+    return Block(convolution.weight, gamma, beta, how), rest[pool:]
+
+
+def _alike(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two values by channel, both [T, C] if one of them is, else both [C]."""
+    return (a, b) if a.ndim == b.ndim else torch.broadcast_tensors(a, b)
 
 
 def _slope(steps: list[Step]) -> tuple[float, list[Step]]:
@@ -134,14 +127,19 @@ def _slope(steps: list[Step]) -> tuple[float, list[Step]]:
 
 
 def _one(x: Tensor, steps: list[Step]) -> tuple[Tensor, list[Step]]:
-    """Apply the first step, a batch norm with its activation, to x [B, C, H, W, T]; give the steps behind it."""
+    """Apply the first step, with its activation, to x [B, C, H, W, T]; give the steps behind it."""
     step, *rest = steps
     if isinstance(step, Conv):
-        return conv(x, step.weight, step.geometry), rest
+        made = conv(x, step.weight, step.geometry)
+        if step.bias is None:
+            return made, rest
+        slope, rest = _slope(rest)
+        return bias_act(made, step.bias, slope), rest
     if isinstance(step, Norm):
         slope, rest = _slope(rest)
         return norm_act(x, step.gamma, step.beta, step.eps, slope), rest
-    assert isinstance(step, Pool)  # an activation is noted behind a batch norm alone
+    if isinstance(step, Activation):  # of a value that another layer uses too
+        return F.leaky_relu(x, step.slope) if step.slope else F.relu(x), rest
     return pooled(x), rest
 
 
@@ -172,8 +170,8 @@ def conv2d(
     ]  # fmt: skip
     if min(spatial) < 1 or x.sizes[1] != inputs * groups:
         return NotImplemented  # torch's own message
-    made = note(x, Conv(weight_of(weight), geometry), [x.sizes[0], outputs, *spatial])
-    return made if bias is None else made + bias.view(-1, 1, 1)
+    own = None if bias is None else weight_of(bias)
+    return note(x, Conv(weight_of(weight), own, geometry), [x.sizes[0], outputs, *spatial])
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -199,18 +197,18 @@ def batch_norm(
         torch.full((x.sizes[1],), fill, dtype=like.dtype, device=like.device) if v is None else weight_of(v)
         for v, fill in ((weight, 1.0), (bias, 0.0))
     )
-    if gamma.ndim != beta.ndim:  # one is the tasks' own
-        gamma, beta = (v.expand(x.tasks, *v.shape[-1:]) for v in (gamma, beta))
-    return note(x, Norm(gamma, beta, eps), list(x.sizes))
+    return note(x, Norm(*_alike(gamma, beta), eps), list(x.sizes))
 
 
 def _activation(function: Any, slope: float | None) -> None:
-    """Register the rule of a function: noted behind a batch norm, else computed."""
+    """Register the rule of a function: noted behind a batch norm or a bias, else computed."""
     plain = of_one(function)
 
     def apply(x: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
         own = negative_slope if slope is None else slope
-        if not isinstance(last_step(x), Norm) or own < 0:  # the sign of a result tells the side only if it is kept
+        last = last_step(x)
+        fits = isinstance(last, Norm) or (isinstance(last, Conv) and last.bias is not None)
+        if not fits or own < 0:  # the sign of a result tells the side only if it is kept
             return plain(x, *([negative_slope] if slope is None else []), inplace=inplace)
         if not inplace:
             return note(x, Activation(own), list(x.sizes))

@@ -137,6 +137,82 @@ class Drawing(Net):
         return super().forward(self.noise(x))
 
 
+class Steps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        if not self.training:
+            self.seen += [0]
+        return x
+
+
+class Remembering(Drawing):
+    def make_head(self, ways):
+        super().make_head(ways)
+        self.noise = nn.Sequential(nn.Identity(), Steps())
+
+
+class Generator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.own = torch.Generator()
+
+    def forward(self, x):
+        return x * torch.rand((), generator=self.own)
+
+
+class OwnGenerator(Drawing):
+    def make_head(self, ways):
+        super().make_head(ways)
+        self.noise = Generator()
+
+
+class Recurrent(Net):
+    def make_head(self, ways):
+        super().make_head(ways)
+        self.gru = nn.GRU(28, 28, batch_first=True)
+
+    def forward(self, x):
+        return super().forward(self.gru(x[:, 0])[0][:, None])
+
+
+class Decaying(Net):
+    def forward(self, x):
+        with torch.no_grad():
+            self.head.weight.mul_(0.9)
+        return super().forward(x)
+
+
+class Pair(Net):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+class OneOutput(Net):
+    def forward(self, x):
+        return super().forward(x)[:, :1]
+
+
+class Three(Net):
+    def forward(self, x):
+        return super().forward(x.view(3, 1, 28, 28))
+
+
+class Grid(Net):
+    def make_head(self, ways):
+        super().make_head(ways)
+        self.grid, self.ramps = None, {}
+
+    def forward(self, x):
+        if self.grid is None:
+            self.grid = torch.linspace(0, 1, 28)
+        if 28 not in self.ramps:
+            self.ramps[28] = torch.linspace(1, 0, 28)
+        return super().forward(x + self.grid * self.ramps[28])
+
+
 class Branching(Net):
     def forward(self, x):
         return super().forward(x if x.mean() > 0.5 else -x)
@@ -156,7 +232,7 @@ class NoModule:
 
 
 def function(*, shape, outputs) -> nn.Module:
-    return Net(shape=shape, num_classes=outputs).convs  # line 144
+    return Net(shape=shape, num_classes=outputs).convs  # line 220
 
 
 def unannotated(*, shape, outputs):
@@ -183,9 +259,17 @@ MISTAKES = {
     "attribute 'convs'",
     "Nothing": "model=Nothing: gives a NoneType for 3 inputs; it must give the 3 outputs",
     "Raises": "model._target_: IndexError: tuple index out of range (own.py:89)",
-    "Counting": "model: attribute calls is changed in the forward pass; a model here has no state but its parameters",
-    "Running": "model: buffer mean is changed in the forward pass",
+    "Counting": "model: Counting changes its attribute calls in the forward pass; a model here has no state but its parameters",
+    "Running": "model: Running changes its buffer mean in the forward pass",
     "Drawing": "model: layer noise (Noise) draws random numbers, which could not be drawn again: use the module nn.Dropout",
+    "Remembering": "model: layer noise.1 (Steps) changes its attribute seen in the forward pass",
+    "OwnGenerator": "model: layer noise (Generator) gives other values when it is called again with the same inputs: leave "
+    "out what it draws or keeps",
+    "Decaying": "model: layer head (Linear) changes its parameter weight in the forward pass",
+    "Recurrent": "model: layer gru (GRU) cannot run over many tasks at once: RuntimeError: Batching rule not implemented",
+    "Pair": "model=Pair: gives a tuple for 3 inputs; it must give the 3 outputs of its head head for each",
+    "OneOutput": "model=OneOutput: gives the shape [3, 1] for 3 inputs; it must give the 3 outputs of its head head",
+    "Three": "model=Three: Three fails on inputs of 1x28x28: RuntimeError: shape '[3, 1, 28, 28]' is invalid for input",
     "Branching": "model: Branching branches on the values of a tensor, which differ between tasks: use torch.where",
     "Features model.head=new": "model=Features: gives the shape [3, 1, 28, 28] for 3 inputs; for model.head=new it must give "
     "one row of numbers an input, as x.flatten(1) does",
@@ -193,7 +277,7 @@ MISTAKES = {
     "Net model.head=conv": "model.head=conv: is of the class Conv2d; a head must be nn.Linear",
     "Net +model.num_classes=7": "model.num_classes: is known from the data and the number of ways; leave it out",
     "NoModule": "model._target_=own.NoModule: does not make a torch.nn.Module; see docs/extending.md#a-model",
-    "function": "model._target_: AttributeError: 'Net' object has no attribute 'convs' (own.py:144)",
+    "function": "model._target_: AttributeError: 'Net' object has no attribute 'convs' (own.py:220)",
     "unannotated": "does not make a torch.nn.Module; annotate what the function returns: -> torch.nn.Module; see",
 }
 WORDS = [word for word in GLYPHS if not word.startswith("model.")]
@@ -208,6 +292,12 @@ def test_a_mistake_in_a_model(name, typed, tmp_path):
     if name in ("Inside", "Misspelled"):
         assert {"Inside": "(own.py:74)", "Misspelled": "(own.py:79)"}[name] in done.stderr
     assert not list((tmp_path / "runs").iterdir())  # no empty folder is left
+
+
+def test_a_table_that_the_first_pass_fills_is_no_state(typed, tmp_path):
+    (tmp_path / "own.py").write_text(MODELS)
+    done = typed(*WORDS, "model=module", "model._target_=own.Grid", "test=false")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_model_that_is_right_and_the_name_of_its_run(typed, tmp_path):

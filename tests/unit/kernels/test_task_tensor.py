@@ -7,8 +7,9 @@ from torch import nn
 from torch.func import functional_call
 
 from metalearn.kernels import rules  # noqa: F401
+from metalearn.kernels.layout import stack
+from metalearn.kernels.modes import chains_fused, differentiated_twice
 from metalearn.kernels.rules import blocks
-from metalearn.kernels.rules.blocks import differentiated_twice
 from metalearn.kernels.task_tensor import TaskTensor, values_of
 
 TASKS = 3
@@ -16,6 +17,10 @@ TASKS = 3
 
 def random(*shape):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def norm(channels, **how):
+    return nn.BatchNorm2d(channels, track_running_stats=False, **how)
 
 
 class Residual(nn.Module):
@@ -54,6 +59,21 @@ class InPlace(nn.Module):
         return z.view(z.size(0), -1)
 
 
+class UsedTwice(nn.Module):
+    """Activations and pooling of values that other layers use too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 4, 3, bias=False), norm(4)
+        self.biased = nn.Conv2d(8, 3, 2)
+
+    def forward(self, x):
+        y = self.norm(self.conv(x))
+        z = self.biased(torch.cat([F.relu(y), F.relu(-y)], 1))
+        z = F.relu(z) + F.leaky_relu(z, 0.2)
+        return F.max_pool2d(y, 2).flatten(1).sum(1, keepdim=True) + F.max_pool2d(F.relu(y), 2).mean() * z.flatten(1)
+
+
 def vgg():
     body = nn.Sequential(
         nn.Conv2d(2, 9, 3), nn.BatchNorm2d(9, track_running_stats=False), nn.ReLU(inplace=True), nn.MaxPool2d(2),
@@ -70,9 +90,20 @@ def normed():
     )  # fmt: skip
 
 
+def biased():
+    return nn.Sequential(
+        nn.Conv2d(2, 9, 3, padding=1), norm(9), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(9, 4, 3, padding=1), norm(4, affine=False), nn.LeakyReLU(0.2),
+        nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Conv2d(4, 3, 1), nn.LeakyReLU(0.2),
+        nn.Conv2d(3, 3, 1), nn.GELU(), nn.Flatten(),
+    )  # fmt: skip
+
+
 MODELS = {
+    "biased": biased,
     "residual": lambda: nn.Sequential(Residual(2, 4), Residual(4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     "in place": InPlace,
+    "used twice": UsedTwice,
     "vgg": vgg,
     "group and layer norm": normed,
 }
@@ -92,15 +123,14 @@ def one_by_one(model, weights, x, rows=None):
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("name", list(MODELS))
-def test_outputs_and_two_derivatives_are_those_of_a_loop(name, fused, monkeypatch):
+def test_outputs_and_two_derivatives_are_those_of_a_loop(name, fused):
     torch.manual_seed(0)
     model = MODELS[name]().double()
     weights = {n: (p + 0.1 * random(TASKS, *p.shape)).detach().requires_grad_() for n, p in model.named_parameters()}
     x = random(TASKS, 4, 2, 8, 8)
-    monkeypatch.setattr(blocks, "_fused", blocks.ContextVar("fused", default=fused))
     found = []
     for function in (a_pass, one_by_one):
-        with differentiated_twice(True):
+        with differentiated_twice(True), chains_fused(fused):
             y = function(model, weights, x)
         first = torch.autograd.grad(y.square().sum(), list(weights.values()), create_graph=True)
         second = torch.autograd.grad(sum(g.square().sum() for g in first), list(weights.values()))
@@ -109,13 +139,14 @@ def test_outputs_and_two_derivatives_are_those_of_a_loop(name, fused, monkeypatc
         torch.testing.assert_close(ours, theirs)
     shared = [n for i, n in enumerate(weights) if i % 2]  # every second weight is the tasks' own
     for grads in (True, False):
-        with torch.set_grad_enabled(grads):
+        with torch.set_grad_enabled(grads), chains_fused(fused):
             ours, theirs = (function(model, weights, x, shared) for function in (a_pass, one_by_one))
             torch.testing.assert_close(ours, theirs)
-    ours, theirs = (
-        torch.autograd.grad(f(model, weights, x, shared).square().sum(), list(weights.values()))
-        for f in (a_pass, one_by_one)
-    )
+    with chains_fused(fused):
+        ours, theirs = (
+            torch.autograd.grad(f(model, weights, x, shared).square().sum(), list(weights.values()))
+            for f in (a_pass, one_by_one)
+        )
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -137,6 +168,24 @@ def test_blocks_are_found_by_their_pattern(monkeypatch):
     residual = MODELS["residual"]().double()
     a_pass(residual, {n: p.expand(TASKS, *p.shape) for n, p in residual.named_parameters()}, random(TASKS, 4, 2, 8, 8))
     assert chains[1:] == [3, 1, 3, 1]  # a value that two layers use ends a chain
+
+
+def test_a_bias_before_batch_norm_stays_in_the_chain_with_a_gradient_of_zero(monkeypatch):
+    chains, real = [], blocks.run
+    monkeypatch.setattr(blocks, "run", lambda x, chain, twice: chains.append(len(chain)) or real(x, chain, twice))
+    model = biased().double()
+    weights = {n: p.expand(TASKS, *p.shape).detach().requires_grad_() for n, p in model.named_parameters()}
+    grads = dict(zip(weights, torch.autograd.grad(
+        a_pass(model, weights, random(TASKS, 4, 2, 8, 8)).square().sum(), list(weights.values())), strict=True))  # fmt: skip
+    assert chains == [2]
+    assert not grads["0.bias"].any() and not grads["4.bias"].any() and grads["7.bias"].all()
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_bias_without_batch_norm_keeps_the_memory_order(own):
+    x, weight, bias = (random(*shape).float() for shape in ((TASKS, 2, 3, 6, 6), (4, 3, 3, 3), (TASKS, 4)))
+    y = F.relu(F.conv2d(TaskTensor(x, 0), weight, TaskTensor(bias, 0) if own else bias[0]))
+    assert stack(y.tasks_at(0)).data_ptr() == y.value.data_ptr()  # no copy
 
 
 def test_an_operation_that_cannot_be_batched_is_an_error():

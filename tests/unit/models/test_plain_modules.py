@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ import metalearn
 from metalearn.algorithms.parameters import nth
 from metalearn.config.engine import EngineSettings
 from metalearn.errors import UserError
+from metalearn.kernels import conv_stack, patches
+from metalearn.kernels.rules import blocks
 from metalearn.lifecycle.launch import train
 from metalearn.models.build import build_model
 from metalearn.models.functional import Functional
@@ -164,6 +167,21 @@ def test_other_engines_give_the_same(name):
     params = params_of(one)
     for algo in (other, third):
         close(algo.meta_gradient(params, batch).gradients, one.meta_gradient(params, batch).gradients)
+
+
+@pytest.mark.parametrize("name", ["maml", "anil"])
+def test_without_fused_chains_gradients_are_equal_and_layers_are_called_one_by_one(name, monkeypatch):
+    batch, calls = batch_for(name), []
+    for place, function in ((conv_stack._Blocks, "apply"), (patches, "product"), (patches, "block"), (blocks, "run")):
+        real = getattr(place, function)
+        monkeypatch.setattr(place, function, partial(lambda real, *args: calls.append(real) or real(*args), real))
+    fused, plain = (made("plain", name, kernel="grouped", fused=value)[0] for value in (True, False))
+    params = params_of(fused)
+    expected = fused.meta_gradient(params, batch).gradients
+    assert calls
+    calls.clear()
+    close(plain.meta_gradient(params, batch).gradients, expected)
+    assert not calls
 
 
 @pytest.mark.parametrize("kind", [kind for kind in MODELS if kind != "resnet18"])
