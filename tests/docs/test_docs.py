@@ -140,7 +140,7 @@ def test_the_tutorial_works_as_printed(tmp_path, typed, monkeypatch):
     "title",
     [
         "## Any module of torch",
-        "## A data set",
+        pytest.param("## A data set", marks=pytest.mark.slow),
         pytest.param("## A model", marks=pytest.mark.slow),
         pytest.param("## An algorithm", marks=pytest.mark.slow),  # the README has one too
         pytest.param("## A control", marks=pytest.mark.slow),

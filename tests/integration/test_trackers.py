@@ -65,6 +65,7 @@ def rows_of(folder):
     return list(csv.DictReader(open(folder / "metrics.csv")))
 
 
+@pytest.mark.slow
 def test_a_wandb_run_can_be_read_back(typed, tmp_path):
     done = typed(
         *QUICK,

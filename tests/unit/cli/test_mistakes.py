@@ -164,7 +164,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("words", every(7, MISTAKES))
+@pytest.mark.parametrize("words", every(14, MISTAKES))
 def test_a_wrong_command_line(words, typed, tmp_path):
     base = () if words.startswith("data=") else ("data=glyphs", "data.classes=[20,8,8]", "eval.test_tasks=2")
     refused(typed(*base, *words.split()), MISTAKES[words], folder=tmp_path)

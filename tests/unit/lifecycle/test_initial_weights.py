@@ -127,6 +127,7 @@ def class_names(split, *words):
     return set(dataset.source(split, 0, "cpu").class_names)
 
 
+@pytest.mark.slow
 def test_test_classes_that_the_other_run_was_trained_on_are_noticed(others, tmp_path, capfd):
     other = "data.classes=[3,3,14]"  # some of the training classes of before are test classes
     before, seen = class_names("train"), {}

@@ -290,6 +290,7 @@ def test_from_python(runs):
         dataset.source("val", 0, "cpu")
 
 
+@pytest.mark.slow
 def test_training_classes_are_noticed_by_every_loader(runs, tmp_path, capsys):
     """The record of the run is not needed: the checkpoint knows its training classes."""
     file = shutil.copy(runs / "maml" / "checkpoints" / "best.pt", tmp_path / "mine.pt")
