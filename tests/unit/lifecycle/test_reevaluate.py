@@ -217,7 +217,7 @@ def test_as_a_user_types_it(runs, typed):
     assert done.returncode == 0 and "inner_steps=" in done.stdout and "Examples:" in done.stdout
     done = typed(module=module)
     assert done.returncode == 2 and "Examples:" in done.stdout
-    refused(typed("nowhere", module=module), "nowhere: no such checkpoint")
+    refused(typed("nowhere", module=module), "no such run: nowhere")
     refused(typed("way=5", module=module), "which run?")
 
 
