@@ -1,4 +1,4 @@
-"""The start of a run, before anything of it is recorded: imports, and the reading of the data."""
+"""The start of a command, before anything is recorded: imports, and the reading of the data."""
 
 import os
 import signal
@@ -8,11 +8,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from metalearn.cli.job import sweeping
 from metalearn.runtime.console import say
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-_found: set[Path] = set()  # folders that were there before Hydra created those that are missing
+_made: list[Path] = []  # the folder of a single run, if Hydra makes it for this command
 
 
 def announce() -> None:
@@ -22,18 +21,13 @@ def announce() -> None:
 
 
 def note_folder(folder: str) -> None:
-    """Note whether the folder of a single run exists, before Hydra creates it."""
-    _found.clear()
-    if Path(folder).exists():
-        _found.add(Path(folder).absolute())
+    """Note the folder of a single run before Hydra makes it, unless it exists."""
+    _made[:] = [] if Path(folder).exists() else [Path(folder).absolute()]
 
 
 def remove_empty_folder() -> None:
-    """Remove the folder of a single run in which nothing was begun, if Hydra has created it for this command."""
-    from hydra.core.hydra_config import HydraConfig
-
-    folder = Path(HydraConfig.get().runtime.output_dir).absolute()
-    if not sweeping() and folder not in _found:
+    """Remove the folder of a single run in which nothing was begun, if Hydra has made it for this command."""
+    for folder in _made:
         with suppress(OSError):  # a run was started in it: the folder has its record
             folder.rmdir()
 
@@ -44,11 +38,11 @@ def empty_folder_removed() -> Iterator[None]:
 
     A run that has begun handles signals by itself (metalearn.runtime.signals).
     """
+    _made.clear()
     before = {}
-    if not sweeping():
-        with suppress(ValueError):  # not in the main thread
-            free = [number for number in _SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
-            before = {number: signal.signal(number, _end) for number in free}
+    with suppress(ValueError):  # not in the main thread
+        free = [number for number in _SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
+        before = {number: signal.signal(number, _end) for number in free}
     try:
         yield
     except KeyboardInterrupt:

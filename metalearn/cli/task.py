@@ -15,7 +15,7 @@ from metalearn.cli import launchers
 from metalearn.cli.job import sweeping
 from metalearn.cli.messages import say, sentence, unexpected
 from metalearn.cli.overrides import about_changed_choice
-from metalearn.cli.starting import announce, empty_folder_removed, remove_empty_folder
+from metalearn.cli.starting import announce, remove_empty_folder
 from metalearn.config import trust
 from metalearn.errors import Unfinished, UserError, described
 from metalearn.recording.job import JobRecord, read_job, write_job
@@ -136,8 +136,7 @@ class Task:
                 if config.get("search"):
                     raise UserError("search=: a search is many runs: add -m")
                 announce()
-                with empty_folder_removed():
-                    return Ending(self._run(config))
+                return Ending(self._run(config))
             except (UserError, OmegaConfBaseException, OSError) as error:
                 line = sentence(error) + about_changed_choice(self._typed, str(error))
                 remove_empty_folder()
