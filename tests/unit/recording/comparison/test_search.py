@@ -51,6 +51,8 @@ def test_a_confirmation_is_not_pooled_or_ranked_with_the_trial_that_it_confirms(
             ["maml", "91.00 ± 0.00% (2 runs)", "92.00 ± 0.00% (2 runs) *"]
         ],
     }
+    (alone,) = pivot([run for run in runs if run.name[0] != "c"], "algo", LR)
+    assert alone.rows == [["maml", "96.00% *", "90.00%"]]  # though the defaults are in no cell of a trial
     drawn = []
     monkeypatch.setattr("metalearn.recording.comparison.figure.saved", lambda figure, path: drawn.append(figure))
     learning_curves(runs, tmp_path / "x.png")
