@@ -84,7 +84,8 @@ class BatchNorm(nn.Module):
 
 
 def normalize(x: Tensor, weight: Tensor, bias: Tensor, norm: NormContext, eps: float) -> Tensor:
-    """Batch norm over x [B, C, ...] as `norm` says; weight and bias [C]."""
+    """Batch norm over x [B, C, ...] as `norm` says, in single precision at least; weight and bias [C]."""
+    x = x.float() if x.dtype == torch.bfloat16 else x  # from autocast: statistics and differences need more digits
     if norm.is_batch_only:
         if x.numel() == x.shape[1]:
             raise UserError(
@@ -100,8 +101,7 @@ def normalize(x: Tensor, weight: Tensor, bias: Tensor, norm: NormContext, eps: f
         dims = [0, *range(2, x.ndim)]
         mean, variance = reference.mean(dims), reference.var(dims, correction=0)
         if norm.collect:
-            seen = torch.stack([mean, variance]).detach()
-            norm.batch_statistics.append(seen.float() if seen.dtype == torch.bfloat16 else seen)
+            norm.batch_statistics.append(torch.stack([mean, variance]).detach())
     scale: Tensor = weight * torch.rsqrt(variance + eps)
     each = (-1, *[1] * (x.ndim - 2))
     shift: Tensor = bias - mean * scale
