@@ -44,6 +44,8 @@ def draw(run: Path, folder: Path, form: str) -> list[Path]:
     Raises:
         UserError: the folder holds no run, or nothing is recorded yet.
     """
+    if not run.exists():
+        raise UserError(f"no such run: {run}")
     from metalearn.recording import plots
 
     metrics, layers = table(run / "metrics.csv"), table(run / "layers.csv")

@@ -50,6 +50,9 @@ def _search() -> Callable[..., None]:
     Raises:
         UserError: a package that it needs is missing.
     """
+    from metalearn.cli.starting import announce
+
+    announce()
     try:
         from metalearn.search.command import search
     except ModuleNotFoundError as error:

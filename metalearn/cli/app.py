@@ -12,6 +12,7 @@ from metalearn.cli.messages import say
 from metalearn.cli.overrides import about_changed_choice, check_search, resumed_words, resumes_folder, trusted
 from metalearn.cli.password import hide_password
 from metalearn.cli.run_name import run_name
+from metalearn.cli.starting import empty_folder_removed
 from metalearn.cli.task import Task, accepted
 from metalearn.config import groups, trust
 from metalearn.config.messages import one_line
@@ -63,7 +64,7 @@ def _under_hydra(run: Callable[[Any], float]) -> int:
         task = Task(run, typed)
         statuses = task.statuses
         limit = trust.limit(typed, trusted(typed)) if resumes_folder(typed) else nullcontext()
-        with limit, SweepProcess(task.sweep) as sweep:
+        with limit, empty_folder_removed(), SweepProcess(task.sweep) as sweep:
             try:
                 hydra.main(version_base="1.3", config_path=str(groups.CONF), config_name="config")(task)()
             except KeyboardInterrupt:

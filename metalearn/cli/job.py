@@ -1,7 +1,6 @@
 """The run that the command line, or one job of a sweep, asks for."""
 
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,15 +51,6 @@ def sweeping() -> bool:
     from hydra.types import RunMode
 
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def remove_empty_folder() -> None:
-    """Remove the folder of a refused run, if Hydra created it under a name that the user did not choose."""
-    from hydra.core.hydra_config import HydraConfig
-
-    if _by_default(HydraConfig.get()):
-        with suppress(OSError):  # a run was started in it: the folder has its record
-            Path(HydraConfig.get().runtime.output_dir).rmdir()
 
 
 def _by_default(hydra: Any) -> bool:

@@ -64,6 +64,8 @@ def _words_of_run(value: str, flags: list[str], settings: list[str]) -> list[str
 
     started = read_manifest(Path(value))
     changes = [word for word in settings if not sets(word, *RESUME_ONLY)]
+    if not Path(value).exists():
+        raise UserError(f"resume={value}: no such run")
     if started is None:
         raise UserError(f"resume={value}: no run was started there (it has no {FILE})")
     if started.overrides is None and changes:

@@ -16,6 +16,7 @@ from hydra.experimental.callback import Callback
 from metalearn.cli import launchers
 from metalearn.cli.messages import say as complain
 from metalearn.cli.resume_command import sweep_command
+from metalearn.cli.starting import note_folder
 from metalearn.config.quoting import shell_quoted
 from metalearn.recording.comparison.sweep import Sweep
 from metalearn.recording.job import JobRecord, jobs_below, write_job
@@ -35,10 +36,14 @@ class Report(Callback):
         self._process = os.getpid()
         self._sweep: Sweep | None = None
 
+    def on_run_start(self, config: Any, **kwargs: Any) -> None:
+        """Note whether the folder of a single run exists, which Hydra creates next."""
+        note_folder(config.hydra.run.dir)
+
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         """Begin the sweep, unless it is a search, which has a report of its own."""
         if not config.get("search") and _open:
-            self._sweep = _open[-1].begin(config.hydra)
+            self._sweep = _open[-1].begin(config.hydra, str(config.get("pictures")))
 
     def on_job_start(self, config: Any, **kwargs: Any) -> None:
         """Print which run begins in this process."""
@@ -65,7 +70,7 @@ class SweepProcess:
         self._watch: Watch | None = None
         self._signals: Signals | None = None
         self._lost: list[str] = []  # messages on jobs that ended without a result
-        self.launcher = launchers.BASIC
+        self.launcher, self._form = launchers.BASIC, "png"
 
     def __enter__(self) -> "SweepProcess":
         _open.append(self)
@@ -75,8 +80,13 @@ class SweepProcess:
         _open.remove(self)
         self._context.close()
 
-    def begin(self, hydra: Any) -> Sweep:
-        """Prepare for the launcher in Hydra's settings; return the sweep, for runs in this process."""
+    def begin(self, hydra: Any, form: str = "png") -> Sweep:
+        """Prepare for the launcher in Hydra's settings; return the sweep, for runs in this process.
+
+        Args:
+            form: the setting `pictures`.
+        """
+        self._form = form if form in ("none", "pdf", "svg") else "png"  # also where it is swept
         self._sweep = sweep = Sweep(list(hydra.overrides.task), Path(hydra.sweep.dir))
         self.launcher = launchers.kind(hydra)
         if self.launcher == launchers.BASIC:
@@ -113,7 +123,7 @@ class SweepProcess:
             return stopped.status
         from metalearn.recording.comparison.show import show_sweep
 
-        show_sweep(sweep.folder)
+        show_sweep(sweep.folder, self._form)
         if failure is not None:
             complain(f"hydra/launcher={self.launcher}: {_first_line(failure)}")
         for message in self._lost:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metalearn.cli import launchers
-from metalearn.cli.job import remove_empty_folder, sweeping
+from metalearn.cli.job import sweeping
 from metalearn.cli.messages import say, sentence, unexpected
 from metalearn.cli.overrides import about_changed_choice
+from metalearn.cli.starting import announce, remove_empty_folder
 from metalearn.config import trust
 from metalearn.errors import Unfinished, UserError, described
 from metalearn.recording.job import JobRecord, read_job, write_job
@@ -134,6 +135,7 @@ class Task:
             try:
                 if config.get("search"):
                     raise UserError("search=: a search is many runs: add -m")
+                announce()
                 return Ending(self._run(config))
             except (UserError, OmegaConfBaseException, OSError) as error:
                 line = sentence(error) + about_changed_choice(self._typed, str(error))

@@ -155,7 +155,8 @@ class ImageTasks:
         x = self._store(index.flatten(), None if turn is None else turn.flatten())
         if self._augment:
             x = self._augment(x, self._augment_stream, ids)
-        x = x.to(torch.float32).div_(255)
+        # CUDA multiplies by 1 / 255, which rounds otherwise than a division, unless there are digits to spare
+        x = x.to(torch.float64 if x.is_cuda else torch.float32).div_(255).float()
         if self._mean is not None and self._deviation is not None:
             x = x.sub_(self._mean).div_(self._deviation)
         return x.view(*index.shape, *self.shape)

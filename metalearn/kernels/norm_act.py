@@ -89,7 +89,7 @@ class _NormActGrad(Function):
         by_g, sum_uh, sum_u = _norm_backward(u, x, weight, None, None, mean, s, True, ctx.eps, [True] * 3)
         # sum(u g) of each channel in one pass: the weight's gradient with statistics 0 and 1
         zero, one = torch.zeros_like(mean), torch.ones_like(mean)
-        sum_ug = _norm_backward(u, g, one, zero, one, None, None, False, 0.0, [False, True, False])[1]
+        sum_ug = _norm_backward(u, g, one, zero, one, zero, one, False, 0.0, [False, True, False])[1]
         p = sum_ug - (gb * sum_u + gw * sum_uh) / n  # (5)
 
         by_g = by_g.addcmul_(x, _wide(a * s)).add_(_wide(b - a * s * mean))  # (4)

@@ -31,7 +31,7 @@ class Classifier:
 
     def __repr__(self) -> str:
         shots, step = self._adapted.support_x.shape[1], self._adapted.step
-        after = f"{shots} examples and {step} inner steps"
+        after = f"{counted(shots, 'example')} and {counted(step, 'inner step')}"
         if not self.classes:
             return f"<Classifier: {self._algorithm.objective.task} after {after}>"
         shown = ", ".join(map(repr, self.classes[:5])) + (", ..." if len(self.classes) > 5 else "")
@@ -74,3 +74,8 @@ class Classifier:
         if not outputs.isfinite().all():
             raise UserError("the adapted learner's outputs are not finite: its inner loop diverged")
         return outputs
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and a noun, in the plural unless the number is 1."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

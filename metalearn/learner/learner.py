@@ -16,7 +16,7 @@ from metalearn.data.base import ALL, Dataset
 from metalearn.data.matching import source_for
 from metalearn.errors import UserError
 from metalearn.learner import training_classes
-from metalearn.learner.classifier import Classifier
+from metalearn.learner.classifier import Classifier, counted
 from metalearn.learner.inputs import as_inputs
 from metalearn.learner.spec import restored
 from metalearn.learner.variant import variant
@@ -80,8 +80,8 @@ class Learner:
         spec = self.spec
         task = self.algorithm.objective.task_words(spec["way"], spec["shot"])
         return (
-            f"<Learner: {spec['name']} trained on {spec['data']} for {task}, {self.step} meta-steps; inputs "
-            f"{tuple(spec['shape'])}, {self.algorithm.inner_steps_test} inner steps, on {self.device}>"
+            f"<Learner: {spec['name']} trained on {spec['data']} for {task}, {counted(self.step, 'meta-step')}; inputs "
+            f"{tuple(spec['shape'])}, {counted(self.algorithm.inner_steps_test, 'inner step')}, on {self.device}>"
         )
 
     def adapt(self, images: Any, labels: Sequence[Hashable] | Any, inner_steps: int | None = None) -> Classifier:

@@ -74,7 +74,7 @@ def read(place: str) -> Initial:
         file = checkpoint.find(Path(place))
         content = checkpoint.read(file)
     except UserError as error:
-        what = str(error).removeprefix(f"{Path(place)}: ")
+        what = str(error).removeprefix(f"{Path(place)}: ").removesuffix(f": {Path(place)}")
         raise type(error)(f"init={place}: {what}") from error
     params = MetaParameters.of(content["params"])
     folder = Path(place).resolve() if Path(place).is_dir() else file.resolve()

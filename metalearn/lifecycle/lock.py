@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from metalearn.errors import UserError
-
-FILE = ".lock"
+from metalearn.runtime.locks import FILE, lock
 
 _claimed: dict[Path, IO[str]] = {}  # locked by `claim`, for `hold` to take over
 
@@ -31,7 +30,7 @@ def new_folder(folder: Path) -> Path:
 def claim(folder: Path) -> bool:
     """Lock a run folder for this process, until `hold` releases it; False where another process has it."""
     try:
-        _claimed[folder.resolve()] = _lock(folder)
+        _claimed[folder.resolve()] = lock(folder)
         return True
     except (BlockingIOError, OSError):
         return False
@@ -47,7 +46,7 @@ def hold(folder: Path) -> Iterator[None]:
         UserError: another process works on this run.
     """
     try:
-        file = _claimed.pop(folder.resolve(), None) or _lock(folder)
+        file = _claimed.pop(folder.resolve(), None) or lock(folder)
     except BlockingIOError as error:
         raise UserError(f"{folder}: another process is working on this run") from error
     except OSError:
@@ -57,18 +56,3 @@ def hold(folder: Path) -> Iterator[None]:
         return
     with file:
         yield
-
-
-def _lock(folder: Path) -> IO[str]:
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # a link in a stranger's folder is not followed
-    file = os.fdopen(os.open(folder / FILE, flags, 0o666), "w")
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise
-    except (ImportError, OSError):  # Windows, or a file system without locks
-        pass
-    return file

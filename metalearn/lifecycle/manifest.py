@@ -21,6 +21,7 @@ class RunManifest(NamedTuple):
     identity: str  # the run's ID for trackers
     group: str | None  # the sweep that it belongs to
     meaning: dict[str, Any]  # values in use of settings such as device=auto, see metalearn.lifecycle.meaning
+    role: str | None = None  # in a search: `trial`, or `confirmation of ...`; their scores do not compare
 
 
 def write_manifest(folder: Path, manifest: RunManifest) -> RunManifest:

@@ -17,6 +17,7 @@ from metalearn.lifecycle.session import Session, stoppable
 from metalearn.lifecycle.setup import Phase, Setup, prepare_phase
 from metalearn.lifecycle.train import retrain, train
 from metalearn.recording import summary
+from metalearn.recording.job import JobRecord, forget_pause, write_job
 from metalearn.recording.result import write_result
 from metalearn.recording.writer import RetryingWriter
 from metalearn.runtime import console
@@ -82,10 +83,12 @@ def _run(
 ) -> dict[str, Any]:
     """Run an opened run to its end; return the content of result.json."""
     session = _session(setup, folder, opened, invocation, check)
+    forget_pause(folder)
     resumed, paused = opened.checkpoint is not None, False
     name, group = invocation.identity or opened.manifest.identity, invocation.group or opened.manifest.group
     try:
-        tracked = TrackerRun(name, group, resumed, invocation.job)
+        role = invocation.role or opened.manifest.role
+        tracked = TrackerRun(name, group, resumed, role and role.partition(" ")[0])
         phase = setup.phase.started_from(session.initial)
         shown = {name: value for name, value in phase.spec.items() if name != training_classes.ENTRY}
         setup.trackers.start({**setup.config, "spec": shown}, folder, tracked)
@@ -97,8 +100,9 @@ def _run(
         with stoppable(folder, lambda: last.steps):
             result = final_test.test(session, phase, first, last)
             record(session, phase, first, last, result)
-    except Paused:
+    except Paused as reason:
         paused = True
+        write_job(folder, JobRecord(group or "", 0, invocation.overrides or [], why=str(reason)))
         raise
     finally:
         setup.trackers.close(complete=paused or (folder / "result.json").exists())
@@ -152,7 +156,7 @@ def _manifest(setup: Setup, invocation: Invocation) -> RunManifest:
     """Return the manifest of the present command."""
     data = f"{setup.dataset.name}, {setup.dataset.fingerprint[:16]}"
     identity, config = invocation.identity or secrets.token_hex(4), json_values(setup.config)
-    return RunManifest(config, invocation.overrides, data, identity, invocation.group, meaning(setup))
+    return RunManifest(config, invocation.overrides, data, identity, invocation.group, meaning(setup), invocation.role)
 
 
 def headline(setup: Setup) -> str:

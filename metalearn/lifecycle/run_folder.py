@@ -31,7 +31,7 @@ class Invocation(NamedTuple):
     group: str | None = None  # the sweep that the run belongs to
     describe: Callable[[Path], None] = lambda folder: None  # writes the composed configuration
     identity: str | None = None  # of the run for trackers; None: made up, and kept with the run
-    job: str | None = None  # kind of run in its study, for trackers
+    role: str | None = None  # in a search: `trial`, or `confirmation of ...`
     by_default: bool = False  # the user did not name the folder: if a run has it, take another
 
 
@@ -109,11 +109,15 @@ def open_run(setup: Setup, folder: Path, present: RunManifest) -> OpenedRun:
             _check_changes(setup, content, changed)
     if changed:
         say(f"{folder}: resuming with changes: {'; '.join(changed)}")
-        earlier = write_manifest(folder, present._replace(identity=earlier.identity, group=earlier.group))
+        earlier = write_manifest(folder, _as_begun(present, earlier))
     say(f"{folder}: " + (f"resuming from meta-step {content['step']}" if content else "no checkpoint yet: from step 0"))
     if content:
         _warn_of_environment(content, environment(setup))
     return OpenedRun(earlier, content, changed=changed)
+
+
+def _as_begun(present: RunManifest, earlier: RunManifest) -> RunManifest:
+    return present._replace(identity=earlier.identity, group=earlier.group, role=earlier.role)
 
 
 def some(changed: Sequence[str], most: int = 4) -> str:

@@ -81,8 +81,9 @@ class BatchNorm(nn.Module):
         self.bias: nn.Parameter | None = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize x [B, C, ...] as the current context says."""
+        """Normalize x [B, C, ...] as the current context says, in single precision at least."""
         norm = current_context()
+        x = x.float() if x.dtype == torch.bfloat16 else x  # from autocast: statistics and differences need more digits
         if norm.is_batch_only:
             _check_variance(sizes_of(x))
             return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
@@ -123,8 +124,7 @@ def normalize(x: Tensor, weight: Tensor, bias: Tensor, norm: NormContext, eps: f
         dims = [0, *range(2, x.ndim)]
         mean, variance = reference.mean(dims), reference.var(dims, correction=0)
         if norm.collect:
-            seen = torch.stack([mean, variance]).detach()
-            norm.batch_statistics.append(seen.float() if seen.dtype == torch.bfloat16 else seen)
+            norm.batch_statistics.append(torch.stack([mean, variance]).detach())
     scale: Tensor = weight * torch.rsqrt(variance + eps)
     each = (-1, *[1] * (x.ndim - 2))
     shift: Tensor = bias - mean * scale

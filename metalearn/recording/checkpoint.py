@@ -43,8 +43,10 @@ def find(path: Path) -> Path:
             validation score yet.
 
     Raises:
-        UserError: the folder is not a run's, or has no checkpoint yet.
+        UserError: no such run, the folder is not a run's, or it has no checkpoint yet.
     """
+    if not path.exists() and not path.suffix == ".pt":
+        raise UserError(f"no such run: {path}")
     if not path.is_dir():
         return path
     for name in (BEST, LAST):

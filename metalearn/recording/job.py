@@ -5,6 +5,7 @@ The process of the run writes it, and the process of the sweep reads it, so that
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +23,9 @@ class JobRecord(NamedTuple):
         sweep: identity of the command that started it.
         number: of the run in its sweep, from 0.
         words: its settings.
-        status: exit status: 0 for a complete run, 128 + the number of a signal that stopped it; None while it runs.
-        why: reason of the failure or of the stop.
+        status: exit status: 0 for a complete run, 128 + the number of a signal that stopped it; None while it runs, and
+            for one that a study paused.
+        why: reason of the failure, of the stop or of the pause.
         waits: True for a preempted run, which the launcher starts again.
     """
 
@@ -40,9 +42,14 @@ class JobRecord(NamedTuple):
         return self.status is not None and self.status > _SIGNAL
 
     @property
+    def paused(self) -> bool:
+        """True if a study paused or pruned the run."""
+        return self.status is None and bool(self.why)
+
+    @property
     def ending(self) -> str:
         """The end of the run in words; empty for one that is complete or runs."""
-        return self.why if self.stopped or not self.why else f"failed: {self.why}"
+        return self.why if self.stopped or self.paused or not self.why else f"failed: {self.why}"
 
 
 def write_job(folder: Path, record: JobRecord) -> None:
@@ -62,6 +69,13 @@ def read_job(folder: Path) -> JobRecord | None:
         return record if sound and all(isinstance(text, str) for text in given) else None
     except (OSError, ValueError, TypeError):
         return None
+
+
+def forget_pause(folder: Path) -> None:
+    """Remove the record of a run that a study paused, when the run is resumed."""
+    if (record := read_job(folder)) and record.paused:
+        with suppress(OSError):
+            (folder / FILE).unlink()
 
 
 def jobs_below(folder: Path, sweep: str) -> Iterator[tuple[Path, JobRecord]]:

@@ -54,7 +54,8 @@ def local_device(device: str, group: "ProcessGroup | None" = None) -> str:
                 f"{processes} processes but {devices} CUDA device(s): lower --nproc-per-node, or device=cpu"
             )
         device = f"cuda:{os.environ['LOCAL_RANK']}"
-    torch.cuda.set_device(device)
+    if ":" in device:  # `cuda` is the current device, and has no index to set
+        torch.cuda.set_device(device)
     return device
 
 

@@ -129,7 +129,8 @@ def _train(name: str, parts: Sequence[tuple[int, Sequence[str]]], trials: Trials
         check()
         place = folder / FOLDER / name.replace(" ", "_") / f"seed{index}"
         seed = setup.settings.seed + _NEW + index
-        result = trials.follow([(start, [*words, f"seed={seed}"]) for start, words in parts], place)
+        result = trials.follow([(start, [*words, f"seed={seed}"]) for start, words in parts], place,
+                               f"confirmation of {name}")  # fmt: skip
         score = setup.objective.spell_short(result[f"val_{setup.objective.name}"])
         say(f"{name}, seed {seed}: {score} in training, on {setup.evaluation.tasks} other validation tasks")
         learners.append(trials.load(parts[-1][1], place))

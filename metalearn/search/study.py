@@ -196,7 +196,7 @@ class Study:
         if math.isfinite(loss) and step not in frozen.intermediate_values:
             trial.report(self.goals[0].score(loss), step)
         if self.competition:
-            return f"rung {step}" if step >= self.competition.target(frozen) else None
+            return "paused at a rung" if step >= self.competition.target(frozen) else None
         return "pruned" if trial.should_prune() else None
 
     def claim(self, new: bool = True) -> Trial | None:

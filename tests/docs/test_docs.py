@@ -155,7 +155,7 @@ def test_the_tutorial_works_as_printed(tmp_path, typed, monkeypatch):
         ("## A model", 0),
         pytest.param("## A model", 1, marks=pytest.mark.slow),
         pytest.param("## A model", 2, marks=pytest.mark.slow),
-        ("## A data set", 0),
+        pytest.param("## A data set", 0, marks=pytest.mark.slow),
         pytest.param("## An algorithm", 0, marks=pytest.mark.slow),  # the README has one too
         pytest.param("## A control", 0, marks=pytest.mark.slow),
     ],

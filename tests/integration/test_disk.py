@@ -56,7 +56,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("kind", every(2, DAMAGE))
+@pytest.mark.parametrize("kind", every(4, DAMAGE))
 def test_a_damaged_run(kind, typed, tmp_path):
     complete(typed, "hydra.run.dir=out")
     file, content, message = DAMAGE[kind]
@@ -113,6 +113,7 @@ def test_read_only_data_and_run_folders(typed, tmp_path, disk):
     assert content_of(place) == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_no_training_and_loses_nothing(typed, tmp_path, disk):
     """What cannot be written is kept, tried again, and at the end the run can be resumed."""
     words = [w for w in QUICK if not w.startswith(("steps", "model"))]

@@ -55,6 +55,15 @@ def test_a_process_killed_at_random_moments_ends_as_the_one_left_alone(whole, tm
     assert len(kept) == 6 and kept == sorted(file.name for file in (tmp_path / "run" / "checkpoints").glob("step_*.pt"))
 
 
+def test_a_process_ended_while_it_starts_leaves_no_folder(tmp_path):
+    process = begin(tmp_path, *WORDS)
+    wait_for(lambda: list(tmp_path.glob("runs/*")), process)
+    process.send_signal(signal.SIGTERM)
+    out, error = process.communicate(timeout=600)
+    assert process.returncode == -signal.SIGTERM and out in ("", "metalearn: starting ...\n") and error == ""
+    assert not list(tmp_path.glob("runs/*"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("algo", of_each_kind())
 def test_a_process_killed_ten_times_on_real_omniglot(algo, tmp_path, omniglot_root):

@@ -142,7 +142,7 @@ def test_a_population_takes_over_checkpoints_and_its_schedule_is_replayed(tmp_pa
     for row in rows:
         parts = [(step, [*fixed, *(f"{name}={value}" for name, value in settings.items())])
                  for step, settings in json.loads(row["schedule"])]  # fmt: skip
-        result = trials.follow(parts, tmp_path / f"again_{row['trial']}")
+        result = trials.follow(parts, tmp_path / f"again_{row['trial']}", "confirmation")
         assert result["val_mse"] == float(row["val_mse"]), row
         again = (tmp_path / f"again_{row['trial']}" / "metrics.csv").read_text()
         assert (study / row["trial"] / "metrics.csv").read_text() == again

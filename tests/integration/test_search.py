@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from metalearn.recording.comparison.runs import read_runs
 from tests.helpers.processes import begin, finished, refused, wait_for
 
 pytestmark = pytest.mark.integration
@@ -43,6 +44,9 @@ def test_a_search_from_the_first_trial_to_the_verdict(typed, tmp_path):
     confirmed = json.loads((study / "confirmed.json").read_text())
     assert [entry["name"] for entry in confirmed["configurations"]] == ["defaults", confirmed["winner"]]
     assert len(list((study / "confirm").glob("*/seed*"))) == 4
+    runs = {run.name: run.settings["role"] for run in read_runs([study])}
+    of = f"confirmation of {confirmed['winner']}"
+    assert sorted(runs.values()) == ["confirmation of defaults"] * 2 + [of] * 2 + ["trial"] * 4
     own = typed("--config-dir", "study", "experiment=found", "steps=3", "hydra.run.dir=found")
     assert own.returncode == 0, own.stderr
     best = max(trials(study), key=lambda row: float(row["val_accuracy"]))

@@ -65,6 +65,7 @@ def rows_of(folder):
     return list(csv.DictReader(open(folder / "metrics.csv")))
 
 
+@pytest.mark.slow
 def test_a_wandb_run_can_be_read_back(typed, tmp_path):
     done = typed(
         *QUICK,
@@ -182,7 +183,7 @@ def test_a_study_is_a_group_with_a_run_for_each_trial_and_a_summary(typed, tmp_p
     names = {
         f"{prefix}-confirm-{name}-seed{seed}" for name in ("defaults", f"trial_{best['trial']}") for seed in (0, 1)
     }
-    assert set(parts) == names and {entry[0][2].job_type for entry in parts.values()} == {"confirm"}
+    assert set(parts) == names and {entry[0][2].job_type for entry in parts.values()} == {"confirmation"}
 
 
 @pytest.fixture

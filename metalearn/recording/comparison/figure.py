@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from metalearn.recording.comparison.groups import Group, group_runs, needed, place_of, varying
-from metalearn.recording.comparison.runs import Run
+from metalearn.recording.comparison.runs import ROLE, Run
 from metalearn.recording.comparison.table import stated
 from metalearn.recording.plots.style import COLOURS, LINES, PLAIN, pyplot, saved, score_ticks, whole_steps
 
@@ -75,15 +75,17 @@ def _panel(axis: Any, panel: Sequence[Group], looks: Mapping[int, Mapping[str, A
 
 
 def _titles(panels: Sequence[Sequence[Group]]) -> list[str]:
-    """The data set, way and shot of each panel, and its split where another panel has the same of these."""
+    """The data set, way, shot and role of each panel, and its split where another panel has the same of these."""
     results = [panel[0].results[0] for panel in panels]
     words = [panel[0].objective.task_words(r["way"], r["shot"]) for panel, r in zip(panels, results, strict=True)]
     titles = [f"{result['data']}, {task}" for result, task in zip(results, words, strict=True)]
-    times = Counter(titles)
-    return [
-        f"{title}, split {result.get('split')}" if times[title] > 1 else title
+    splits = {(title, result.get("split")) for title, result in zip(titles, results, strict=True)}
+    several = Counter(title for title, _ in splits)
+    titles = [
+        f"{title}, split {result.get('split')}" if several[title] > 1 else title
         for title, result in zip(titles, results, strict=True)
     ]
+    return [title + f", {panel[0].role}" * bool(panel[0].role) for title, panel in zip(titles, panels, strict=True)]
 
 
 def _looks(panels: Sequence[Sequence[Group]], names: Sequence[str]) -> dict[int, dict[str, Any]]:
@@ -97,7 +99,7 @@ def _looks(panels: Sequence[Sequence[Group]], names: Sequence[str]) -> dict[int,
     for panel in panels:
         times: Counter[tuple[str, ...]] = Counter()  # several configurations: the code was changed
         for group in panel[:CURVES]:
-            key = place_of(group.settings, [name for name in names if name not in _IN_TITLE])
+            key = place_of(group.settings, [name for name in names if name not in (ROLE, *_IN_TITLE)])
             number = numbers.setdefault((key, times[key]), len(numbers))
             times[key] += 1
             found[id(group)] = looks[number % len(looks)]

@@ -8,13 +8,13 @@ from statistics import fmean, stdev
 from typing import Any
 
 from metalearn.algorithms.objective import OBJECTIVES, Objective, objective_of
-from metalearn.recording.comparison.runs import Run
+from metalearn.recording.comparison.runs import ROLE, Run
 from metalearn.recording.intervals import paired
 
 _PROBLEM = ("data", "split", "way", "shot")
 _TASKS = ("test_digest", "test_tasks", "eval_query", *_PROBLEM)  # results equal in these have the same test tasks
 _SCORES = tuple(f"{part}_{objective.name}" for part in ("val", "test") for objective in OBJECTIVES)
-ALWAYS = ("data", "algo", "way", "shot", "norm")  # shown in every table: as columns, or in the title
+ALWAYS = (ROLE, "data", "algo", "way", "shot", "norm")  # shown in every table: as columns, or in the title
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,16 @@ class Group:
 
     @property
     def problem(self) -> tuple[str, ...]:
-        """Data set, split, way, shot and name of the score. Only groups with the same problem are ranked together."""
-        return (*(str(self.results[0].get(name)) for name in _PROBLEM), self.objective.name)
+        """Data set, split, way, shot, name of the score and role. Groups of one problem are ranked together.
+
+        A search has chosen among its trials by their scores, which therefore do not rank with those of a confirmation.
+        """
+        return (*(str(self.results[0].get(name)) for name in _PROBLEM), self.objective.name, self.role)
+
+    @property
+    def role(self) -> str:
+        """The role in a search, `trial` or `confirmation`; empty for other runs."""
+        return str(self.settings.get(ROLE, "")).partition(" ")[0]
 
     def values(self, part: str, mode: str = "") -> list[float]:
         """The scores of all runs that have one.
@@ -155,7 +163,7 @@ def varying(runs: Sequence[Run]) -> list[str]:
     """
     typed = {name for run in runs for name in run.typed}
     names = list(dict.fromkeys(name for run in runs for name in run.settings))
-    first = ["data", "algo", "model", "split", "data.split", "way", "shot", "norm"]
+    first = [ROLE, "data", "algo", "model", "split", "data.split", "way", "shot", "norm"]
     names.sort(key=lambda name: (name not in typed, first.index(name) if name in first else len(first)))
     kept: list[str] = []
     for name in names:

@@ -8,11 +8,12 @@ from typing import Any
 
 from metalearn.errors import UserError
 from metalearn.recording.comparison.groups import Group, group_runs, needed, place_of, spelled, spread, varying
-from metalearn.recording.comparison.runs import Run
+from metalearn.recording.comparison.runs import ROLE, Run
 from metalearn.recording.comparison.table import Table, spell, stated
 
 _SCORE = "validation"  # the name of the score, beside the settings
-_APART = (_SCORE, "data", "split", "way", "shot")  # never in one table, if they are neither its rows nor its columns
+# Never in one table, if they are neither its rows nor its columns
+_APART = (_SCORE, ROLE, "data", "split", "way", "shot")
 Place = tuple[str, str]  # a cell: the values of its row and its column
 
 
@@ -70,6 +71,7 @@ def pivot(runs: Sequence[Run], row: str, column: str) -> list[Table]:
 def _entry(group: Group, row: str, column: str) -> _Entry:
     result = group.results[0]
     settings = {"split": result.get("split"), **group.settings, _SCORE: group.objective.name}
+    settings |= {ROLE: group.role} if group.role else {}
     place = tuple(spell(settings[name]) if name in settings else "not set" for name in (row, column))
     return _Entry(group, settings, (place[0], place[1]))
 

@@ -1,6 +1,5 @@
 """Reading the runs below a folder: their settings, results and status."""
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,11 +7,13 @@ from typing import Any
 
 from metalearn.algorithms.objective import OBJECTIVES
 from metalearn.errors import UserError
+from metalearn.recording.comparison.course import curve_of, rows_of, state_of
 from metalearn.recording.job import FILE as JOB
 from metalearn.recording.job import read_job
 from metalearn.runtime.files import read_json
 
 EVALUATIONS = "evaluations"  # in a run's folder: records of metalearn.evaluate
+ROLE = "role"  # an extra setting: that of a run in a search
 DATA_FOUND = "data found"  # an extra setting: name and fingerprint of the data set
 # Settings, and groups of them, that change no result
 _IGNORED = ("resume", "allow_changes", "trust", "profile", "tracker", "paper", "hydra", "log_every", "device", "test",
@@ -26,6 +27,7 @@ _EVALUATED = {
     "inner_steps_test": "algo.inner_steps_test",
     "part": "part",
 }
+_CLASSES = ("algo._target_", "data._target_", "model._target_")  # shown by the names of the classes
 _PLACES = ("root", "download")  # settings of data that depend on the machine
 _SCORES = ("ci95", *(objective.name for objective in OBJECTIVES))
 _NUMBERS = (
@@ -119,7 +121,7 @@ def read_run(folder: Path, name: str) -> Run:
                 result, status = None, f"result.json: damaged ({wrong})"
     except (ValueError, OSError) as error:
         result, status = None, f"damaged record ({' '.join(str(error).split())[:60]})"
-    rows, damaged = _rows(folder / "metrics.csv")
+    rows, damaged = rows_of(folder / "metrics.csv")
     words = config.get("overrides") if isinstance(config, dict) else None
     typed = _typed(words if isinstance(words, list) else [])
     node = config.get("config") if isinstance(config, dict) else None
@@ -130,21 +132,24 @@ def read_run(folder: Path, name: str) -> Run:
         typed = list(settings)
     if result is None and not status:
         last = rows[-1]["step"] if rows else "0"
-        status = job.ending if job else ""
-        status = status or f"unfinished: recorded up to meta-step {last} of {settings.get('steps', '?')}"
+        status = state_of(folder, job, f"recorded up to meta-step {last} of {settings.get('steps', '?')}")
     places = {n: settings.pop(n) for n in list(settings) if n.startswith("data.") and n.endswith(_PLACES)}
-    return Run(name, settings, typed, result, status or damaged, _curve(rows), places)
+    return Run(name, settings, typed, result, status or damaged, curve_of(rows), places)
 
 
 def _typed(words: Sequence[Any]) -> list[str]:
     """The settings that these words of a command line give, without those that change no result."""
-    return [name for word in words if not _ignored(name := _name(str(word)))]
+    return [_shown(name) for word in words if not _ignored(name := _name(str(word)))]
 
 
 def _given(words: Sequence[str]) -> dict[str, Any]:
     """The settings that these words of a command line give, as they are written there."""
-    given = {_name(word): word.partition("=")[2] for word in words}
-    return {name: given[name] for name in _typed(words)}
+    return {_shown(name): word.partition("=")[2] for word in words if not _ignored(name := _name(word))}
+
+
+def _shown(name: str) -> str:
+    """The name under which a setting is compared: a class by that of its group."""
+    return name.removesuffix("._target_") if name in _CLASSES else name
 
 
 def _damage(result: Any) -> str:
@@ -170,8 +175,9 @@ def _settings(node: Mapping[str, Any], config: Mapping[str, Any], result: Mappin
     named = {
         "algo": result.get("algo") or _target(node, "algo"),
         "data": result.get("data") or _target(node, "data"),
-        "model": _target(node, "model"),
+        "model": _model(node),
     }
+    role = {ROLE: config[ROLE]} if isinstance(config.get(ROLE), str) else {}
     found = {DATA_FOUND: config["data"]} if isinstance(config.get("data"), str) else {}
     if "part" in result:  # a record of metalearn.evaluate
         flat |= {setting: result[name] for name, setting in _EVALUATED.items() if name in result}
@@ -179,7 +185,7 @@ def _settings(node: Mapping[str, Any], config: Mapping[str, Any], result: Mappin
         if found.get(DATA_FOUND) != other:  # other data than the run's: its data settings do not apply
             flat = {name: value for name, value in flat.items() if not name.startswith("data.")}
             found = {DATA_FOUND: other}
-    return named | flat | _norm(result) | found  # last: a column only if no other setting distinguishes the data
+    return role | named | flat | _norm(result) | found  # last: a column only if no other setting distinguishes the data
 
 
 def _name(word: str) -> str:
@@ -202,31 +208,18 @@ def _target(node: Mapping[str, Any], group: str) -> str:
     return target.split(".")[-2 if group == "data" and "." in target else -1].lower()
 
 
+def _model(node: Mapping[str, Any]) -> str:
+    """The name of the model: of its body if it is a Backbone; a class of the user's as it is written."""
+    model = node.get("model") or {}
+    body = model.get("body")
+    target = str((body if isinstance(body, Mapping) and "_target_" in body else model).get("_target_", "?"))
+    name = target.rpartition(".")[2]
+    return name.lower() if target.startswith("metalearn.") else name
+
+
 def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in node.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-def _rows(path: Path) -> tuple[list[dict[str, str]], str]:
-    """The rows of a table, and an error message if it cannot be read, else an empty one."""
-    try:
-        with open(path, newline="") as file:
-            return [row for row in csv.DictReader(file) if row.get("step")], ""
-    except FileNotFoundError:
-        return [], ""
-    except (OSError, ValueError, csv.Error) as error:
-        return [], f"metrics.csv cannot be read ({error})"
-
-
-def _curve(rows: Sequence[Mapping[str, str]]) -> list[tuple[int, float]]:
-    found = []
-    for row in rows:
-        value = next(filter(None, (row.get(f"val_{objective.name}") for objective in OBJECTIVES)), None)
-        try:
-            found += [(int(row["step"]), float(value))] if value else []
-        except ValueError:
-            continue
-    return found

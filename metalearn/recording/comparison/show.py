@@ -17,31 +17,36 @@ from metalearn.runtime.console import say, warn
 from metalearn.runtime.files import write_atomically
 
 
-def show_sweep(folder: Path) -> None:
-    """Compare the runs of a sweep; if two settings vary, show a table of scores by these two as well."""
+def show_sweep(folder: Path, form: str = "png") -> None:
+    """Compare the runs of a sweep; if two settings vary, show a table of scores by these two as well.
+
+    Args:
+        folder: of the sweep.
+        form: of the picture: png, pdf, svg; none draws none.
+    """
     try:
         runs = read_runs([folder])
     except UserError:  # no run was started
         return
-    show(runs, folder)
+    show(runs, folder, form)
     names = [name for name in varying([run for run in runs if run.result]) if name != "seed"]
     if len(names) == 2:
         with suppress(UserError):  # no two runs differ in these alone
             show_pivot(runs, *names)
 
 
-def show(runs: Sequence[Run], folder: Path | None) -> None:
-    """Print the table; if a folder is given, write comparison.csv and comparison.png into it."""
+def show(runs: Sequence[Run], folder: Path | None, form: str = "png") -> None:
+    """Print the table; if a folder is given, write comparison.csv and a picture of this form into it."""
     terminal = console.console()
     _print(compare_runs(runs, max(terminal.width, WIDTH) if terminal.is_terminal else WIDTH))
     if folder is None:
         return
     try:
         write_atomically(folder / "comparison.csv", as_csv(runs).encode())
-        figure = learning_curves(runs, folder / "comparison.png")
+        figure = None if form == "none" else learning_curves(runs, folder / f"comparison.{form}")
         say(f"written: {folder / 'comparison.csv'}" + (f", {figure}" if figure else ""))
     except OSError as error:
-        warn(f"{folder}: comparison.csv and comparison.png not written ({error.strerror or error})")
+        warn(f"{folder}: the comparison is not written ({error.strerror or error})")
 
 
 def show_pivot(runs: Sequence[Run], row: str, column: str) -> None:

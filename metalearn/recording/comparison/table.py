@@ -4,13 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metalearn.recording.comparison.groups import ALWAYS, Group, best_of, difference, group_runs, varying
-from metalearn.recording.comparison.runs import Run
+from metalearn.recording.comparison.groups import Group, best_of, difference, group_runs, varying
+from metalearn.recording.comparison.runs import ROLE, Run
 from metalearn.recording.comparison.width import WIDTH, filled, fitted, names_of
 from metalearn.recording.summary import norm_words
 
 # Settings shown in the title if they are not a column, with their names in result.json
-_SHOWN = {**{name: name for name in ALWAYS}, "norm": "norm_mode", "seed": "seed"}
+_SHOWN = {name: name for name in (ROLE, "data", "algo", "model", "way", "shot", "norm", "seed")} | {"norm": "norm_mode"}
+_ROLES = "a search chose among its trials by validation; its confirmations have fresh seeds, and rank by themselves"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def compare_runs(runs: Sequence[Run], width: int = WIDTH) -> Table:
     columns = filled(cells)
     notes = _notes(groups, columns)
     notes += ["* best by validation"] if marked else []
+    notes += [_ROLES] if ROLE in names else []
     sources = {str(run.result["paper_source"]) for run in finished if run.result and run.result.get("paper_source")}
     notes += [f"paper: {'; '.join(sorted(sources))}"] if sources else []
     if "difference" in columns:
@@ -101,10 +103,10 @@ def _title(groups: Sequence[Group], names: Sequence[str], count: int, machines: 
     """The number of runs, and the settings that all rows share."""
     if not groups:
         return "no finished run"
-    result, said = groups[0].results[0], []
+    said = []
     for setting, name in _SHOWN.items():
-        values = {spell(r.get(name)) for group in groups for r in group.results}
-        if setting not in names and len(values) == 1 and name in result:
+        values = {spell(r.get(name, group.settings.get(setting, "?"))) for group in groups for r in group.results}
+        if setting not in names and len(values) == 1 and "?" not in values:
             said.append(_words(name, values.pop()))
     tasks = {r.get("test_tasks") for group in groups for r in group.results} - {None}
     said += [f"{tasks.pop()} test tasks"] if len(tasks) == 1 else []

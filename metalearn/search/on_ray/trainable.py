@@ -56,7 +56,7 @@ class Watch(Report):
         if (now := time.monotonic()) - self._looked >= _LOOK:
             self._looked = now
             if self._stop.exists():
-                raise Paused("the search stops")
+                raise Paused("paused: the search stops")
 
 
 class Training(Trainable):
@@ -92,7 +92,7 @@ class Training(Trainable):
         ended: dict[str, Any] = {}
         try:
             with logged(self._run / saved.LOG):
-                own = Invocation(overrides=order.words, group=order.group, identity=order.identity, job="trial")
+                own = Invocation(overrides=order.words, group=order.group, identity=order.identity, role="trial")
                 result = launch(order.config, self._run, own, controls={OWN: watch}).result
             ended = {"results": {name: result.get(name) for name in order.goals}}
             watch.step = int(result["steps_taken"])

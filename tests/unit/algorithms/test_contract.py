@@ -102,6 +102,15 @@ def test_the_command_line_leaves_a_complete_record(name, typed, tmp_path):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize(
+    "words", ["device=cuda", "device=cuda:0 engine.cuda_graph=true", "device=auto engine.precision=bf16"]
+)
+def test_the_command_line_trains_on_cuda(words, typed):
+    done = typed(*QUICK, *words.split())
+    assert done.returncode == 0 and " on cuda" in done.stdout, done.stderr
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize("engine", ["vmap", "grouped"])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_cuda_equals_the_cpu(name, engine):
@@ -128,7 +137,7 @@ def test_a_captured_graph_learns_the_same(name, norm, small_glyphs):
         outer = OuterOptimizer(
             optimizer={"name": "SGD", "lr": 0.1}, schedule="cosine", warmup=0, clip=None, params=params, steps=4
         )
-        gradient = CudaGraphed(algo).meta_gradient if captured else algo.meta_gradient
+        gradient = CudaGraphed(algo.meta_gradient) if captured else algo.meta_gradient
         losses = []
         for step in range(4):
             result = gradient(outer.params, algo.sample(source, step, "cuda"))

@@ -109,7 +109,7 @@ def test_help_of_a_choice_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]" and "algo.meta_batch=8" in done.stdout
 
 
-@pytest.mark.parametrize("words", ["--help", "--help control=steps", "--cfg job"])
+@pytest.mark.parametrize("words", every(3, ["--help", "--help control=steps", "--cfg job"]))
 def test_help_into_a_closed_pipe(words):
     line = f"{sys.executable} -m metalearn.run {words} | head -1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], cwd=ROOT, capture_output=True, text=True)
@@ -142,7 +142,7 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("words", every(3, ELSEWHERE))
+@pytest.mark.parametrize("words", every(8, ELSEWHERE))
 def test_names_of_other_libraries(words, typed):
     refused(typed("data=glyphs", *words.split()), ELSEWHERE[words])
 

@@ -52,7 +52,7 @@ MISTAKES = {
     "steps=1.5": "must be a whole number",
     "steps=1e3": "steps=1000.0: must be a whole number: steps=1000",
     "outer.optimizer.lr=abc": "outer.optimizer.lr=abc: must be a number",
-    "init=runs/nope": "metalearn: init=runs/nope: no such checkpoint",
+    "init=runs/nope": "metalearn: init=runs/nope: no such run",
     "model._target_=nowhere.Net": "cannot be imported (No module named 'nowhere'); work in the folder of nowhere, or add",
     "steps=-1": "must be at least 0",
     "way=0": "must be at least 1",
@@ -142,7 +142,7 @@ MISTAKES = {
     "+control.cycle.Warn.predicate='grad_norms>1'": "unknown value grad_norms; choose from",
     "+control.cycle.Callback.f=nowhere.f": "cannot be imported",
     "control.cycle.Save.file=../../x.pt": "must be a file name",
-    "resume=nowhere": "no run was started there",
+    "resume=nowhere": "resume=nowhere: no such run",
     "-m resume=nowhere": "is for one run",
     "-m resume=auto": "which sweep? Say hydra.sweep.dir=DIR",
     "+control.cycle.Info.f=..x": "control.cycle.Info.f=..x: cannot be imported",
@@ -168,7 +168,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("words", every(7, MISTAKES))
+@pytest.mark.parametrize("words", every(14, MISTAKES))
 def test_a_wrong_command_line(words, typed, tmp_path):
     base = () if words.startswith("data=") else ("data=glyphs", "data.classes=[20,8,8]", "eval.test_tasks=2")
     refused(typed(*base, *words.split()), MISTAKES[words], folder=tmp_path)

@@ -1,5 +1,7 @@
 """Options of the command line between its settings, and what a refused command leaves behind."""
 
+import pytest
+
 from tests.helpers.processes import refused
 
 MODEL = "# My own\n_target_: metalearn.models.mlp.MLP\nhidden: [7]\n"
@@ -25,6 +27,7 @@ def test_an_option_that_does_not_exist_is_one_line(typed):
     refused(typed("--cfg", "jobs"), "--cfg")
 
 
+@pytest.mark.slow
 def test_a_refused_command_leaves_no_folder(typed, tmp_path):
     refused(typed("data=glyphs", "algo.inner_optimizer=Adam"), "must be a group of settings")
     assert not list(tmp_path.glob("runs/*"))

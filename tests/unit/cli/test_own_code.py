@@ -341,6 +341,7 @@ def test_a_mistake_found_late_leaves_no_folder(typed, tmp_path):
     assert (tmp_path / "named" / "config.json").exists()  # the user chose it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "message"), [
     ("class Own(:\n", "own.Own: cannot be imported (SyntaxError: "),
     ("import nothing_like_this\n", "own.Own: cannot be imported (ModuleNotFoundError: No module named 'nothing_like_this' (own.py:1)"),

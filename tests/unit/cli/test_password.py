@@ -40,6 +40,7 @@ def test_a_password_is_left_out_of_the_command_line(word, monkeypatch, capfd):
     assert sys.argv[3] == "way=5" and "give it by ~/.pgpass or PGPASSWORD" in said and secret not in said
 
 
+@pytest.mark.slow
 def test_a_refused_search_does_not_show_its_password(typed):
     done = typed("-m", "search=tpe", "algo.inner_steps=range(1,6)", "search.storage=[postgresql://lab:tell@no.one/lab")
     assert done.returncode == 2 and "search.storage" in done.stderr and "tell" not in done.stdout + done.stderr

@@ -8,14 +8,14 @@ from metalearn.config.groups import CONF, choices
 from metalearn.config.instantiate import call
 from metalearn.errors import UserError
 from metalearn.recording.published import Published
-from tests.helpers.configs import each_kind_by_default
+from tests.helpers.configs import ALGORITHMS, every
 from tests.helpers.processes import refused
 
 SETS_OTHERS = {"experiment", "budget", "task", "search"}  # groups whose purpose is to set others
 ROOTS = {"folder": ["data.root=images"]}  # words that a data set needs
 
 
-@pytest.mark.parametrize("algo", each_kind_by_default())
+@pytest.mark.parametrize("algo", every(8, ALGORITHMS))
 def test_an_algorithm_composes_with_every_data_set(algo):
     own = yaml.safe_load((CONF / "algo" / f"{algo}.yaml").read_text())
     budget = yaml.safe_load(text.read_text()) if (text := CONF / "budget" / f"{algo}.yaml").exists() else {}

@@ -211,6 +211,7 @@ def test_a_changed_drawing_among_extracted_ones_is_seen(tiny, tmp_path):
     assert (after[0, 0] == 255).all() and np.array_equal(after[1:], before[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["a wrong checksum", "a bomb"])
 def test_a_damaged_drawing_in_a_zip_is_one_line(tiny, tmp_path, kind):
     with zipfile.ZipFile(tiny / "images_background.zip") as archive:

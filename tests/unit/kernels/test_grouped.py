@@ -204,7 +204,7 @@ def by_patches(x, kernel, gamma, beta, geometry=HALF):
 
 
 @pytest.mark.parametrize("shared", ["own", "shared"])
-@pytest.mark.parametrize("size, geometry", [(3, SAME), (3, HALF), (5, Geometry((2, 1), (2, 0)))])
+@pytest.mark.parametrize("size, geometry", every(3, [(3, HALF), (3, SAME), (5, Geometry((2, 1), (2, 0)))], rows=True))
 def test_the_first_block_and_its_derivatives(size, geometry, shared):
     x, weights = random(2, 2, 2, 6, 6), weights_of(2, shared, (2, 3))
     weights[0] = F.pad(weights[0], ((size - 3) // 2,) * 4, value=0.5).detach().requires_grad_()

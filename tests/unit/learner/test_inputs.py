@@ -128,15 +128,19 @@ def test_of_a_run_not_measured_yet_the_last_checkpoint_serves(runs, tmp_path):
     (tmp_path / "run" / "checkpoints" / "best.pt").unlink()
     assert metalearn.load(tmp_path / "run").step == 2
     (tmp_path / "run" / "checkpoints" / "last.pt").unlink()
-    with pytest.raises(UserError, match="no checkpoint there"):
-        metalearn.load(tmp_path / "run")
+    for name, message in (("run", "no checkpoint there"), ("nothing", "no such run: .*nothing")):
+        with pytest.raises(UserError, match=message):
+            metalearn.load(tmp_path / name)
 
 
 def test_it_is_shown_in_a_line(runs, learner, images):
     assert repr(learner).startswith(
-        f"<Learner: maml trained on glyphs for 5-way 1-shot, {learner.step} meta-steps; inputs (1, 28, 28)"
+        "<Learner: maml trained on glyphs for 5-way 1-shot, 1 meta-step; inputs (1, 28, 28)"
     )
-    assert "10-shot regression" in repr(metalearn.load(runs / "1"))
+    regression = metalearn.load(runs / "1")
+    assert "10-shot regression" in repr(regression)
+    regression.algorithm.inner_steps_test = 1
+    assert ", 1 inner step, on cpu>" in repr(regression)
     assert repr(learner.adapt(images, list("abcde"))) == (
         "<Classifier: 5 classes ('a', 'b', 'c', 'd', 'e') after 5 examples and 3 inner steps>"
     )

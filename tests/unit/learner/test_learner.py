@@ -96,6 +96,7 @@ def test_fewer_classes_and_uneven_shots(learner, task):
     classifier = learner.adapt(x[:4], ["a", "b", "b", "a"], inner_steps=2)
     assert classifier.predict_proba(query).shape == (20, 2) and set(classifier.predict(query)) <= {"a", "b"}
     assert "2 classes ('a', 'b') after 4 examples and 2 inner steps" in repr(classifier)
+    assert repr(learner.adapt(x[:4], list("abba"), inner_steps=1)).endswith("after 4 examples and 1 inner step>")
 
 
 def test_more_classes_where_a_new_head_is_possible(learner, task):

@@ -114,7 +114,7 @@ def test_what_an_algorithm_adds_to_the_model_begins_anew(others):
 
 @pytest.mark.slow
 def test_mistakes_are_one_line_and_leave_nothing(typed, others, tmp_path):
-    refused(typed(*GLYPHS, "init=nowhere", "hydra.run.dir=out"), "init=nowhere: no such checkpoint")
+    refused(typed(*GLYPHS, "init=nowhere", "hydra.run.dir=out"), "init=nowhere: no such run")
     refused(typed(*GLYPHS, f"init={others}", "hydra.run.dir=out"), "holds 2 runs; choose one of its folders")
     refused(typed(*GLYPHS, "init=''", "hydra.run.dir=out"), "init=: is empty")
     assert not (tmp_path / "out" / "config.json").exists()
@@ -127,6 +127,7 @@ def class_names(split, *words):
     return set(dataset.source(split, 0, "cpu").class_names)
 
 
+@pytest.mark.slow
 def test_test_classes_that_the_other_run_was_trained_on_are_noticed(others, tmp_path, capfd):
     other = "data.classes=[3,3,14]"  # some of the training classes of before are test classes
     before, seen = class_names("train"), {}

@@ -46,6 +46,7 @@ def test_an_invalid_value_stops_names_its_step_and_keeps_the_last_good_checkpoin
     assert result["best_step"] in (5, 10)
 
 
+@pytest.mark.slow
 def test_a_nan_before_any_measurement_is_one_line(run):
     done = run(*QUICK, "steps=50", "eval.every=50", "outer.optimizer={name: SGD, lr: 1e38}")
     refused(done, "before any measurement", "lower the learning rates")

@@ -7,10 +7,15 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 import metalearn
+from metalearn.controls.loop import Paused
 from metalearn.errors import RunExists, Unfinished, UserError
 from metalearn.lifecycle import run
+from metalearn.lifecycle.launch import launch
+from metalearn.lifecycle.run_folder import Invocation
 from metalearn.lifecycle.setup import prepare
+from metalearn.recording.comparison.runs import read_run
 from metalearn.runtime.signals import Signals, Stopped
+from metalearn.search.report_control import Report
 from tests.helpers.configs import SINUSOID, config
 from tests.helpers.resuming import Countdown
 
@@ -77,3 +82,14 @@ def test_controls_are_checked_before_any_work(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no control trains"):
         prepare(config(*SINUSOID, "~control.cycle.Step"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_a_study_ends_early_keeps_its_role_and_why(tmp_path):
+    words, place = [*SINUSOID, "test=false", "resume=auto"], tmp_path / "run"
+    invocation = Invocation(overrides=words, role="trial")
+    with pytest.raises(Paused):
+        launch(config(*words), place, invocation, controls={"own": Report(lambda step, loss: "pruned")})
+    found = read_run(place, "0")
+    assert found.settings["role"] == "trial" and found.status.startswith("pruned: recorded up to meta-step ")
+    launch(config(*words), place, invocation)
+    assert read_run(place, "0").status == "" and not (place / "job.json").exists()

@@ -217,7 +217,7 @@ def test_as_a_user_types_it(runs, typed):
     assert done.returncode == 0 and "inner_steps=" in done.stdout and "Examples:" in done.stdout
     done = typed(module=module)
     assert done.returncode == 2 and "Examples:" in done.stdout
-    refused(typed("nowhere", module=module), "nowhere: no such checkpoint")
+    refused(typed("nowhere", module=module), "no such run: nowhere")
     refused(typed("way=5", module=module), "which run?")
 
 
@@ -290,6 +290,7 @@ def test_from_python(runs):
         dataset.source("val", 0, "cpu")
 
 
+@pytest.mark.slow
 def test_training_classes_are_noticed_by_every_loader(runs, tmp_path, capsys):
     """The record of the run is not needed: the checkpoint knows its training classes."""
     file = shutil.copy(runs / "maml" / "checkpoints" / "best.pt", tmp_path / "mine.pt")

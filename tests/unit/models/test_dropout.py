@@ -11,7 +11,7 @@ from metalearn.models.dropout import Dropout
 from metalearn.models.masks import Masks
 from metalearn.models.norm import NormContext, using_context
 from metalearn.runtime.signals import Signals, Stopped
-from tests.helpers.configs import ALGORITHMS, GLYPHS, NO_HIGHER, config
+from tests.helpers.configs import ALGORITHMS, GLYPHS, NO_HIGHER, config, every
 from tests.helpers.resuming import Countdown, resumed_at, same
 from tests.helpers.tasks import algorithm, batch_of, params_of
 from tests.unit.models.test_torch_layers import HERE, gradient, made
@@ -85,7 +85,7 @@ def test_dropout_is_off_at_evaluation(name):
     assert torch.equal(*found)
 
 
-@pytest.mark.parametrize("words", [(), ("algo=reptile", "algo.train_shot=2")], ids=["maml", "reptile"])
+@pytest.mark.parametrize("words", every(2, [(), ("algo=reptile", "algo.train_shot=2")]), ids=["maml", "reptile"])
 def test_a_resumed_run_draws_the_masks_of_the_run_never_stopped(words, tmp_path, monkeypatch):
     words = (*(word for word in GLYPHS if not word.startswith("model.")), *MODEL, *words)
     countdown = Countdown(-1, None)

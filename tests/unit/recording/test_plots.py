@@ -245,7 +245,7 @@ def test_pictures_are_drawn_again_also_of_a_stopped_run(tmp_path, stopped, capfd
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda f: None, "not a run's folder"),
+        (lambda f: None, "no such run: "),
         (lambda f: f.mkdir(), "not a run's folder"),
         (
             lambda f: (

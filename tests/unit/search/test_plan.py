@@ -67,7 +67,7 @@ def test_mistakes_are_one_line(words, message):
     assert message in str(refused.value) and "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("words", "message"), [
+@pytest.mark.parametrize(("words", "message"), every(3, [
     ((RATE, "search.sampler=tpe"), "sampler=tpe: search=pbt draws its own start"),
     ((RATE, "search.engine=embedded"), "needs engine=ray"),
     ((RATE, "search.prune=asha"), "trains all its trials to their end"),
@@ -78,7 +78,7 @@ def test_mistakes_are_one_line(words, message):
     ((RATE, "search.pbt.resample=2"), "resample=2"),
     ((RATE, "search.pbt.every=0"), "every=0"),
     ((RATE, "way=choice(3, 5)"), "way cannot change in mid-training"),
-])  # fmt: skip
+], rows=True))  # fmt: skip
 def test_mistakes_in_a_population_are_one_line(words, message):
     need_ray()
     with pytest.raises(UserError) as refused:

@@ -19,7 +19,7 @@ def test_a_folder_in_which_a_worker_still_trains_is_left_to_it(tmp_path, monkeyp
     def launch(config, folder, invocation, controls, like):
         with lock.hold(folder) if folder.exists() else open(tmp_path / "new", "w"):
             used.append(folder.relative_to(tmp_path).as_posix())
-            tracked.append((invocation.identity, invocation.group, invocation.job))
+            tracked.append((invocation.identity, invocation.group, invocation.role))
         return Run
 
     monkeypatch.setattr(trial, "launch", launch)

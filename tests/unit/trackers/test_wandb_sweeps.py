@@ -7,6 +7,7 @@ from metalearn.algorithms.objective import OBJECTIVES
 from metalearn.config.compose import compose
 from metalearn.config.groups import CONF, groups
 from metalearn.trackers.base import sectioned
+from tests.helpers.configs import every
 
 FILES = sorted((CONF / "wandb").glob("*.yaml"))
 of_each = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -19,7 +20,7 @@ def ends(parameter):
 
 
 @of_each
-@pytest.mark.parametrize("end", [0, 1])
+@pytest.mark.parametrize("end", every(2, [0, 1]))
 def test_the_command_of_the_agent_composes(file, end):
     utils = pytest.importorskip("wandb.sdk.launch.sweeps.utils")
     sweep = yaml.safe_load(file.read_text())

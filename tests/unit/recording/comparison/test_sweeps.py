@@ -3,9 +3,12 @@
 import csv
 
 import pytest
+from omegaconf import OmegaConf
 
 from metalearn.recording.comparison.sweep import Sweep, count_runs
 from metalearn.recording.job import read_job
+
+BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
 def test_a_sweep_says_which_run_and_how_long(tmp_path, capfd):
@@ -27,6 +30,19 @@ def test_a_sweep_says_which_run_and_how_long(tmp_path, capfd):
 def test_the_runs_of_a_sweep_are_counted():
     assert count_runs(["algo=maml,anil", "way=choice(5,20,50)", "shot=range(1,4)", "seed=0"]) == 18
     assert count_runs(["algo=maml", "algo.inner_optimizer.lr=interval(0,1)"]) is None
+
+
+@pytest.mark.parametrize(("pictures", "form"), [("none", None), ("pdf", "pdf"), ("none,png", "png")])
+def test_the_end_of_a_sweep_draws_as_the_runs_do(sweep, monkeypatch, capfd, pictures, form):
+    from metalearn.cli.sweep import Report, SweepProcess
+
+    drawn = []
+    monkeypatch.setattr("metalearn.recording.comparison.show.learning_curves", lambda runs, path: drawn.append(path))
+    hydra = {"overrides": {"task": []}, "sweep": {"dir": str(sweep)}, "launcher": {"_target_": BASIC}}
+    with SweepProcess("s") as process:
+        Report().on_multirun_start(OmegaConf.create({"hydra": hydra, "pictures": pictures}))
+        process.finish()
+    assert drawn == ([sweep / f"comparison.{form}"] if form else []) and (sweep / "comparison.csv").exists()
 
 
 @pytest.mark.slow

@@ -1,0 +1,59 @@
+"""The start of a command, before anything is recorded: imports, and the reading of the data."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from metalearn.runtime.console import say
+
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_made: list[Path] = []  # the folder of a single run, if Hydra makes it for this command
+
+
+def announce() -> None:
+    """Print that the command starts, if the imports that take seconds are still to come."""
+    if "torch" not in sys.modules:
+        say("metalearn: starting ...")
+
+
+def note_folder(folder: str) -> None:
+    """Note the folder of a single run before Hydra makes it, unless it exists."""
+    _made[:] = [] if Path(folder).exists() else [Path(folder).absolute()]
+
+
+def remove_empty_folder() -> None:
+    """Remove the folder of a single run in which nothing was begun, if Hydra has made it for this command."""
+    for folder in _made:
+        with suppress(OSError):  # a run was started in it: the folder has its record
+            folder.rmdir()
+
+
+@contextmanager
+def empty_folder_removed() -> Iterator[None]:
+    """Remove the empty folder of a single run that a signal ends while the context is open, before the run begins.
+
+    A run that has begun handles signals by itself (metalearn.runtime.signals).
+    """
+    _made.clear()
+    before = {}
+    with suppress(ValueError):  # not in the main thread
+        free = [number for number in _SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
+        before = {number: signal.signal(number, _end) for number in free}
+    try:
+        yield
+    except KeyboardInterrupt:
+        remove_empty_folder()
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    remove_empty_folder()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
