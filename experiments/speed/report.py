@@ -5,7 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from engine_process import OURS, Setting
-from settings import ALGORITHMS, GROWTH, KEPT, LONG, NETWORK_SETTINGS, ORDINARY, SETTINGS, TARGETS
+from settings import (
+    ALGORITHMS,
+    GROWTH,
+    KEPT,
+    LABELS,
+    LONG,
+    NETWORK_SETTINGS,
+    NETWORK_TARGETS,
+    ORDINARY,
+    SETTINGS,
+    TARGETS,
+)
 
 from metalearn.runtime.console import say, table
 
@@ -87,45 +98,70 @@ def remarks(results: dict[str, Any]) -> str:
 
 
 def pictures(results: dict[str, Any]) -> None:
-    """Ratios to the faster peer with the targets, and how the cost grows."""
+    """Ratios to the faster peer with the targets, and how the cost grows; what was not measured is left out."""
     import matplotlib
 
     matplotlib.use("Agg")
+    for device in dict.fromkeys(row["device"] for row in results["rows"]):
+        panels = [
+            (algo, [(rows_of(results, device, algo, setting), label, aim)
+                    for setting, label, aim in zip(SETTINGS, LABELS, TARGETS[algo], strict=True)])
+            for algo in ALGORITHMS
+        ]  # fmt: skip
+        _ratios(panels, device, HERE / f"ratios_{device}.png")
+        panels = [
+            (f"{algo}, {('1 query, 1 step, 8 tasks', '15 queries, 5 steps, 4 tasks')[which]}",
+             [(rows_of(results, device, algo, setting), setting.network.replace(" ", "\n"), NETWORK_TARGETS[which])
+              for setting in NETWORK_SETTINGS[which::2]])
+            for algo in ("maml", "anil") for which in (0, 1)
+        ]  # fmt: skip
+        _ratios(panels, device, HERE / f"networks_{device}.png")
+        _growth(results, device)
+
+
+Panel = tuple[str, list[tuple[dict[str, Any], str, float]]]  # title; rows by engine, label and target
+
+
+def _ratios(panels: list[Panel], device: str, path: Path) -> None:
     import matplotlib.pyplot as plt
 
-    for device in dict.fromkeys(row["device"] for row in results["rows"]):
-        rows = [row for row in results["rows"] if row["device"] == device and row["network"] == "conv4"]
-        figure, axes = plt.subplots(1, 4, figsize=(14, 3.8), layout="constrained", sharey=True)
-        for axis, algo in zip(axes, ALGORITHMS, strict=True):
-            for i, setting in enumerate(map(str, SETTINGS)):
-                of = {r["engine"]: r for r in rows if (r["algo"], r["setting"]) == (algo, setting)}
-                for k, (engine, colour) in enumerate(COLOURS.items()):
-                    label = engine if i == 0 else None
-                    axis.bar(i + 0.2 * (k - 1.5), of[engine]["ratio_to_best_peer"], 0.2, color=colour, label=label)
-                if device == "cpu":
-                    axis.hlines(TARGETS[algo][i], i - 0.4, i + 0.4, color="#d1362f", label="target" if i == 0 else None)
-            axis.set_title(algo)
-            axis.set_xticks(
-                range(4), ["5-way\n1 query", "15 queries", "15 queries\n5 steps", "20-way\n5 steps"], fontsize=8
-            )
-        axes[0].set_ylabel("speed against the faster peer")
-        axes[-1].legend(fontsize=8)
-        figure.savefig(HERE / f"ratios_{device}.png", dpi=110)
-        plt.close(figure)
+    panels = [(title, kept) for title, bars in panels if (kept := [bar for bar in bars if bar[0]])]
+    if not panels:
+        return
+    figure, axes = plt.subplots(1, len(panels), figsize=(14, 3.8), layout="constrained", sharey=True, squeeze=False)
+    for axis, (title, bars) in zip(axes[0], panels, strict=True):
+        for i, (of, _, aim) in enumerate(bars):
+            for k, (engine, colour) in enumerate(COLOURS.items()):
+                label = engine if i == 0 else None
+                axis.bar(i + 0.2 * (k - 1.5), of[engine]["ratio_to_best_peer"], 0.2, color=colour, label=label)
+            if device == "cpu":
+                axis.hlines(aim, i - 0.4, i + 0.4, color="#d1362f", label="target" if i == 0 else None)
+        axis.set_title(title, fontsize=10)
+        axis.set_xticks(range(len(bars)), [label for _, label, _ in bars], fontsize=8)
+    axes[0][0].set_ylabel("speed against the faster peer")
+    axes[0][-1].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
-        figure, axes = plt.subplots(1, 4, figsize=(14, 3.2), layout="constrained")
-        for axis, (what, settings) in zip(axes, GROWTH.items(), strict=True):
-            numbers = [_number(what, setting) for setting in settings]
-            for engine, colour in (("loop", "#888888"), (OURS[0] if device == "cpu" else OURS[1], "#2a9d4a")):
-                of = {
-                    r["setting"]: r["steps_per_second"] for r in rows if r["algo"] == "maml" and r["engine"] == engine
-                }
-                axis.plot(numbers, [1e3 / of[str(s)] for s in settings], marker="o", color=colour, label=engine)
-            axis.set(xlabel=what, ylim=(0, None), xticks=numbers)
-        axes[0].set_ylabel("ms a meta-step (MAML)")
-        axes[0].legend()
-        figure.savefig(HERE / f"growth_{device}.png", dpi=110)
-        plt.close(figure)
+
+def _growth(results: dict[str, Any], device: str) -> None:
+    import matplotlib.pyplot as plt
+
+    rows = [r for r in results["rows"] if (r["device"], r["network"], r["algo"]) == (device, "conv4", "maml")]
+    ours = OURS[0] if device == "cpu" else OURS[1]
+    of = {(r["engine"], r["setting"]): 1e3 / r["steps_per_second"] for r in rows}
+    if any((ours, str(setting)) not in of for settings in GROWTH.values() for setting in settings):
+        return
+    figure, axes = plt.subplots(1, 4, figsize=(14, 3.2), layout="constrained")
+    for axis, (what, settings) in zip(axes, GROWTH.items(), strict=True):
+        numbers = [_number(what, setting) for setting in settings]
+        for engine, colour in (("loop", "#888888"), (ours, "#2a9d4a")):
+            axis.plot(numbers, [of[engine, str(s)] for s in settings], marker="o", color=colour, label=engine)
+        axis.set(xlabel=what, ylim=(0, None), xticks=numbers)
+    axes[0].set_ylabel("ms a meta-step (MAML)")
+    axes[0].legend()
+    figure.savefig(HERE / f"growth_{device}.png", dpi=110)
+    plt.close(figure)
 
 
 def _number(what: str, setting: Setting) -> int:

@@ -5,6 +5,7 @@ from networks import NETWORKS
 
 ALGORITHMS = tuple(LR)
 SETTINGS = (Setting(5, 1, 1, 1, 32), Setting(5, 1, 15, 1, 32), Setting(5, 1, 15, 5, 32), Setting(20, 1, 1, 5, 16))
+LABELS = ("5-way\n1 query", "15 queries", "15 queries\n5 steps", "20-way\n5 steps")
 # Of the networks besides Conv4, for MAML and ANIL
 NETWORK_SETTINGS = tuple(
     Setting(*numbers, network=network)

@@ -1,11 +1,19 @@
-"""Thresholds, measured on a CPU with 2 cores: constants, so that equal commands give equal bits."""
+"""Measured thresholds: constants, so that equal commands give equal bits. Nothing is timed at run time.
+
+Those of the CPU were measured on 2 cores of an AMD EPYC with torch 2.14, in November 2026; those of CUDA on an
+NVIDIA H200 with torch 2.11, on 26 November 2026. `experiments/speed/benchmark.py` measures what they decide.
+"""
+
+# Devices on which rules and kernels are faster than torch.func.vmap. On the H200, vmap was faster in 17 of the 20
+# settings of docs/performance.md, up to 7 times, and slower by at most 11% in the others
+GROUPED_ON = ("cpu",)
 
 # torch's kernel for images gives the gradient of a shared weight faster from this many input channels and this width
 IMAGE_KERNEL_CHANNELS = 64
 IMAGE_KERNEL_SIZE = 7
 
 # Products of patches give the gradient of each task's own weight faster from this many input channels, up to this many
-# patches a task
+# patches a task: 1.2 to 4 times in the layers of Conv4 and of a narrow ResNet-12
 PATCH_CHANNELS = 64
 PATCH_ROWS = 2500
 
@@ -16,7 +24,10 @@ SERIAL_SUM = 1024
 PATCH_RATIO = 3
 
 # Input values of the tasks computed at once. On the CPU activations should stay near the cache: with Conv4, `grouped`
-# is fastest with 16 to 32 tasks of 10 to 80 images, `vmap` with 32 tasks of 10, 8 of 30, 4 of 80.
+# is fastest with 16 to 32 tasks of 10 to 80 images, `vmap` with 32 tasks of 10, 8 of 30, 4 of 80. In a network whose
+# first convolution has fewer than CHANNELS channels, tasks lie side by side in shorter pieces, and fewer are faster:
+# one of 84x84 images with 16 channels
 VALUES_GROUPED = 2**20
+CHANNELS = 64
 VALUES_VMAP = 250_000
 VALUES_CUDA = 2**26

@@ -14,6 +14,7 @@ from metalearn.kernels import rules  # noqa: F401  (registers them)
 from metalearn.kernels.layout import expand
 from metalearn.kernels.modes import chains_fused
 from metalearn.kernels.task_tensor import TaskTensor, values_of
+from metalearn.kernels.tuning import GROUPED_ON
 from metalearn.models.call import Call
 from metalearn.models.checks import check_model, example
 from metalearn.models.failures import changed_state, explained
@@ -58,14 +59,18 @@ class Functional:
         layers = [name for name, layer in self._model.named_modules() if isinstance(layer, BatchNorm)]
         return {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
 
+    @cached_property
+    def first_channels(self) -> int:
+        """Channels of the maps of the first convolution; 64 where there is none."""
+        return next((layer.out_channels for layer in self._model.modules() if isinstance(layer, nn.Conv2d)), 64)
+
     def is_grouped(self, device: str) -> bool:
         """True if the rules and kernels of metalearn.kernels are used on this device (`cpu`, `cuda`).
 
-        `auto` chooses them on the CPU in single or double precision. There they were faster in every measured setting
-        (experiments/speed).
+        `auto` chooses them on the devices of metalearn.kernels.tuning.GROUPED_ON, in single or double precision.
         """
         if self.kernel == "auto":
-            return device == "cpu" and not torch.is_autocast_enabled(device)
+            return device in GROUPED_ON and not torch.is_autocast_enabled(device)
         return self.kernel == "grouped"
 
     def expand(self, weights: Weights, tasks: int) -> Weights:

@@ -5,7 +5,7 @@ import torch
 from metalearn.algorithms.base import Algorithm
 from metalearn.data.base import TaskBatch
 from metalearn.errors import UserError
-from metalearn.kernels.tuning import VALUES_CUDA, VALUES_GROUPED, VALUES_VMAP
+from metalearn.kernels.tuning import CHANNELS, VALUES_CUDA, VALUES_GROUPED, VALUES_VMAP
 from metalearn.runtime.console import warn
 
 
@@ -28,8 +28,12 @@ class Chunks:
         values = batch.support_x[0].numel() + batch.query_x[0].numel()
         device = batch.support_x.device.type
         grouped = self.algorithm.net.is_grouped(device)
-        room = VALUES_CUDA if device != "cpu" else VALUES_GROUPED if grouped else VALUES_VMAP
+        room = VALUES_CUDA if device != "cpu" else self._room_grouped() if grouped else VALUES_VMAP
         return self.size or max(1, room // values)
+
+    def _room_grouped(self) -> int:
+        """Input values at once; fewer for a narrow network, whose tasks lie in shorter pieces side by side."""
+        return VALUES_GROUPED * min(self.algorithm.net.first_channels, CHANNELS) // CHANNELS
 
     def halve(self, size: int) -> None:
         """Compute half as many tasks at once from now on, after `size` were too many for the memory of the device.
