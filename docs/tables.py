@@ -47,10 +47,14 @@ def speed() -> str:
 def ratios() -> str:
     """Return how much faster a meta-step is than the faster peer, from the slowest row to the fastest."""
     rows = json.loads((SPEED.parent / "results.json").read_text())["rows"]
-    found = [r["ratio_to_best_peer"] for r in rows if r["engine"] == "grouped" and r["ratio_to_best_peer"] is not None]
+    span = {}
+    for device, engine in {"cpu": "grouped", "cuda": "vmap"}.items():
+        own = [r["ratio_to_best_peer"] for r in rows if (r["device"], r["engine"]) == (device, engine)]
+        found = [ratio for ratio in own if ratio is not None]
+        span[device] = f"{min(found):.1f} to {max(found):.1f}"
     return (
-        f"\nOn a CPU, meta-steps are {min(found):.1f} to {max(found):.1f} times as fast as with the faster of `higher` "
-        "and a plain loop over\ntasks, on the same network, tasks and weights.\n\n"
+        f"\nMeta-steps are {span['cpu']} times as fast on a CPU, and {span['cuda']} times on a GPU, as with the\n"
+        "faster of `higher` and a plain loop over tasks.\n\n"
     )
 
 

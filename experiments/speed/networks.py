@@ -69,7 +69,6 @@ NETWORKS = {
     "conv4": Network(("model=conv4",)),
     "resnet12": Network(NARROW),
     "resnet12 84x84": Network(NARROW, (3, 84, 84)),
-    "conv4 84x84": Network(("model=conv4",), (3, 84, 84)),
     "backbone": Network(("model=backbone", "model.downsampling=max", "model.activation=leaky_relu")),
     "plain": Network(()),
 }
