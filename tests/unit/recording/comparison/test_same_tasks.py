@@ -151,5 +151,5 @@ def test_a_folder_of_somebody_else_is_only_read(pair, monkeypatch, capfd):
     monkeypatch.setattr("metalearn.recording.comparison.show.write_atomically", refuse)
     assert compare.main([str(pair)]) == 0
     out = capfd.readouterr().out
-    assert "validation" in out and "comparison.csv and comparison.png not written (Permission denied)" in out
+    assert "validation" in out and "the comparison is not written (Permission denied)" in out
     assert not (pair / "comparison.png").exists()
