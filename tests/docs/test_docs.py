@@ -152,7 +152,7 @@ def test_the_tutorial_works_as_printed(tmp_path, typed, monkeypatch):
 @pytest.mark.parametrize(
     ("title", "number"),
     [
-        ("## A model", 0),
+        pytest.param("## A model", 0, marks=pytest.mark.slow),
         pytest.param("## A model", 1, marks=pytest.mark.slow),
         pytest.param("## A model", 2, marks=pytest.mark.slow),
         pytest.param("## A data set", 0, marks=pytest.mark.slow),

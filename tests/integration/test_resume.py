@@ -42,7 +42,7 @@ KINDS = {
 @pytest.mark.parametrize(
     ("words", "moments"),
     [
-        pytest.param(words, moments, marks=[] if (kind, moments) == ("retrain", 4) else pytest.mark.slow)
+        pytest.param(words, moments, marks=pytest.mark.slow)
         for kind, words in KINDS.items()
         for moments in (4, None)  # some, or every one
     ],
@@ -60,6 +60,7 @@ def test_a_signal_between_two_steps_or_tasks(words, moments, tmp_path, monkeypat
         same(tmp_path / "whole", tmp_path / f"{at}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [42, pytest.param(7, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "words", [(), pytest.param(("control.retrain=true",), marks=pytest.mark.slow)], ids=["maml", "retrain"]
@@ -89,6 +90,7 @@ def test_a_crash_before_a_write_or_step(words, every, tmp_path, monkeypatch):
         same(tmp_path / "whole", tmp_path / f"{at}")
 
 
+@pytest.mark.slow
 def test_stopped_again_and_again(tmp_path, monkeypatch):
     countdown = Countdown(-1, None)
     monkeypatch.setattr(Signals, "check", lambda self: countdown())

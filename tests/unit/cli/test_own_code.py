@@ -283,7 +283,7 @@ MISTAKES = {
 WORDS = [word for word in GLYPHS if not word.startswith("model.")]
 
 
-@pytest.mark.parametrize("name", every(3, MISTAKES))
+@pytest.mark.parametrize("name", every(6, MISTAKES))
 def test_a_mistake_in_a_model(name, typed, tmp_path):
     (tmp_path / "own.py").write_text(MODELS)
     target, *words = name.split()

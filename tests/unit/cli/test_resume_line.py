@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from metalearn.runtime.console import console, drop, say
-from tests.helpers.configs import QUICK, ROOT
+from tests.helpers.configs import QUICK, ROOT, every
 from tests.helpers.processes import refused
 
 MINE = """
@@ -102,6 +102,7 @@ def test_a_run_of_the_users_own_choices_resumes_without_their_files(typed, tmp_p
     assert (result_of(tmp_path)["algo"], result_of(tmp_path)["steps_taken"]) == ("slow", 3)
 
 
+@pytest.mark.slow
 def test_resuming_automatically_names_the_nearest_run_where_a_new_one_begins(typed, tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     words = (*QUICK, "+control.cycle.Callback.f=mine.fail_once")
@@ -122,7 +123,7 @@ def test_another_choice_on_resuming_is_explained(typed, tmp_path):
     refused(typed("resume=recipe", "algo=anil"), "this run is complete", "with a fresh optimizer: a new run with init=")
 
 
-@pytest.mark.parametrize("how", [("--config-dir", "my conf"), ("--config-dir=my conf",)])
+@pytest.mark.parametrize("how", every(2, [("--config-dir", "my conf"), ("--config-dir=my conf",)]))
 def test_a_run_of_the_users_own_choices_resumes_by_the_line_as_printed(typed, tmp_path, how):
     choices(tmp_path)
     words = [word for word in QUICK if not word.startswith("data")]

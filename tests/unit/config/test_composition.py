@@ -52,7 +52,7 @@ WRONG = (
 )
 
 
-@pytest.mark.parametrize("word", WRONG)
+@pytest.mark.parametrize("word", every(3, WRONG))
 def test_a_mistake_in_python_is_the_line_of_the_command_line(word, typed):
     with pytest.raises(UserError) as error:
         compose(word)

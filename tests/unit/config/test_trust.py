@@ -188,6 +188,7 @@ def told(folder, *words):
     file.write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 def test_words_from_a_file_reach_hydra_only_as_settings(typed, attack, tmp_path):
     name, marker = attack
     assert typed(*QUICK, "hydra.run.dir=out").returncode == 0

@@ -116,7 +116,7 @@ BAD_DATA = {
 }
 
 
-@pytest.mark.parametrize("kind", every(3, BAD_DATA))
+@pytest.mark.parametrize("kind", every(6, BAD_DATA))
 def test_bad_data(kind, typed, tmp_path):
     words = bad_data(kind, tmp_path / "root")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -8,7 +8,7 @@ import metalearn
 from metalearn.errors import NotFound, UserError
 from metalearn.learner.spec import restored
 from metalearn.lifecycle.setup import prepare
-from tests.helpers.configs import GLYPHS, config
+from tests.helpers.configs import GLYPHS, config, every
 
 SHAPE = {"shape": (1, 28, 28), "outputs": 5}
 
@@ -42,7 +42,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("message", MISTAKES)
+@pytest.mark.parametrize("message", every(3, MISTAKES))
 def test_a_mistake_in_a_call(message):
     with pytest.raises(UserError) as refused:
         MISTAKES[message]()

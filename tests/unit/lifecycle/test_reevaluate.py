@@ -305,7 +305,9 @@ def test_training_classes_are_noticed_by_every_loader(runs, tmp_path, capsys):
     assert "in training" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("split", "seen"), [("test", 0), ("validation", 0), ("train", 20), ("all", 20)])
+@pytest.mark.parametrize(
+    ("split", "seen"), every(3, [("all", 20), ("train", 20), ("validation", 0), ("test", 0)], rows=True)
+)
 def test_an_evaluation_counts_the_classes_that_were_in_training(split, seen, runs, capsys):
     """Also on the data set of the training; the whole data set is that of the command."""
     dataset = metalearn.dataset("glyphs", classes=[20, 8, 12])

@@ -146,6 +146,7 @@ DROPS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("choice", "settings"), DROPS)
 def test_masks_depend_on_seed_and_task_alone(choice, settings):
     shape = (1, 32, 32) if choice == "resnet12" else (1, 16, 16)

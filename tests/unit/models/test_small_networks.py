@@ -11,6 +11,7 @@ from tests.helpers.tasks import algorithm, batch_for, params_of
 SIZES = list(itertools.product((1, 2), (1, 3), (1, 2), ("transductive", "support", "per_step")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", every(4, of_each_kind()))
 def test_grouped_equals_vmap_at_the_smallest_sizes(name):
     for filters, channels, tasks, norm in SIZES:

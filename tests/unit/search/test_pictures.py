@@ -46,7 +46,8 @@ def overlapping(figure):
     return found
 
 
-@pytest.mark.parametrize("kind", ["pruned", pytest.param("competing", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pruned", "competing"])
 def test_pictures_of_forty_trials_with_five_settings(kind, figures, tmp_path):
     competition = plan("hyperband", trials=40, iterations=9, every=1, factor=3, first=None, maximize=True)
     settings = {"competition": competition} if kind == "competing" else {"pruner": optuna.pruners.MedianPruner()}

@@ -31,7 +31,7 @@ def of(folder, sampler, **settings):
     return study_in(folder, settings.pop("words", SPACES.get(sampler, MIXED)), sampler, options=options, **settings)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", every(3, SAMPLERS))
 def test_the_same_seed_draws_the_same_trials(sampler, tmp_path):
     found = []
     for name, seed in {"a": 0, "b": 0, "c": 1}.items():
@@ -43,7 +43,7 @@ def test_the_same_seed_draws_the_same_trials(sampler, tmp_path):
     assert (found[0] == found[2]) == (sampler == "grid")
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", every(3, SAMPLERS))
 def test_a_study_reopened_after_every_trial_draws_the_trials_of_one_left_alone(sampler, tmp_path):
     alone, again = tmp_path / "alone", tmp_path / "again"
     alone.mkdir(), again.mkdir()
@@ -84,7 +84,7 @@ def test_a_kill_at_any_moment_of_a_trial_changes_nothing(sampler, tmp_path):
     assert ("RUNNING", 0) in left and ("RUNNING", 1) in left  # it was killed half way
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", every(3, SAMPLERS))
 def test_a_failed_trial_is_replaced(sampler, tmp_path):
     def fails_once(candidate):
         if candidate.number == 2:
@@ -98,6 +98,7 @@ def test_a_failed_trial_is_replaced(sampler, tmp_path):
     assert [number(t) for t in study.records()] == list(range(7))
 
 
+@pytest.mark.slow
 def test_values_lie_in_their_space(tmp_path):
     for sampler in SAMPLERS:
         (tmp_path / sampler).mkdir()

@@ -41,7 +41,7 @@ CONTROLS = {
 }
 
 
-@pytest.mark.parametrize("name", every(3, CONTROLS))
+@pytest.mark.parametrize("name", every(6, CONTROLS))
 def test_a_control_ends_a_study_where_it_would_after_a_kill(name, tmp_path):
     criteria, trials = CONTROLS[name]
     alone = tmp_path / "alone"

@@ -34,7 +34,7 @@ def weights(folder, name="last.pt"):
     return torch.load(folder / "checkpoints" / name, weights_only=True)["params"]
 
 
-@pytest.mark.parametrize("name", every(3, of_each_kind()))
+@pytest.mark.parametrize("name", every(9, of_each_kind()))
 def test_same_seed_same_bits(tmp_path, name):
     words = (*small(name), "steps=6", "eval.every=3")
     (a, first), (b, second) = run(tmp_path / "a", *words), run(tmp_path / "b", *words)

@@ -35,6 +35,7 @@ def test_the_digest_is_of_the_tasks_themselves(small_glyphs):
     assert len(others | {digest(small_glyphs)}) == 5
 
 
+@pytest.mark.slow
 def test_a_result_says_which_tasks_were_tested(tmp_path):
     from metalearn.lifecycle.launch import train
     from tests.helpers.configs import config
