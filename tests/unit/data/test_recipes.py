@@ -6,7 +6,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from torchvision.datasets import CIFAR100
 
 from metalearn.data import cifar_fs
 from metalearn.errors import NotFound, UserError
@@ -90,6 +89,8 @@ def cifar(tmp_path, monkeypatch):
     def part(each):
         labels = np.random.default_rng(each).permutation(np.repeat(np.arange(100), each))
         return {"data": np.repeat(labels[:, None], 3072, 1).astype(np.uint8), "fine_labels": labels.tolist()}
+
+    from torchvision.datasets import CIFAR100
 
     monkeypatch.setattr(CIFAR100, "train_list", [store("train", part(6))])
     monkeypatch.setattr(CIFAR100, "test_list", [store("test", part(2))])
