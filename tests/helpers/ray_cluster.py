@@ -26,6 +26,16 @@ def need_ray():
         missing("Ray is not installed (pip install '.[ray]')")
 
 
+def patiently(start, **settings):
+    """Start a node, again where it takes longer than Ray waits on a busy machine (30 s)."""
+    for left in (2, 1, 0):
+        try:
+            return start(**settings)
+        except Exception as error:
+            if not left or "timed out" not in str(error):
+                raise
+
+
 class TwoNodes:
     """A cluster of a head and another node, of one core each."""
 
@@ -35,8 +45,8 @@ class TwoNodes:
         from ray.cluster_utils import Cluster
 
         one = {"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False}
-        self._cluster = Cluster(initialize_head=True, head_node_args=one)
-        self.other = self._cluster.add_node(num_cpus=1, object_store_memory=MEMORY, **other)
+        self._cluster = patiently(Cluster, initialize_head=True, head_node_args=one)
+        self.other = patiently(self._cluster.add_node, num_cpus=1, object_store_memory=MEMORY, **other)
         self.address = self._cluster.address
 
     def kill_other(self):

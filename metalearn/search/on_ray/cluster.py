@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from metalearn.runtime.console import say
 from metalearn.search.on_ray import node
 from metalearn.search.plan import Plan
 
+_TRIES = 3  # to start the cluster on this machine
 _SECONDS = 10.0  # in which the head of a cluster must answer
 _MEMORY = 100 * 2**20  # bytes of Ray's object store on this machine: trials exchange files, not objects
 
@@ -138,9 +140,11 @@ class Cluster:
                 ray.init(address=self.address, **common)
             else:
                 folder = tempfile.mkdtemp(prefix="metalearn-ray-")
-                ray.init(num_cpus=self.workers * self.cpu, include_dashboard=False, object_store_memory=_MEMORY,
-                         _temp_dir=folder, _node_ip_address="127.0.0.1", **common)  # fmt: skip
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+                start = partial(ray.init, num_cpus=self.workers * self.cpu, include_dashboard=False,
+                                object_store_memory=_MEMORY, _temp_dir=folder, _node_ip_address="127.0.0.1",
+                                **common)  # fmt: skip
+                _patiently(start)
+        except Exception as error:  # Ray raises Exception itself where a node is slow
             where = f"search.address={self.address}: no cluster answers" if self.address else "search.engine=ray"
             raise UserError(f"{where}: {_last_line(error)}") from error
         try:
@@ -149,6 +153,18 @@ class Cluster:
             ray.shutdown()
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _patiently(start: Callable[[], object]) -> None:
+    """Start the local cluster; again where a busy machine took longer than Ray waits (30 s)."""
+    for left in reversed(range(_TRIES)):
+        try:
+            start()
+            return
+        except Exception as error:
+            if not left or "timed out" not in str(error):
+                raise
+            ray.shutdown()
 
 
 @contextmanager

@@ -205,3 +205,26 @@ def test_usage_reports_are_off_whatever_the_environment_says():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           env={**os.environ, "RAY_USAGE_STATS_ENABLED": "1"})  # fmt: skip
     assert done.stdout.split() == ["False"]
+
+
+@pytest.mark.parametrize("failures", [0, 2, 3])
+def test_a_node_that_is_slow_to_start_is_started_again(failures, monkeypatch):
+    from metalearn.errors import UserError
+    from metalearn.search.on_ray import cluster
+
+    tried = []
+
+    def init(**_):
+        tried.append(1)
+        if len(tried) <= failures:
+            raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(cluster.ray, "init", init)
+    one = cluster.Cluster(address=None, storage=None, cpu=1, gpu=0, workers=1)
+    if failures < 3:
+        with one.started():
+            assert len(tried) == failures + 1
+        return
+    with pytest.raises(UserError, match=r"^search.engine=ray: The current node timed out"), one.started():
+        pass
+    assert len(tried) == 3
