@@ -100,9 +100,9 @@ def _compare(asked: argparse.Namespace) -> None:
     else:
         show(runs, asked.folders[0] if len(asked.folders) == 1 and not asked.figure else None)
     if asked.figure and (asked.csv or asked.markdown or asked.latex):  # standard output is a table for a file
-        print(f"written: {asked.figure}", file=sys.stderr)
+        print(f"written: {asked.figure} (learning curves)", file=sys.stderr)
     elif asked.figure:
-        say(f"written: {asked.figure}")
+        say(f"written: {asked.figure} (learning curves)")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.errors import UserError
 from metalearn.inner.optimizers import Optimizer
 from metalearn.inner.unroll import InnerLoop, Loss, make_inner_loop
+from metalearn.models.checks import require_trainable
 from metalearn.models.functional import Functional
 from metalearn.models.head import find_head
 from metalearn.models.norm import NormMode
@@ -34,6 +35,7 @@ class Algorithm(AlgorithmSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_trainable(self.model)
         self.head = find_head(self.model, self.head_layer)
         self.model = pure(self.model)
         self.require_outputs(self.way)

@@ -97,7 +97,9 @@ class MAML(Algorithm):
 
     @property
     def notice(self) -> str | None:
-        """A warning about second derivatives of Adam in the library `higher`."""
+        """A warning about training without adaptation, or about second derivatives of Adam in the library `higher`."""
+        if self.inner_steps == 0:
+            return "algo.inner_steps=0: nothing is adapted in training, but the test adapts"
         if self.engine.inner_loop == "higher" and self.inner_optimizer["name"] == "Adam" and self.second_order:
             return (
                 "engine.inner_loop=higher: second derivatives of its Adam differ from torch's formula where "

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import MetaParameters, nth
+from metalearn.config.instantiate import call
 from metalearn.config.trust import limit
 from metalearn.data.base import ALL, Dataset
 from metalearn.data.matching import source_for
 from metalearn.errors import UserError
 from metalearn.learner import training_classes
 from metalearn.learner.classifier import Classifier, counted
+from metalearn.learner.evaluation import EvaluationTasks
 from metalearn.learner.inputs import as_inputs
 from metalearn.learner.spec import restored
 from metalearn.learner.variant import variant
@@ -175,14 +177,15 @@ class Learner:
             name: self.spec[name] if value is None else value
             for name, value in {"way": way, "shot": shot, "query": query}.items()
         }
-        if split not in ("train", "validation", "test", "all"):
-            raise UserError(f"split={split}: must be train, validation, test or all")
+        steps = self.algorithm.inner_steps_test if inner_steps is None else inner_steps
+        asked = {**sizes, "norm": norm or self.spec["norm"], "tasks": tasks, "inner_steps": steps, "seed": seed,
+                 "split": split}  # fmt: skip
+        call(EvaluationTasks, asked, "")
         source = source_for(self.spec, dataset, ALL if split == "all" else split, seed, self.device)
         source.check(**sizes)
         count = training_classes.seen(self.spec, source)
         if message := training_classes.warning(count):
             warn(message)
-        steps = self.algorithm.inner_steps_test if inner_steps is None else inner_steps
         with torch.inference_mode(False), torch.enable_grad():
             algorithm, params = variant(
                 self.spec, self.params, way=sizes["way"], norm=norm or self.spec["norm"], inner_steps=steps

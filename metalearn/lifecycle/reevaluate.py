@@ -12,16 +12,15 @@ import torch
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import MetaParameters
-from metalearn.config.checks import at_least
 from metalearn.config.instantiate import build
 from metalearn.data.base import ALL, Dataset
 from metalearn.data.matching import source_for
 from metalearn.learner import training_classes
+from metalearn.learner.evaluation import EvaluationTasks
 from metalearn.learner.spec import restored
 from metalearn.learner.variant import variant
 from metalearn.lifecycle.final_test import device_name, measured
 from metalearn.lifecycle.manifest import read_manifest
-from metalearn.models.norm import NormMode
 from metalearn.recording import checkpoint
 from metalearn.recording.commit import git_commit
 from metalearn.recording.result import write_result
@@ -41,24 +40,12 @@ class Trained(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class Tasks:
+class Tasks(EvaluationTasks):
     """The tasks that a learner is evaluated on, and the settings of the evaluation."""
 
-    way: int
-    shot: int
-    query: int  # query images a class
-    norm: NormMode
-    inner_steps: int
-    tasks: int
-    seed: int
     split: Literal["test", "validation", "all"]
     device: str
     precision: Precision
-
-    def __post_init__(self) -> None:
-        at_least(1, way=self.way, shot=self.shot, query=self.query)
-        at_least(0, inner_steps=self.inner_steps, seed=self.seed)
-        at_least(2, tasks=self.tasks)
 
 
 def find(path: Path) -> Trained:

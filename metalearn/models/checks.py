@@ -64,6 +64,15 @@ def check_model(model: nn.Module, head: Head, shape: Sequence[int]) -> None:
                             f"{where} of one row of features an input{hint}{PAGE}")  # fmt: skip
 
 
+def require_trainable(model: nn.Module) -> None:
+    """Raise UserError where a parameter of the model is frozen, for every parameter is adapted and learned."""
+    if frozen := [name for name, p in model.named_parameters() if not p.requires_grad]:
+        raise UserError(
+            f"model={name_of(model)}: parameter {frozen[0]} has requires_grad=False, and every parameter is trained: "
+            f"leave that out, or keep constants as buffers (register_buffer){PAGE}"
+        )
+
+
 def feature_width(body: nn.Module, shape: Sequence[int]) -> int:
     """Find the number of features that a module gives, by a dry pass.
 
@@ -106,7 +115,7 @@ def dry_pass(model: nn.Module, x: Tensor, who: str, is_watched: bool = False) ->
 def _channels(error: Exception) -> str:
     """Say how a network for colour images takes grey ones."""
     grey = "to have 3 channels, but got 1 channels" in str(error)
-    return "; for grey images: +model.repeat_channels=3" if grey else ""
+    return "; for grey images: model.repeat_channels=3" if grey else ""
 
 
 def _check_width(body: nn.Module, head: Head, x: Tensor, who: str) -> None:

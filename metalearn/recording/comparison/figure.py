@@ -63,7 +63,9 @@ def _panel(axis: Any, panel: Sequence[Group], looks: Mapping[int, Mapping[str, A
             continue
         look = looks[id(group)]
         axis.plot(steps, means, label=names[place], marker=marker, ms=3, **look)
-        if len(group.results) > 1:
+        if len(group.results) > 1 and len(steps) == 1:  # a band would have no width
+            axis.vlines(steps, low, high, color=look["color"], alpha=0.5)
+        elif len(group.results) > 1:
             axis.fill_between(steps, low, high, color=look["color"], alpha=0.15, linewidth=0)
     objective = panel[0].objective
     axis.set(xlabel="meta-step", ylabel=f"validation {objective.name}")

@@ -284,8 +284,12 @@ def test_from_python(runs):
     assert repr(score).startswith("Evaluation(mean=") and len(repr(score)) < 150
     with pytest.raises(metalearn.UserError, match="8 classes, but this maml learner has a learned head"):
         metalearn.load(runs / "maml").evaluate(dataset, tasks=4, way=8)
-    with pytest.raises(metalearn.UserError, match="split=val: must be train, validation, test or all"):
-        learner.evaluate(dataset, split="val")
+    wrong: list = [("split", "val", "must be train or validation or test or all"), ("norm", "Support", "must be"),
+                   ("tasks", 1, "must be at least 2"), ("shot", 0, "must be at least 1"), ("way", 2.5, "whole number"),
+                   ("seed", "x", "whole number")]  # fmt: skip
+    for name, value, message in wrong:
+        with pytest.raises(metalearn.UserError, match=f"^{name}={value}.*{message}"):
+            learner.evaluate(dataset, **{name: value})
     with pytest.raises(metalearn.UserError, match="val: no such part; there are train, validation, test"):
         dataset.source("val", 0, "cpu")
 

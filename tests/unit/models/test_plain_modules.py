@@ -313,3 +313,10 @@ def test_prototypes_have_a_bias_where_the_head_has_none():
     distances = torch.cdist(found[1], prototypes).square()
     outputs = algo.predict(adapted, batch.query_x)
     torch.testing.assert_close(outputs.log_softmax(-1), (-distances).log_softmax(-1))
+
+
+def test_a_frozen_parameter_is_refused():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 5))
+    model[1].weight.requires_grad_(False)
+    with pytest.raises(UserError, match=r"model=Sequential: parameter 1\.weight has requires_grad=False"):
+        metalearn.algorithm("maml", model, way=5, shot=1)

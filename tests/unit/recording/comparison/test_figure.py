@@ -50,7 +50,7 @@ def test_a_picture_of_many_runs_is_bounded_and_nothing_overlaps(tmp_path, drawn,
 
 def test_the_picture_of_the_learning_curves(sweep, tmp_path, capfd):
     assert compare.main([str(sweep), "--figure", str(tmp_path / "curves.svg"), "--csv"]) == 0
-    assert f"written: {tmp_path / 'curves.svg'}\n" == capfd.readouterr().err
+    assert f"written: {tmp_path / 'curves.svg'} (learning curves)\n" == capfd.readouterr().err
     text = (tmp_path / "curves.svg").read_text()
     assert text.count("<!-- maml, algo.inner_optimizer.lr=0.1 (2 seeds) -->") == 1 and "glyphs, 5-way 1-shot" in text
 
@@ -113,4 +113,4 @@ def test_the_command_names_the_picture(sweep, tmp_path, capfd):
     path = tmp_path / "curves.pdf"
     for words, stream in (([], "out"), (["--pivot", "algo", "way"], "out"), (["--csv"], "err"), (["--latex"], "err")):
         assert compare.main([str(sweep), "--figure", str(path), *words]) == 0
-        assert getattr(capfd.readouterr(), stream).endswith(f"written: {path}\n")
+        assert getattr(capfd.readouterr(), stream).endswith(f"written: {path} (learning curves)\n")
