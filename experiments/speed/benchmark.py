@@ -11,6 +11,8 @@ and the pictures beside this file.
     --device     cpu or cuda; by default both, where there is CUDA
     --network    conv4, resnet12, ... (see networks.py); by default all. Rows of other networks are kept
     --algo       maml, anil, ...; by default all. Other rows are kept
+    --setting    numbers of the comparisons to run, from 0 in the order of the table; by default all
+    --peers      a folder with peers that have an environment of their own (outside.py); by default none
 """
 
 import argparse
@@ -18,6 +20,7 @@ import json
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,8 +30,10 @@ HERE = Path(__file__).resolve().parent
 SLOW = 3  # seconds of a meta-step of which one start is enough
 sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
+import outside  # noqa: E402
 import torch  # noqa: E402
-from engine_process import OURS, PEERS, Setting, matmul_rate, work  # noqa: E402
+from end_to_end import end_to_end  # noqa: E402
+from engine_process import OURS, PEERS, Setting, matmul_rate, peer_task_of, work  # noqa: E402
 from networks import NETWORKS  # noqa: E402
 from report import markdown, pictures, show  # noqa: E402
 from rich.progress import track  # noqa: E402
@@ -38,8 +43,8 @@ from settings import ALGORITHMS, GROWTH, KEPT, LONG, NETWORK_SETTINGS, ORDINARY,
 class Bench:
     """Runs engines against each other and keeps the rows of results.json."""
 
-    def __init__(self, device: str, starts: int, turns: int):
-        self.device, self.starts, self.turns = device, starts, turns
+    def __init__(self, device: str, starts: int, turns: int, folder: Path | None):
+        self.device, self.starts, self.turns, self.folder = device, starts, turns, folder
         self.rate = matmul_rate(device)
         self.rows: list[dict[str, Any]] = []
 
@@ -47,7 +52,8 @@ class Bench:
         """One row an engine."""
         seconds: dict[str, list[float]] = {engine: [] for engine in engines}
         for start in range(self.starts):
-            memory, flops = self._start(algo, setting, engines, seconds, start)
+            with tempfile.TemporaryDirectory() as task:
+                memory, flops, compiling = self._start(algo, setting, engines, seconds, start, Path(task) / "task.npz")
             if min(map(max, seconds.values())) > SLOW:
                 break
         medians = {engine: statistics.median(taken) for engine, taken in seconds.items()}
@@ -62,17 +68,45 @@ class Bench:
                 "ratio_to_best_peer": None if best is None else best / medians[engine],
                 "fraction_of_floor": flops / self.rate / medians[engine],
             }  # fmt: skip
+            if engine in outside.OUTSIDE:
+                row["version"] = outside.version(self._outside(), engine)
+                row["compile_seconds"] = compiling[engine]
             self.rows.append(row)
 
+    def _outside(self) -> Path:
+        assert self.folder is not None, "jobs_of names no outside peer without a folder"
+        return self.folder
+
     def _start(
-        self, algo: str, setting: Setting, engines: tuple[str, ...], seconds: dict[str, list[float]], start: int
-    ) -> tuple[dict[str, float], float]:
-        """Start a process for each engine and let them take turns, in `seconds`; peak memory of each, and FLOPs.
+        self,
+        algo: str,
+        setting: Setting,
+        engines: tuple[str, ...],
+        seconds: dict[str, list[float]],
+        start: int,
+        task: Path,
+    ) -> tuple[dict[str, float], float, dict[str, float]]:
+        """Start a process for each engine and let them take turns, in `seconds`.
 
         With the first start, gradients are compared, which takes memory too: that of the last start counts.
+
+        Args:
+            task: where the task is written for peers that cannot import this project.
+
+        Returns:
+            Peak memory of each, FLOPs, and the seconds that the peers in other environments took to compile.
         """
-        context, workers, pipes = get_context("spawn"), [], {}
+        context, threads = get_context("spawn"), torch.get_num_threads()
+        workers: list[Any] = []
+        pipes: dict[str, Any] = {}
+        elsewhere = [engine for engine in engines if engine in outside.OUTSIDE]
+        if elsewhere:
+            peer_task_of(algo, setting).save(task)
         for engine in engines:
+            if engine in elsewhere:
+                pipes[engine] = outside.Started(self._outside(), engine, task, threads)
+                workers.append(pipes[engine])
+                continue
             pipes[engine], end = context.Pipe()
             workers.append(context.Process(target=work, args=(end, algo, setting, engine, self.device), daemon=True))
             workers[-1].start()
@@ -86,7 +120,10 @@ class Bench:
         if start == 0:
             first = ask(exact[0], "check")
             for engine in exact[1:]:
-                _same(first, ask(engine, "check"), f"{algo}, {setting}: {exact[0]} and {engine}")
+                there = engine in elsewhere
+                answer = outside.checked(self._outside(), engine, task, threads) if there else ask(engine, "check")
+                _same(first, answer, f"{algo}, {setting}: {exact[0]} and {engine}")
+        compiling = {engine: ask(engine, "compile") for engine in elsewhere}
         for turn in range(self.turns + 1):
             at = (start + turn) % len(engines)
             for engine in engines[at:] + engines[:at]:  # none comes first more often, and none after itself
@@ -99,93 +136,29 @@ class Bench:
         for engine, worker in zip(engines, workers, strict=True):
             pipes[engine].send("end")
             worker.join()
-        return memory, flops
+        return memory, flops, compiling
 
 
 def _same(a: dict[str, Any], b: dict[str, Any], what: str) -> None:
     """Stop unless two gradients are equal: to 1e-6 of the norm, in double precision."""
+    if set(a) != set(b):
+        sys.exit(f"{what}: gradients of {sorted(a)} and of {sorted(b)}")
     off = sum(((a[name] - b[name]) ** 2).sum() for name in a) ** 0.5
     norm = sum((value**2).sum() for value in a.values()) ** 0.5
-    if set(a) != set(b) or not off <= 1e-6 * norm:
+    if not off <= 1e-6 * norm:
         sys.exit(f"{what}: gradients differ by {off / norm:.1e} of their norm")
-
-
-class Clock:
-    """Adds up the time that functions take."""
-
-    def __init__(self, device: str):
-        self.device, self.seconds = device, 0.0
-
-    def timed(self, function: Any) -> Any:
-        """Wrap a function."""
-
-        def call(*arguments: Any) -> Any:
-            start = time.perf_counter()
-            result = function(*arguments)
-            if self.device != "cpu":
-                torch.cuda.synchronize()
-            self.seconds += time.perf_counter() - start
-            return result
-
-        return call
-
-
-class TimedOuter:
-    """An outer optimizer whose steps are timed."""
-
-    def __init__(self, outer: Any, clock: Clock):
-        self._outer, self.step = outer, clock.timed(outer.step)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._outer, name)
-
-
-def end_to_end(device: str, steps: int) -> dict[str, Any]:
-    """The share of a training's time that is neither meta-gradient nor outer step: sampling tasks, and recording."""
-    import tempfile
-
-    from metalearn.config.compose import compose
-    from metalearn.lifecycle.setup import prepare
-    from metalearn.recording.record import Record
-    from metalearn.recording.writer import RetryingWriter
-    from metalearn.trackers.base import Trackers
-    from metalearn.training.checkpoints import Checkpoints
-    from metalearn.training.trainer import Trainer
-
-    setup = prepare(compose(f"device={device}", "query=1", "algo.meta_batch=32", f"steps={steps}"))
-    phase, clock = setup.phase, Clock(device)
-    with tempfile.TemporaryDirectory() as folder:
-        record = Record(Path(folder), Trackers({}), setup.objective.name, RetryingWriter())
-        record.start()
-        trainer = Trainer(
-            algorithm=phase.algorithm,
-            source=phase.source,
-            outer=TimedOuter(phase.outer, clock),  # type: ignore[arg-type]
-            executor=clock.timed(phase.executor),
-            validate=None,
-            record=record,
-            checkpoints=Checkpoints(Path(folder), phase.spec, RetryingWriter()),
-            run_state=lambda state: {"trainer": state, "controls": {}, "first": None, "environment": {}},
-            device=setup.device,
-            limit=steps,
-            log_every=setup.settings.log_every,
-        )
-        trainer.train(5)
-        clock.seconds, start = 0.0, time.perf_counter()
-        while trainer.step < steps:
-            trainer.train(steps)
-        whole = time.perf_counter() - start
-    return {"device": device, "data": setup.dataset.name, "share": 1 - clock.seconds / whole, "steps": steps}
 
 
 Job = tuple[str, Setting, tuple[str, ...]]
 
 
-def jobs_of(device: str) -> list[Job]:
-    """All comparisons on a device: algorithm, setting, engines."""
+def jobs_of(device: str, folder: Path | None = None) -> list[Job]:
+    """All comparisons on a device: algorithm, setting, engines; with the peers that are in a folder."""
     kept = (KEPT,) if device == "cpu" else ()
+    there = [name for name in outside.OUTSIDE if folder and device == "cpu" and outside.version(folder, name)]
+    more = lambda algo: tuple(there) if algo in outside.ALGORITHMS else ()
     jobs: list[Job] = [
-        (algo, setting, (*OURS, *PEERS, *kept, *(ORDINARY if algo == "anil" else ())))
+        (algo, setting, (*OURS, *PEERS, *kept, *(ORDINARY if algo == "anil" else ()), *more(algo)))
         for algo in ALGORITHMS for setting in SETTINGS
     ]  # fmt: skip
     jobs += [(algo, setting, (*OURS, *PEERS)) for setting in NETWORK_SETTINGS for algo in ("maml", "anil")]
@@ -197,9 +170,9 @@ def jobs_of(device: str) -> list[Job]:
     return jobs + [("maml", setting, OURS[:1] if device == "cpu" else OURS[1:]) for setting in LONG]
 
 
-def measure(device: str, jobs: list[Job], quick: bool) -> dict[str, Any]:
+def measure(device: str, jobs: list[Job], quick: bool, folder: Path | None) -> dict[str, Any]:
     """Measure comparisons on one device."""
-    bench = Bench(device, *((1, 2) if quick else (3, 3)))
+    bench = Bench(device, *((1, 2) if quick else (3, 3)), folder)
     for job in track(jobs, description=f"{device}: {len(jobs)} comparisons"):
         bench.compare(*job)
     return {"rows": bench.rows, "matmul_gflops": bench.rate / 1e9, "end_to_end": end_to_end(device, 105)}
@@ -212,10 +185,19 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], action="append")
     parser.add_argument("--network", choices=NETWORKS, action="append", default=[])
     parser.add_argument("--algo", choices=ALGORITHMS, action="append", default=[])
+    parser.add_argument("--setting", type=int, action="append", default=[])
+    parser.add_argument("--peers", type=Path, metavar="DIR")
     options = parser.parse_args()
+    folder = options.peers and options.peers.resolve()
+    print(*outside.missing(folder), sep="\n")
     devices = options.device or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    asked = lambda job: job[1].network in (options.network or NETWORKS) and job[0] in (options.algo or ALGORITHMS)
-    parts = {device: measure(device, [*filter(asked, jobs_of(device))], options.quick) for device in devices}
+    networks, algorithms = options.network or NETWORKS, options.algo or ALGORITHMS
+
+    def asked(device: str) -> list[Job]:
+        jobs = [job for job in jobs_of(device, folder) if job[1].network in networks and job[0] in algorithms]
+        return [job for number, job in enumerate(jobs) if number in (options.setting or range(len(jobs)))]
+
+    parts = {device: measure(device, asked(device), options.quick, folder) for device in devices}
     results = joined(parts)
     if not options.quick and (HERE / "results.json").exists():
         results = updated(json.loads((HERE / "results.json").read_text()), results)
@@ -241,11 +223,16 @@ def joined(parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def updated(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Take rows, and what is known of a device, from a measurement, and the rest from the one before."""
-    key = lambda row: tuple(row[name] for name in ("network", "algo", "setting", "engine", "device"))
-    rows = {key(row): row for row in [*before["rows"], *now["rows"]]}
+    """Take comparisons, and what is known of a device, from a measurement, and the rest from the one before."""
+    key = lambda row: tuple(row[name] for name in ("network", "algo", "setting", "device"))
+    rows: dict[Any, list[Any]] = {}
+    for measured in (before["rows"], now["rows"]):  # rows of a comparison are all of one measurement
+        fresh: dict[Any, list[Any]] = {}
+        for row in measured:
+            fresh.setdefault(key(row), []).append(row)
+        rows |= fresh
     devices = {entry["device"]: entry for entry in [*before["end_to_end"], *now["end_to_end"]]}
-    return {**now, "rows": [*rows.values()], "end_to_end": [*devices.values()],
+    return {**now, "rows": [row for of in rows.values() for row in of], "end_to_end": [*devices.values()],
             **{name: {**before[name], **now[name]} for name in ("machines", "matmul_gflops")}}  # fmt: skip
 
 

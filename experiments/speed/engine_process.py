@@ -1,8 +1,6 @@
 """One engine in a process of its own, where its memory can be told from that of the others."""
 
-import ctypes
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -10,7 +8,9 @@ from typing import Any
 
 import peers
 import torch
+from clock import highest, seconds, turn
 from networks import NETWORKS, with_batch_statistics
+from peer_task import How, PeerTask
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.objective import Classification
@@ -60,6 +60,18 @@ def tasks_of(setting: Setting, device: str) -> TaskBatch:
     batch = data.source("train", 0, device).tasks(ids, setting.way, setting.shot, setting.query)
     images = NETWORKS[setting.network].images
     return batch._replace(support_x=images(batch.support_x), query_x=images(batch.query_x))
+
+
+def peer_task_of(algo: str, setting: Setting) -> PeerTask:
+    """The same tasks and weights for a peer that cannot import this project."""
+    batch = tasks_of(setting, "cpu")
+    weights = dict(NETWORKS[setting.network].build(setting.way).named_parameters())
+    names = ("support_x", "support_y", "query_x", "query_y")
+    return PeerTask(
+        How(algo, setting.steps, LR[algo]),
+        {name: value.detach().numpy() for name, value in weights.items()},
+        {name: getattr(batch, name).numpy() for name in names},
+    )
 
 
 def algorithm_of(algo: str, setting: Setting, engine: str) -> Any:
@@ -112,8 +124,7 @@ def work(pipe: Connection, algo: str, setting: Setting, engine: str, device: str
     """Answer on request: `check`, the gradient of two tasks in double precision; `step`, seconds; `memory`; `flops`."""
     batch = tasks_of(setting, device)
     step = gradient_of(algo, setting, engine, device, torch.float32)
-    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what loading took is given back, and not counted as there already
-    before = _highest(reset=True)
+    before = highest(reset=True)
     if engine in OURS or engine.endswith("our allocator"):
         keep_freed_memory()  # part of this project; the peers have the allocator as it comes, and once more with ours
     with precision_context("float32", device):
@@ -123,7 +134,7 @@ def work(pipe: Connection, algo: str, setting: Setting, engine: str, device: str
                 exact = gradient_of(algo, setting, engine, device, torch.float64)(few)
                 pipe.send({name: value.cpu().numpy() for name, value in exact.items()})
             elif asked == "step":
-                pipe.send(_turn(lambda: step(batch), device))
+                pipe.send(turn(_waited(lambda: step(batch), device)))
             elif asked == "memory":
                 pipe.send(_peak(before, device))
             elif asked == "flops":
@@ -135,40 +146,26 @@ def work(pipe: Connection, algo: str, setting: Setting, engine: str, device: str
                 pipe.send(counter.get_total_flops() * setting.meta_batch)
 
 
-def _seconds(step: Callable[[], Any], device: str) -> float:
-    start = time.perf_counter()
-    step()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+def _waited(step: Callable[[], Any], device: str) -> Callable[[], Any]:
+    """A step that is over when it returns."""
 
+    def waited() -> None:
+        step()
+        if device != "cpu":
+            torch.cuda.synchronize()
 
-def _turn(step: Callable[[], Any], device: str) -> float:
-    """Seconds for one step, of as many as a training makes in half a second."""
-    taken: list[float] = []
-    while sum(taken) < 0.5:
-        taken.append(_seconds(step, device))
-    return sum(taken) / len(taken)
-
-
-def _highest(reset: bool = False) -> float:
-    """The most memory in MB that this process had, ever or since a reset."""
-    if reset:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:")) / 1024
+    return waited
 
 
 def _peak(before: float, device: str) -> float:
     """The most memory in MB, beyond what the process had before its first step."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / 2**20
-    return _highest() - before
+    return highest() - before
 
 
 def matmul_rate(device: str, size: int = 2048) -> float:
     """FLOP/s of a product of square float32 matrices: the best of 20."""
     a = torch.rand(size, size, device=device)
     with precision_context("float32", device):
-        return 2 * size**3 / min(_seconds(lambda: a @ a, device) for _ in range(20))
+        return 2 * size**3 / min(seconds(_waited(lambda: a @ a, device)) for _ in range(20))

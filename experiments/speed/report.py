@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from engine_process import OURS, Setting
+from outside import OUTSIDE
 from settings import (
     ALGORITHMS,
     GROWTH,
@@ -34,9 +35,11 @@ def markdown(results: dict[str, Any]) -> str:
 
 def table_of(results: dict[str, Any], device: str) -> list[str]:
     """Lines of the table of a device."""
+    there = outside_of(results, device)
     lines = [
-        "| network | | setting | meta-steps/s | `vmap` | `higher` | loop | ratio | (our allocator) | floor | MB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| network | | setting | meta-steps/s | `vmap` | `higher` | loop | ratio | (our allocator) | floor | MB |"
+        + "".join(f" `{name}` |" for name in there),
+        "|---|---|---|---|---|---|---|---|---|---|---|" + "---|" * len(there),
     ]
     settings = [(algo, setting) for algo in ALGORITHMS for setting in SETTINGS]
     settings += [(algo, setting) for setting in NETWORK_SETTINGS for algo in ("maml", "anil")]
@@ -54,8 +57,43 @@ def table_of(results: dict[str, Any], device: str) -> list[str]:
             f"| {setting.network} | {algo} | {setting} | {ours['steps_per_second']:.2f} ({low:.2f} to {high:.2f}) "
             f"| {rate('vmap')} | {rate('higher')} | {rate('loop')} | **{ours['ratio_to_best_peer']:.1f}** | {strict} "
             f"| {ours['fraction_of_floor']:.0%} | {ours['peak_memory_mb']:.0f} |"
+            + "".join(f" {against(ours, of.get(name))} |" for name in there)
         )
-    return lines
+    return [*lines, *words_on(results, device, there)]
+
+
+def outside_of(results: dict[str, Any], device: str) -> list[str]:
+    """The peers in an environment of their own that were measured on a device."""
+    measured = {row["engine"] for row in results["rows"] if row["device"] == device}
+    return [name for name in OUTSIDE if name in measured]
+
+
+def against(ours: dict[str, Any], theirs: dict[str, Any] | None) -> str:
+    """Meta-steps a second of a peer, and the ratio of ours to it; bold where the peer is faster."""
+    if theirs is None:
+        return ""
+    ratio = ours["steps_per_second"] / theirs["steps_per_second"]
+    words = f"{number(theirs['steps_per_second'])} ({number(ratio)} times), {theirs['peak_memory_mb']:.0f} MB"
+    return f"**{words}: faster**" if ratio < 1 else words
+
+
+def number(value: float) -> str:
+    """Two digits after the point, or after the zeros behind it."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def words_on(results: dict[str, Any], device: str, there: list[str]) -> list[str]:
+    """A sentence on the peers in an environment of their own: versions, and what compiling took."""
+    if not there:
+        return []
+    rows = [row for row in results["rows"] if row["device"] == device and row["engine"] in there]
+    versions = {row["engine"]: row["version"] for row in rows}
+    took = [row["compile_seconds"] for row in rows if row["engine"] == "jax"]
+    words = ", ".join(f"{name} {versions[name]}" for name in there)
+    words += ": meta-steps/s, how many times as fast ours are, and peak memory."
+    if took:
+        words += f" JAX compiled for {min(took):.0f} to {max(took):.0f} s before its first step, which is not counted."
+    return ["", textwrap.fill(words, 120, break_on_hyphens=False)]
 
 
 def rows_of(results: dict[str, Any], device: str, algo: str, setting: Setting) -> dict[str, Any]:
