@@ -35,8 +35,8 @@ class Algorithm(AlgorithmSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_trainable(self.model)
         self.head = find_head(self.model, self.head_layer)
+        require_trainable(self.model)
         self.model = pure(self.model)
         self.require_outputs(self.way)
         if self.engine.recompute and (why := self.cannot_recompute):

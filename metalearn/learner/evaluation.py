@@ -1,4 +1,4 @@
-"""What an evaluation of a learner is asked for."""
+"""The settings of an evaluation of a learner."""
 
 from dataclasses import dataclass
 from typing import Literal
