@@ -65,6 +65,7 @@ def test_a_task_is_the_same_after_its_file(speed, tmp_path):
     assert {value.dtype for value in few.weights.values()} == {np.dtype("float64")}
 
 
+@pytest.mark.integration
 def test_a_process_that_ends_is_one_line(speed, tmp_path, monkeypatch):
     outside = speed("outside")
     (tmp_path / "peer.py").write_text("import sys; sys.exit(3)")
@@ -73,6 +74,7 @@ def test_a_process_that_ends_is_one_line(speed, tmp_path, monkeypatch):
         outside.checked(tmp_path, "jax", tmp_path / "task.npz", 1)
 
 
+@pytest.mark.integration
 def test_a_peer_finds_its_own_package_and_answers(speed, tmp_path, monkeypatch):
     outside = speed("outside")
     (tmp_path / "jax" / "metalearn").mkdir(parents=True)
@@ -90,6 +92,7 @@ def test_a_peer_finds_its_own_package_and_answers(speed, tmp_path, monkeypatch):
     assert (answer["convs.0.weight"] == 2 * sent.weights["convs.0.weight"].astype("float64")).all()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("file", ["clock", "peer_task", "peer_process"])
 def test_what_a_peer_imports_needs_neither_torch_nor_this_project(file):
     code = f"import sys; import {file}; sys.exit(bool({{'torch', 'metalearn'}} & sys.modules.keys()))"
