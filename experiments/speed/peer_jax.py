@@ -11,13 +11,23 @@ from peer_task import Array, PeerTask
 Weights = dict[str, jax.Array]
 
 
+def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolve images [B, H, W, C] by a kernel [3, 3, C, F] with stride 2 and padding 1, as a product with patches.
+
+    Under `vmap` on the CPU, this took about 1/15 of the time of `lax.conv_general_dilated`, which becomes a convolution
+    in groups (JAX 0.10.2, the first row of the table).
+    """
+    height, width = ((size + 1) // 2 for size in x.shape[1:3])
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    shifts = [(i, j) for i in range(3) for j in range(3)]
+    patches = [x[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2] for i, j in shifts]
+    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
 def body(weights: Weights, x: jax.Array) -> jax.Array:
     """Images [B, H, W, C] to features [B, F]: Conv4's blocks, batch norm by the statistics of the batch."""
     for block in range(4):
-        kernel = weights[f"convs.{block}.weight"]
-        x = jax.lax.conv_general_dilated(
-            x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+        x = convolve(x, weights[f"convs.{block}.weight"])
         x = (x - x.mean((0, 1, 2))) * jax.lax.rsqrt(x.var((0, 1, 2)) + 1e-5)
         x = jax.nn.relu(x * weights[f"norms.{block}.weight"] + weights[f"norms.{block}.bias"])
     return x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # in torch's order, as the head's weights are
