@@ -8,6 +8,7 @@ by up to a tenth for all its life. First their gradients in double precision are
 and the pictures beside this file.
 
     --quick      one start and two turns, for a look: writes nothing
+    --starts, --turns    of each comparison; by default 3 and 3
     --device     cpu or cuda; by default both, where there is CUDA
     --network    conv4, resnet12, ... (see networks.py); by default all. Rows of other networks are kept
     --algo       maml, anil, ...; by default all. Other rows are kept
@@ -37,7 +38,7 @@ from engine_process import OURS, PEERS, Setting, matmul_rate, peer_task_of, work
 from networks import NETWORKS  # noqa: E402
 from report import markdown, pictures, show  # noqa: E402
 from rich.progress import track  # noqa: E402
-from settings import ALGORITHMS, GROWTH, KEPT, LONG, NETWORK_SETTINGS, ORDINARY, SETTINGS  # noqa: E402
+from settings import ALGORITHMS, CHOSEN, GROWTH, KEPT, LONG, NETWORK_SETTINGS, ORDINARY, SETTINGS  # noqa: E402
 
 
 class Bench:
@@ -167,12 +168,12 @@ def jobs_of(device: str, folder: Path | None = None) -> list[Job]:
         if str(setting) not in done:
             done.add(str(setting))
             jobs.append(("maml", setting, (*OURS, "loop")))
-    return jobs + [("maml", setting, OURS[:1] if device == "cpu" else OURS[1:]) for setting in LONG]
+    return jobs + [("maml", setting, (CHOSEN[device],)) for setting in LONG]
 
 
-def measure(device: str, jobs: list[Job], quick: bool, folder: Path | None) -> dict[str, Any]:
+def measure(device: str, jobs: list[Job], starts: int, turns: int, folder: Path | None) -> dict[str, Any]:
     """Measure comparisons on one device."""
-    bench = Bench(device, *((1, 2) if quick else (3, 3)), folder)
+    bench = Bench(device, starts, turns, folder)
     for job in track(jobs, description=f"{device}: {len(jobs)} comparisons"):
         bench.compare(*job)
     return {"rows": bench.rows, "matmul_gflops": bench.rate / 1e9, "end_to_end": end_to_end(device, 105)}
@@ -182,12 +183,16 @@ def main() -> None:
     """Measure, show, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--starts", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--device", choices=["cpu", "cuda"], action="append")
     parser.add_argument("--network", choices=NETWORKS, action="append", default=[])
     parser.add_argument("--algo", choices=ALGORITHMS, action="append", default=[])
     parser.add_argument("--setting", type=int, action="append", default=[])
     parser.add_argument("--peers", type=Path, metavar="DIR")
     options = parser.parse_args()
+    if options.starts < 1 or options.turns < 2:
+        parser.error("--starts must be at least 1, --turns at least 2")
     folder = options.peers and options.peers.resolve()
     print(*outside.missing(folder), sep="\n")
     devices = options.device or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -197,7 +202,8 @@ def main() -> None:
         jobs = [job for job in jobs_of(device, folder) if job[1].network in networks and job[0] in algorithms]
         return [job for number, job in enumerate(jobs) if number in (options.setting or range(len(jobs)))]
 
-    parts = {device: measure(device, asked(device), options.quick, folder) for device in devices}
+    often = (1, 2) if options.quick else (options.starts, options.turns)
+    parts = {device: measure(device, asked(device), *often, folder) for device in devices}
     results = joined(parts)
     if not options.quick and (HERE / "results.json").exists():
         results = updated(json.loads((HERE / "results.json").read_text()), results)

@@ -1,4 +1,4 @@
-"""What a whole training takes besides its arithmetic."""
+"""The share of a training that is not arithmetic."""
 
 import tempfile
 import time

@@ -21,7 +21,7 @@ class How:
 
 @dataclass(frozen=True)
 class PeerTask:
-    """What a peer computes a meta-gradient of.
+    """The task of a peer: a meta-gradient to be computed.
 
     Attributes:
         how: the algorithm and its inner loop.

@@ -4,10 +4,11 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from engine_process import OURS, Setting
+from engine_process import Setting
 from outside import OUTSIDE
 from settings import (
     ALGORITHMS,
+    CHOSEN,
     GROWTH,
     KEPT,
     LABELS,
@@ -47,7 +48,7 @@ def table_of(results: dict[str, Any], device: str) -> list[str]:
         of = rows_of(results, device, algo, setting)
         if not of:
             continue
-        ours, kept = of["grouped" if device == "cpu" else "vmap"], of.get(KEPT)
+        ours, kept = of[CHOSEN[device]], of.get(KEPT)
         rate = lambda engine, of=of: f"{of[engine]['steps_per_second']:.2f}"
         low, high = ours["quartiles"]
         strict = ""
@@ -186,7 +187,7 @@ def _growth(results: dict[str, Any], device: str) -> None:
     import matplotlib.pyplot as plt
 
     rows = [r for r in results["rows"] if (r["device"], r["network"], r["algo"]) == (device, "conv4", "maml")]
-    ours = OURS[0] if device == "cpu" else OURS[1]
+    ours = CHOSEN[device]
     of = {(r["engine"], r["setting"]): 1e3 / r["steps_per_second"] for r in rows}
     if any((ours, str(setting)) not in of for settings in GROWTH.values() for setting in settings):
         return

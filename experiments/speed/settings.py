@@ -1,9 +1,10 @@
-"""What the speed table measures."""
+"""Settings of the speed table."""
 
 from engine_process import LR, Setting
 from networks import NETWORKS
 
 ALGORITHMS = tuple(LR)
+CHOSEN = {"cpu": "grouped", "cuda": "vmap"}  # what engine.kernel=auto chooses
 SETTINGS = (Setting(5, 1, 1, 1, 32), Setting(5, 1, 15, 1, 32), Setting(5, 1, 15, 5, 32), Setting(20, 1, 1, 5, 16))
 LABELS = ("5-way\n1 query", "15 queries", "15 queries\n5 steps", "20-way\n5 steps")
 # Of the networks besides Conv4, for MAML and ANIL

@@ -1,7 +1,8 @@
 """Measured thresholds: constants, so that equal commands give equal bits. Nothing is timed at run time.
 
 Those of the CPU were measured on 2 cores of an AMD EPYC with torch 2.14, in November 2026; those of CUDA on an
-NVIDIA H200 with torch 2.11, on 26 November 2026. `experiments/speed/benchmark.py` measures what they decide.
+NVIDIA H200 with torch 2.11, on 26 November 2026. `experiments/speed/benchmark.py` measures whole
+meta-steps with them; single layers were timed for the thresholds by hand.
 """
 
 # Devices on which rules and kernels are faster than torch.func.vmap. On the H200, vmap was faster in 17 of the 20
@@ -13,7 +14,7 @@ IMAGE_KERNEL_CHANNELS = 64
 IMAGE_KERNEL_SIZE = 7
 
 # Products of patches give the gradient of each task's own weight faster from this many input channels, up to this many
-# patches a task: 1.2 to 4 times in the layers of Conv4 and of a narrow ResNet-12
+# patches a task
 PATCH_CHANNELS = 64
 PATCH_ROWS = 2500
 

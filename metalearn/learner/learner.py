@@ -18,7 +18,7 @@ from metalearn.data.matching import source_for
 from metalearn.errors import UserError
 from metalearn.learner import training_classes
 from metalearn.learner.classifier import Classifier, counted
-from metalearn.learner.evaluation import EvaluationTasks
+from metalearn.learner.evaluation_tasks import EvaluationTasks
 from metalearn.learner.inputs import as_inputs
 from metalearn.learner.spec import restored
 from metalearn.learner.variant import variant

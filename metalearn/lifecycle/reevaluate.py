@@ -16,7 +16,7 @@ from metalearn.config.instantiate import build
 from metalearn.data.base import ALL, Dataset
 from metalearn.data.matching import source_for
 from metalearn.learner import training_classes
-from metalearn.learner.evaluation import EvaluationTasks
+from metalearn.learner.evaluation_tasks import EvaluationTasks
 from metalearn.learner.spec import restored
 from metalearn.learner.variant import variant
 from metalearn.lifecycle.final_test import device_name, measured

@@ -65,7 +65,7 @@ def check_model(model: nn.Module, head: Head, shape: Sequence[int]) -> None:
 
 
 def require_trainable(model: nn.Module) -> None:
-    """Raise UserError where a parameter of the model is frozen, for every parameter is adapted and learned."""
+    """Raise UserError where a parameter of the model is frozen: training would change it."""
     if frozen := [name for name, p in model.named_parameters() if not p.requires_grad]:
         raise UserError(
             f"model={name_of(model)}: parameter {frozen[0]} has requires_grad=False, and every parameter is trained: "

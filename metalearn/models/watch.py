@@ -107,7 +107,7 @@ def _generators() -> tuple[Any, ...]:
 
 
 def _state(model: nn.Module) -> State:
-    """All that the layers of a model hold."""
+    """The values that the layers of a model hold."""
     found: State = {}
     for place, layer in model.named_modules():
         held = {**vars(layer), **layer._buffers, **layer._parameters}

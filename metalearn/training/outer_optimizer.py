@@ -1,4 +1,4 @@
-"""The outer optimizer, the same for every algorithm."""
+"""The outer optimizer of every algorithm."""
 
 from collections.abc import Sequence
 from typing import Any, TypedDict

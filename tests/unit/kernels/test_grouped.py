@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from metalearn.algorithms.parameters import nth
+from metalearn.kernels import conv as conv_module
 from metalearn.kernels.conv import Geometry, conv
 from metalearn.kernels.conv_stack import Block, How, run
 from metalearn.kernels.layout import as_groups, expand, from_groups, stack
@@ -65,6 +66,22 @@ def test_convolution_and_its_derivatives(shared, tasks, how):
     torch.testing.assert_close(ours(x, weight), theirs(x, weight))
     assert torch.autograd.gradcheck(ours, (x, weight), fast_mode=tasks > 1)
     assert torch.autograd.gradgradcheck(ours, (x, weight), fast_mode=tasks > 1)
+
+
+@pytest.mark.parametrize("how", GEOMETRIES[:7])
+@pytest.mark.parametrize("tasks", [3, 1])
+def test_the_gradient_by_patches_is_that_of_the_grouped_convolution(tasks, how, monkeypatch):
+    size, geometry = how
+    x, weight = stack(random(tasks, 2, 4, 6, 5)), random(tasks, 3, 4, *size).requires_grad_()
+
+    def gradient():
+        return torch.autograd.grad(conv(x, weight, geometry).square().sum(), weight)[0]
+
+    expected, called, by_patches = gradient(), [], conv_module._by_patches
+    monkeypatch.setattr(conv_module, "PATCH_CHANNELS", 1)
+    monkeypatch.setattr(conv_module, "_by_patches", lambda *given: called.append(1) or by_patches(*given))
+    torch.testing.assert_close(gradient(), expected)
+    assert called
 
 
 def test_the_gradient_by_an_expanded_weight_is_each_tasks_own():

@@ -46,3 +46,11 @@ def test_an_evaluation_too_large_is_halved_and_scores_the_same(monkeypatch, smal
     a = evaluate(algo, params, source, chunks=chunks, **common)
     b = evaluate(whole, params, source, **common)
     assert (a.curve, a.confused, chunks.size) == (b.curve, b.confused, 2)
+
+
+@pytest.mark.parametrize(("filters", "size", "at_once"), [(64, 28, 133), (128, 28, 133), (16, 28, 33), (16, 84, 3)])
+def test_fewer_tasks_of_a_narrow_network_are_computed_at_once(filters, size, at_once):
+    shape = (1, size, size)
+    algo = algorithm("maml", filters=filters, shape=shape, way=5, shot=1, query=1)
+    batch = batch_of(tasks=1, way=5, shot=1, query=1, shape=shape, dtype=torch.float32)
+    assert Chunks(algo).tasks_at_once(batch) == at_once
