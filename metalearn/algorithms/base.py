@@ -38,7 +38,7 @@ class Algorithm(AlgorithmSettings):
         self.head = find_head(self.model, self.head_layer)
         require_trainable(self.model)
         self.model = pure(self.model)
-        self.require_outputs(self.way)
+        self.objective.require_outputs(self.way, self.head.out_features)
         if self.engine.recompute and (why := self.cannot_recompute):
             raise UserError(f"engine.recompute=true: {type(self).__name__} {why}; leave it out")
         self.net = Functional(self.model, self.head, self.engine.kernel, self.engine.fused)
@@ -116,12 +116,6 @@ class Algorithm(AlgorithmSettings):
         factor = {"mean": 1, "sum": y.shape[1], "shot_mean": shots}
         return self.objective.loss(outputs, y) * factor[self.reduction]
 
-    def require_outputs(self, way: int) -> None:
-        """Raise UserError where the head has fewer outputs than a task has classes."""
-        outputs = self.head.out_features
-        if not self.objective.fits(way, outputs):
-            raise UserError(f"way={way}: the model's head has {outputs} outputs")
-
     @property
     def notice(self) -> str | None:
         """A warning about this choice of settings, in one line; None where there is nothing to warn of."""
@@ -160,12 +154,6 @@ class Algorithm(AlgorithmSettings):
     ) -> tuple[Tensor, list[Tensor]]:
         """Predict, and collect the batch statistics of the pass in training with `per_step`."""
         return self.passes.over_query(self.net.outputs, adapted, query_x, training, norm)
-
-    def metrics(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Query loss and score, summed over tasks."""
-        with torch.no_grad():
-            objective = self.objective
-            return {"loss": objective.loss(outputs, y).sum(), objective.name: objective.score(outputs, y).sum()}
 
     @property
     def recomputes(self) -> bool:

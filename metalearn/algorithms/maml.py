@@ -58,7 +58,7 @@ class MAML(Algorithm):
         loss = self.objective.loss(outputs, batch.query_y).sum()
         gradient = self.differentiate(loss, params, adapted)
         statistics_of_all = self.passes.summed([*adapted.batch_statistics, statistics])
-        return MetaGradient(gradient, self.metrics(outputs, batch.query_y), statistics_of_all)
+        return MetaGradient(gradient, self.objective.metrics(outputs, batch.query_y), statistics_of_all)
 
     def differentiate(self, loss: Tensor, params: MetaParameters, adapted: Adapted) -> Weights:
         """The gradient of the summed query loss, by name of the learned entry."""

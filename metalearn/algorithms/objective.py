@@ -36,6 +36,11 @@ class Objective:
         """True if score a is better than score b."""
         raise NotImplementedError
 
+    @torch.no_grad()
+    def metrics(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Loss and score by name, each summed over T tasks."""
+        return {"loss": self.loss(outputs, y).sum(), self.name: self.score(outputs, y).sum()}
+
     def as_loss(self, score: float) -> float:
         """Turn a score into a loss: the smaller, the better. The default is the score itself."""
         return score
@@ -80,9 +85,12 @@ class Objective:
         """Outputs that a model needs for this many classes; `outputs` is the width it was trained with."""
         raise NotImplementedError
 
-    def fits(self, way: int, outputs: int) -> bool:
-        """True if a head with this many outputs suffices for tasks with this many classes."""
-        raise NotImplementedError
+    def require_outputs(self, way: int, outputs: int) -> None:
+        """Raise UserError where a head has fewer outputs than a task has classes. The default accepts any head.
+
+        Args:
+            outputs: the width of the model's head.
+        """
 
     def require_classes(self, who: str, remedy: str = "") -> None:
         """Raise UserError where tasks have no classes.
@@ -157,9 +165,10 @@ class Classification(Objective):
         """One output for each class."""
         return way
 
-    def fits(self, way: int, outputs: int) -> bool:
-        """True if every class has an output."""
-        return way <= outputs
+    def require_outputs(self, way: int, outputs: int) -> None:
+        """Raise UserError where a class has no output."""
+        if way > outputs:
+            raise UserError(f"way={way}: the model's head has {outputs} outputs")
 
     def balanced_order(self, y: Tensor) -> Tensor:
         """Take the classes in turn: the first example of each, then the second of each, and so on."""
@@ -213,10 +222,6 @@ class Regression(Objective):
     def head_width(self, way: int, outputs: int) -> int:
         """The dimension of the target."""
         return outputs
-
-    def fits(self, way: int, outputs: int) -> bool:
-        """Always true: there are no classes."""
-        return True
 
     def require_classes(self, who: str, remedy: str = "") -> None:
         """Raise UserError: there are no classes."""

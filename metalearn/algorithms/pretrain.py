@@ -89,4 +89,4 @@ class Pretrain(Algorithm):
         outputs = self.net.head_outputs(head, features)
         loss = self.objective.loss(outputs, batch.query_y).sum()
         found = dict(zip(params.learned, gradients(loss, list(params.learned.values())), strict=True))
-        return MetaGradient(found, self.metrics(outputs, batch.query_y), self.passes.summed([statistics]))
+        return MetaGradient(found, self.objective.metrics(outputs, batch.query_y), self.passes.summed([statistics]))

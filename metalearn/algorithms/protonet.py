@@ -76,4 +76,4 @@ class ProtoNet(Algorithm):
         loss = self.objective.loss(outputs, batch.query_y).sum()
         found = dict(zip(params.model, gradients(loss, list(params.model.values())), strict=True))
         of_passes = self.passes.summed([*adapted.batch_statistics, statistics])
-        return MetaGradient(found, self.metrics(outputs, batch.query_y), of_passes)
+        return MetaGradient(found, self.objective.metrics(outputs, batch.query_y), of_passes)

@@ -85,5 +85,7 @@ class Reptile(Algorithm):
             outputs, statistics = self.query_outputs(adapted, batch.query_x, training=True)
             gradients = {name: -sum_over_tasks(w - params.model[name]) for name, w in adapted.weights.items()}
         return MetaGradient(
-            gradients, self.metrics(outputs, batch.query_y), self.passes.summed([*adapted.batch_statistics, statistics])
+            gradients,
+            self.objective.metrics(outputs, batch.query_y),
+            self.passes.summed([*adapted.batch_statistics, statistics]),
         )

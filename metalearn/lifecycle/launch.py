@@ -8,6 +8,7 @@ from typing import Any
 
 from metalearn.config import trust
 from metalearn.controls.loop import Control
+from metalearn.errors import UserError
 from metalearn.lifecycle import manifest
 from metalearn.lifecycle.run import FinishedRun, run
 from metalearn.lifecycle.run_folder import Invocation
@@ -30,6 +31,8 @@ def train(config: Mapping[str, Any], folder: str | Path | None = None) -> Finish
         UserError: a setting is wrong, or the folder has another run; in one line, before any training.
         Unfinished: Ctrl-C or another signal stopped the run. It can be resumed.
     """
+    if not isinstance(config, Mapping):
+        raise UserError(f"config={config!r}: give what metalearn.compose returns, such as compose('algo=anil')")
     resumed = None if config.get("resume") in (None, "auto") else str(config["resume"])
     place = folder or resumed
     invocation = Invocation(by_default=place is None)

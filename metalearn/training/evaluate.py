@@ -60,8 +60,8 @@ def evaluate(
         watch: called before each batch of tasks with the number of tasks done; what it raises ends the evaluation.
         chunks: chooses how many tasks are adapted at once; by default a new one.
     """
-    algorithm.require_outputs(way)
     objective, chunks = algorithm.objective, chunks or Chunks(algorithm)
+    objective.require_outputs(way, algorithm.head.out_features)
     params = params.map(lambda value: value.detach())
     parts = layer_parts(algorithm, params)
     pieces, losses, others, finite = [], [], [], []  # [T, steps scored], then [T] each

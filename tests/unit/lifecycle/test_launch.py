@@ -28,6 +28,11 @@ def test_a_run_from_python_gives_its_folder_result_and_score(tmp_path):
     assert metalearn.load(done.folder).spec["name"] == "maml"
 
 
+def test_words_that_are_no_configuration_are_refused():
+    with pytest.raises(UserError, match=r"config='algo=anil': give what metalearn.compose returns"):
+        metalearn.train("algo=anil")
+
+
 def test_without_a_folder_each_run_has_one_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first, second = (metalearn.train(config(*SINUSOID, "steps=1")) for _ in range(2))
