@@ -114,8 +114,11 @@ class Bench:
             end.close()
 
         def ask(engine: str, what: str) -> Any:
-            pipes[engine].send(what)
-            return pipes[engine].recv()
+            try:
+                pipes[engine].send(what)
+                return pipes[engine].recv()
+            except (EOFError, OSError) as error:
+                raise Failed(f"{algo}, {setting}: {engine} ended at `{what}`; its message is above") from error
 
         exact = [engine for engine in engines if engine not in ORDINARY]
         if start == 0:
@@ -140,14 +143,18 @@ class Bench:
         return memory, flops, compiling
 
 
+class Failed(Exception):
+    """A comparison that gave no rows, in one line."""
+
+
 def _same(a: dict[str, Any], b: dict[str, Any], what: str) -> None:
-    """Stop unless two gradients are equal: to 1e-6 of the norm, in double precision."""
+    """Raise Failed unless two gradients are equal: to 1e-6 of the norm, in double precision."""
     if set(a) != set(b):
-        sys.exit(f"{what}: gradients of {sorted(a)} and of {sorted(b)}")
+        raise Failed(f"{what}: gradients of {sorted(a)} and of {sorted(b)}")
     off = sum(((a[name] - b[name]) ** 2).sum() for name in a) ** 0.5
     norm = sum((value**2).sum() for value in a.values()) ** 0.5
     if not off <= 1e-6 * norm:
-        sys.exit(f"{what}: gradients differ by {off / norm:.1e} of their norm")
+        raise Failed(f"{what}: gradients differ by {off / norm:.1e} of their norm")
 
 
 Job = tuple[str, Setting, tuple[str, ...]]
@@ -171,11 +178,20 @@ def jobs_of(device: str, folder: Path | None = None) -> list[Job]:
     return jobs + [("maml", setting, (CHOSEN[device],)) for setting in LONG]
 
 
-def measure(device: str, jobs: list[Job], starts: int, turns: int, folder: Path | None) -> dict[str, Any]:
-    """Measure comparisons on one device."""
+def measure(
+    device: str, jobs: list[Job], starts: int, turns: int, folder: Path | None, failed: list[str]
+) -> dict[str, Any]:
+    """Measure comparisons on one device; add those that failed to `failed`. Ctrl-C leaves out the rest."""
     bench = Bench(device, starts, turns, folder)
     for job in track(jobs, description=f"{device}: {len(jobs)} comparisons"):
-        bench.compare(*job)
+        try:
+            bench.compare(*job)
+        except Failed as error:
+            failed.append(f"{device}: {error}")
+            print(failed[-1], flush=True)
+        except KeyboardInterrupt:
+            failed.append(f"{device}: interrupted at {job[0]}, {job[1]}")
+            break
     return {"rows": bench.rows, "matmul_gflops": bench.rate / 1e9, "end_to_end": end_to_end(device, 105)}
 
 
@@ -203,7 +219,8 @@ def main() -> None:
         return [job for number, job in enumerate(jobs) if number in (options.setting or range(len(jobs)))]
 
     often = (1, 2) if options.quick else (options.starts, options.turns)
-    parts = {device: measure(device, asked(device), *often, folder) for device in devices}
+    failed: list[str] = []
+    parts = {device: measure(device, asked(device), *often, folder, failed) for device in devices}
     results = joined(parts)
     if not options.quick and (HERE / "results.json").exists():
         results = updated(json.loads((HERE / "results.json").read_text()), results)
@@ -212,6 +229,7 @@ def main() -> None:
         (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
         (HERE / "table.md").write_text(markdown(results))
         pictures(results)
+    sys.exit("\n".join(["without these comparisons:", *failed]) if failed else 0)
 
 
 def joined(parts: dict[str, Any]) -> dict[str, Any]:

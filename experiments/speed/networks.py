@@ -56,12 +56,16 @@ class Network:
         return model
 
     def images(self, x: Tensor) -> Tensor:
-        """Images [T, B, 1, 28, 28] in the shape that the network takes."""
+        """Images [T, B, 1, 28, 28] in the shape that the network takes.
+
+        Colours get a little noise: on a plain background, max-pooling has ties, and its gradient depends on rounding.
+        """
         if x.shape[2:] == self.shape:
             return x
         made = F.interpolate(x.flatten(0, 1), self.shape[1:], mode="bilinear")
         colours = torch.linspace(0.5, 1, self.shape[0], dtype=x.dtype, device=x.device)
-        return (made * colours[:, None, None]).unflatten(0, x.shape[:2])
+        noise = torch.rand(self.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype).to(x.device)
+        return (made * colours[:, None, None] + 0.1 * noise).unflatten(0, x.shape[:2])
 
 
 NARROW = ("model=resnet12", "model.width=[16,32,64,128]")

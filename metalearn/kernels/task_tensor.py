@@ -93,7 +93,7 @@ class TaskTensor(Tensor):
         if (known := RULES.get(func)) is not None:
             if (result := known(*args, **kwargs)) is not NotImplemented:
                 return result
-        elif func in _OF_THE_SHAPE:
+        elif func in _OF_NO_VALUE:
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
         return by_vmap(func, args, kwargs)
@@ -106,11 +106,13 @@ class TaskTensor(Tensor):
         return f"TaskTensor({self.tasks} tasks of {list(self.sizes)})"
 
 
-# Functions that need no value
-_OF_THE_SHAPE = get_default_nowrap_functions() | {
+# Functions that need no value. A TaskTensor is no part of the graph of gradients, its value is: it has no hooks
+_OF_NO_VALUE = get_default_nowrap_functions() | {
     Tensor.size, Tensor.dim, Tensor.numel, Tensor.__len__, Tensor.is_floating_point, Tensor.is_complex, torch.numel,
     torch.is_floating_point, torch.is_complex,
-    *(vars(torch._C.TensorBase)[name].__get__ for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda")),
+    *(vars(torch._C.TensorBase)[name].__get__ for name in (
+        "shape", "dtype", "device", "ndim", "layout", "is_cuda", "requires_grad", "is_leaf", "grad_fn",
+    )),
 }  # fmt: skip
 
 
@@ -123,16 +125,24 @@ def by_vmap(func: Any, args: Any, kwargs: Any) -> Any:
     flat, spec = tree_flatten((args, kwargs))
     places = [i for i, leaf in enumerate(flat) if isinstance(leaf, TaskTensor)]
 
+    plain: list[Any] = []  # the result, if no tensor is in it: the same for every task
+
     def of_one_task(*values: Tensor) -> Any:
         leaves = list(flat)
         for i, value in zip(places, values, strict=True):
             leaves[i] = value
         positional, named = tree_unflatten(leaves, spec)
-        return func(*positional, **named)
+        result = func(*positional, **named)
+        if any(isinstance(leaf, Tensor) for leaf in tree_flatten(result)[0]):
+            return result
+        plain.append(result)
+        return values[0]
 
     given = [flat[i] for i in places]
     result = vmap(of_one_task, tuple(x.dim_of_tasks for x in given))(*(x.value for x in given))
-    return tree_map(lambda leaf: TaskTensor(leaf, 0) if isinstance(leaf, Tensor) else leaf, result)
+    return (
+        plain[0] if plain else tree_map(lambda leaf: TaskTensor(leaf, 0) if isinstance(leaf, Tensor) else leaf, result)
+    )
 
 
 def values_of(x: Any, tasks: int) -> Tensor:

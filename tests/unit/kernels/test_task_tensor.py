@@ -188,6 +188,21 @@ def test_a_bias_without_batch_norm_keeps_the_memory_order(own):
     assert stack(y.tasks_at(0)).data_ptr() == y.value.data_ptr()  # no copy
 
 
+def test_questions_whose_answer_is_no_tensor():
+    x = TaskTensor(random(TASKS, 4, 5).requires_grad_(), 0)
+    assert x.stride() == (5, 1) and x.is_contiguous() and x.element_size() == 8 and not x.is_conj()
+    assert (x.requires_grad, x.grad_fn) == (False, None)  # its value is part of the graph, so that it has no hooks
+
+
+def test_a_forward_pass_may_be_watched_by_a_counter_of_flops():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    net = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1))
+    with FlopCounterMode(display=False) as counter:
+        values_of(net(TaskTensor(torch.rand(TASKS, 1, 2, 6, 6, requires_grad=True), 0)), TASKS)
+    assert counter.get_total_flops() == TASKS * 2 * 36 * 9 * 4 * (2 + 4)
+
+
 def test_an_operation_that_cannot_be_batched_is_an_error():
     x = TaskTensor(random(TASKS, 4), 0)
     for wrong in (lambda: x.sum().item(), lambda: bool(x.sum() > 0), lambda: torch.zeros(4).double().add_(x)):
