@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "metalearn"
 DRAWING = ROOT / "docs" / "imports.svg"
-ENTRY = "run, evaluate, compare, plot"
+ENTRY = "run, evaluate, analyze, compare, plot"
 ORDER = {
     ENTRY: "what a user types",
     "cli": "the command line: overrides, help, torchrun",

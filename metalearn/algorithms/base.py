@@ -1,7 +1,9 @@
 """The contract of an algorithm: `outer_loss = loss(adapt(theta, support), query)`."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from typing import ClassVar
 
 import torch
@@ -32,6 +34,7 @@ class Algorithm(AlgorithmSettings):
 
     unit: ClassVar[str] = "tasks"  # what meta_batch counts
     extra_kind: ClassVar[str] = "weights"  # of the layers in MetaParameters.extra, in layers.csv: `weights` or `rate`
+    has_inner_loop: ClassVar[bool] = True  # steps that start from the weights of `split_weights`
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,6 +47,7 @@ class Algorithm(AlgorithmSettings):
         self.net = Functional(self.model, self.head, self.engine.kernel, self.engine.fused)
         self.inner: InnerLoop = make_inner_loop(self.engine.inner_loop, self.inner_optimizer)
         self.passes = Passes(self.norm, self.net.norm_channels(), self.seed)
+        self.frozen: frozenset[str] = frozenset()  # parameters that no inner step changes, see `with_frozen`
 
     # -- what a subclass defines -----------------------------------------------------------------------------
 
@@ -134,12 +138,23 @@ class Algorithm(AlgorithmSettings):
 
     def unroll(self, params: MetaParameters, loss: Loss, start: Weights, second_order: bool) -> Iterator[Weights]:
         """Yield the weights after 0, 1, 2, ... inner steps; see metalearn.inner.unroll.UnrolledLoop.unroll."""
+        if not start:
+            return repeat(start)
         return self.inner.unroll(loss, start, second_order, self.optimizer(params, list(start)))
 
     def split_weights(self, weights: Weights, tasks: int) -> tuple[Weights, Weights]:
         """The weights that all tasks share, and those that the inner loop adapts, as views [T, ...]."""
-        shared = {name: w for name, w in weights.items() if not self.is_adapted(name)}
-        return shared, self.net.expand({name: w for name, w in weights.items() if self.is_adapted(name)}, tasks)
+        own = {name: w for name, w in weights.items() if self.is_adapted(name) and name not in self.frozen}
+        return {name: w for name, w in weights.items() if name not in own}, self.net.expand(own, tasks)
+
+    def with_frozen(self, names: Iterable[str]) -> "Algorithm":
+        """Return the same algorithm with an inner loop that leaves more parameters of the model as they are.
+
+        It takes the same meta-parameters; learned rates of frozen weights have no effect.
+        """
+        made = copy.copy(self)
+        made.frozen = self.frozen | frozenset(names)
+        return made
 
     def predict(self, adapted: Adapted, query_x: Tensor, norm: NormMode | None = None) -> Tensor:
         """Outputs [T, B, way] for query_x [T, B, ...]: class scores, or regression values [T, B, D].

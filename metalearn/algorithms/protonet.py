@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,8 @@ class ProtoNet(Algorithm):
     |c|^2, less |f|^2, which is the same for all classes. Adaptation is one step, from a head at zero to this one; the
     number of classes may differ between training and test.
     """
+
+    has_inner_loop: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

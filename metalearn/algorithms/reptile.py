@@ -61,14 +61,14 @@ class Reptile(Algorithm):
         def loss(fast: Weights) -> Tensor:
             rows = (torch.arange(size, device=x.device) + len(batch_statistics) * size) % count
             context = self.passes.support(len(batch_statistics), training, ids)
-            outputs, statistics = self.net.outputs(fast, x[:, rows], context)
+            outputs, statistics = self.net.outputs(shared | fast, x[:, rows], context)
             batch_statistics.append(statistics)
             return self.inner_loss(params, outputs, y[:, rows])
 
-        _, start = self.split_weights(params.model, len(support_x))
+        shared, start = self.split_weights(params.model, len(support_x))
         for step, fast in enumerate(self.unroll(params, loss, start, second_order=False)):
             running = self.passes.running_statistics(params.statistics, step, training)
-            yield Adapted(fast, support_x, step, ids, running, tuple(batch_statistics))
+            yield Adapted(shared | fast, support_x, step, ids, running, tuple(batch_statistics))
 
     def check(self, source: TaskSource) -> None:
         """Check the source; the message names `algo.train_shot`, which may ask for too many images."""
@@ -83,9 +83,18 @@ class Reptile(Algorithm):
         adapted = nth(path, self.inner_steps)
         with torch.no_grad():
             outputs, statistics = self.query_outputs(adapted, batch.query_x, training=True)
-            gradients = {name: -sum_over_tasks(w - params.model[name]) for name, w in adapted.weights.items()}
+            gradients = {name: _back(w, params.model[name]) for name, w in adapted.weights.items()}
         return MetaGradient(
             gradients,
             self.objective.metrics(outputs, batch.query_y),
             self.passes.summed([*adapted.batch_statistics, statistics]),
         )
+
+
+def _back(adapted: Tensor, start: Tensor) -> Tensor:
+    """The sum over tasks of start - adapted.
+
+    Args:
+        adapted: [T, ...]; of the shape of `start` where the inner loop does not adapt it.
+    """
+    return -sum_over_tasks(adapted - start) if adapted.ndim > start.ndim else torch.zeros_like(start)

@@ -44,7 +44,8 @@ class SupportLoss:
         """The loss of each task [T] at weights [T, ...]."""
         algorithm = self.algorithm
         if self._features is not None:
-            return algorithm.inner_loss(self.params, algorithm.net.head_outputs(fast, self._features), self.y)
+            outputs = algorithm.net.head_outputs(self.shared | fast, self._features)
+            return algorithm.inner_loss(self.params, outputs, self.y)
         context = algorithm.passes.support(len(self.batch_statistics), self.training, self.ids)
         outputs, statistics = algorithm.net.outputs(self.shared | fast, self.x, context)
         self.batch_statistics.append(statistics)

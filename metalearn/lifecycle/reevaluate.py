@@ -1,170 +1,27 @@
-"""Evaluate a trained learner on tasks other than those of its run, with a record in the run's folder."""
+"""Evaluate a trained learner on tasks other than those of its run."""
 
-import hashlib
-import json
-import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-import torch
-
-from metalearn.algorithms.base import Algorithm
-from metalearn.algorithms.parameters import MetaParameters
-from metalearn.config.instantiate import build
-from metalearn.data.base import ALL, Dataset
-from metalearn.data.matching import source_for
-from metalearn.learner import training_classes
-from metalearn.learner.evaluation_tasks import EvaluationTasks
-from metalearn.learner.spec import restored
-from metalearn.learner.variant import variant
-from metalearn.lifecycle.final_test import device_name, measured
-from metalearn.lifecycle.manifest import read_manifest
-from metalearn.recording import checkpoint
-from metalearn.recording.commit import git_commit
-from metalearn.recording.result import write_result
-from metalearn.runtime.console import say, warn
-from metalearn.runtime.device import Precision, resolve_device
+from metalearn.lifecycle.final_test import measured
+from metalearn.lifecycle.trained import Prepared
 from metalearn.runtime.progress import Progress
 
 
-class Trained(NamedTuple):
-    """A trained learner, read from its checkpoint."""
-
-    file: Path
-    content: dict[str, Any]  # of its checkpoint
-    algorithm: Algorithm
-    folder: Path  # of its run, or the checkpoint's own
-    config: dict[str, Any] | None  # of its run; None for a single checkpoint
-
-
-@dataclass(kw_only=True)
-class Tasks(EvaluationTasks):
-    """The tasks that a learner is evaluated on, and the settings of the evaluation."""
-
-    split: Literal["test", "validation", "all"]
-    device: str
-    precision: Precision
-
-
-def find(path: Path) -> Trained:
-    """Read a trained learner.
-
-    Args:
-        path: a run's folder, or a checkpoint file.
-
-    Raises:
-        UserError: no learner there, or one that needs trust.
-    """
-    file = checkpoint.find(path)
-    content = checkpoint.read(file)
-    run = file.parent.parent if file.parent.name == "checkpoints" else file.parent
-    manifest = read_manifest(run)
-    return Trained(
-        file, content, restored(content, file), run if manifest else file.parent, manifest and manifest.config
-    )
-
-
-def defaults(trained: Trained, measure: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the run's own test.
-
-    Args:
-        measure: the group `eval` of conf/, for a checkpoint without a run.
-    """
-    spec, config = trained.content["spec"], trained.config or {}
-    measure = config.get("eval", {**measure, "query": spec["query"]})
-    return {
-        **{name: spec[name] for name in ("way", "shot", "norm", "seed")},
-        "query": measure["query"],
-        "inner_steps": trained.algorithm.inner_steps_test,
-        "tasks": measure["test_tasks"],
-        "split": "test",
-        "device": config.get("device", "auto"),
-        "precision": config.get("engine", spec["engine"])["precision"],
-    }
-
-
-def reevaluate(trained: Trained, tasks: Tasks, data: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
+def reevaluate(prepared: Prepared) -> tuple[dict[str, Any], Path]:
     """Evaluate a learner and write the record.
-
-    The same settings give the same folder, whose record is then written again.
-
-    Args:
-        data: the group `data` of a configuration, with its `_target_`.
 
     Returns:
         The content of result.json, and its folder.
-
-    Raises:
-        UserError: the learner cannot be evaluated on such tasks.
     """
-    spec, device = trained.content["spec"], resolve_device(tasks.device)
-    params = MetaParameters.of(trained.content["params"]).map(lambda value: value.to(device))
-    algorithm, own = variant(spec, params, way=tasks.way, norm=tasks.norm, inner_steps=tasks.inner_steps)
-    dataset = build(data, "data", Dataset)
-    source = source_for(spec, dataset, ALL if tasks.split == "all" else tasks.split, tasks.seed, device)
-    source.check(tasks.way, tasks.shot, tasks.query)
-    if trained.config and not (trained.folder / "result.json").exists():
-        warn(f"{trained.folder}: this run is not complete; its learner of step {trained.content['step']} is evaluated")
-    folder = trained.folder / "evaluations" / _name(trained, tasks, dataset, data)
-    say(f"evaluating {trained.file} on {tasks.tasks} tasks of {dataset.name}")
-    if dataset.notice:
-        warn(dataset.notice)
-    seen = training_classes.seen(spec, source)
-    if message := training_classes.warning(seen):
-        warn(message)
+    prepared.say("evaluating")
     found = measured(
-        algorithm,
-        own,
-        source,
-        tasks=tasks.tasks,
+        prepared.algorithm,
+        prepared.params,
+        prepared.source,
         progress=Progress(),
         check=lambda: None,
-        precision=tasks.precision,
-        device=device,
-        way=tasks.way,
-        shot=tasks.shot,
-        query=tasks.query,
+        precision=prepared.tasks.precision,
+        **prepared.sizes,
     )
-    result = {
-        "run": trained.folder.resolve().name,
-        "checkpoint": trained.file.name,
-        "step": trained.content["step"],
-        "algo": spec["name"],
-        "data": dataset.name,
-        "split": dataset.split,
-        "part": tasks.split,
-        "data_fingerprint": dataset.fingerprint,
-        "classes_seen_in_training": training_classes.as_entry(seen),
-        "way": tasks.way,
-        "shot": tasks.shot,
-        "way_train": spec["way"],
-        "eval_query": tasks.query,
-        "inner_steps_test": tasks.inner_steps,
-        "norm_mode": algorithm.passes.mode,
-        "new_head": tasks.way > spec["way"],
-        "seed": tasks.seed,
-        "precision": tasks.precision,
-        "device": device,
-        "device_name": device_name(device),
-        **found,
-        "torch_version": str(torch.__version__),
-        "git_commit": git_commit(),
-    }
-    write_result(folder, result)
-    return result, folder
-
-
-def _name(trained: Trained, tasks: Tasks, dataset: Dataset, data: Mapping[str, Any]) -> str:
-    """The folder's name: the main settings in words, and a digest of all of them.
-
-    It depends on the fingerprint of the data, not on their location.
-    """
-    settings = {name: value for name, value in asdict(tasks).items() if name != "device"}
-    where = {name: value for name, value in data.items() if name != "root"}
-    key = json.dumps([settings, where, dataset.fingerprint, trained.file.name], sort_keys=True, default=str)
-    words = f"{dataset.name}_{tasks.split}_{tasks.way}way_{tasks.shot}shot_{tasks.inner_steps}steps"
-    if trained.file.name != "best.pt":
-        words = f"{trained.file.stem}_{words}"
-    return re.sub(r"[^\w.-]+", "-", f"{words}_{hashlib.sha256(key.encode()).hexdigest()[:8]}")
+    return prepared.write("evaluations", found)

@@ -1,13 +1,15 @@
 """A model as a pure function of its weights, for many tasks at once."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.utils._pytree import tree_leaves
 
 from metalearn.config.engine import Kernel
 from metalearn.kernels import rules  # noqa: F401  (registers them)
@@ -97,6 +99,42 @@ class Functional:
     def head_outputs(self, weights: Weights, features: Tensor) -> Tensor:
         """Features [T, B, D] to outputs [T, B, way]."""
         return self.head.outputs(weights, features)
+
+    def of_task(self, weights: Weights, task: int) -> Weights:
+        """The weights of one of T tasks, each of the parameter's own shape."""
+        return {name: w[task] if self._is_own(name, w) else w for name, w in weights.items()}
+
+    def watched_outputs(
+        self, weights: Weights, x: Tensor, norm: NormContext, watch: Mapping[str, Callable[[Tensor], None]]
+    ) -> Tensor:
+        """Run the model over the inputs of one task, layer by layer, while functions look at what its modules give.
+
+        Args:
+            weights: from `of_task`.
+            x: [B, ...].
+            norm: the context of the pass.
+            watch: by name of a module: called with the output of each of its calls. The next layer may change this
+                tensor in place.
+
+        Returns:
+            The outputs [B, way].
+        """
+
+        def show(look: Callable[[Tensor], None], *call: Any) -> None:
+            tensors = [leaf for leaf in tree_leaves(call[-1]) if isinstance(leaf, Tensor)]
+            if tensors:
+                look(tensors[0])
+
+        self._model.train(norm.training)
+        buffers = {name: buffer.to(x.device) for name, buffer in self._model.named_buffers()}
+        hooks = [self._model.get_submodule(n).register_forward_hook(partial(show, look)) for n, look in watch.items()]
+        try:
+            with using_context(replace(norm, batch_statistics=[])):
+                outputs: Tensor = functional_call(self._model, (weights, buffers), (x,))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return outputs
 
     def check(self, shape: Sequence[int]) -> None:
         """Check the model on inputs of a shape: by itself, and over two tasks at once.

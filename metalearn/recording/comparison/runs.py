@@ -13,6 +13,7 @@ from metalearn.recording.job import read_job
 from metalearn.runtime.files import read_json
 
 EVALUATIONS = "evaluations"  # in a run's folder: records of metalearn.evaluate
+ANALYSES = "analysis"  # in a run's folder: records of metalearn.analyze, which are no runs
 ROLE = "role"  # an extra setting: that of a run in a search
 DATA_FOUND = "data found"  # an extra setting: name and fingerprint of the data set
 # Settings, and groups of them, that change no result
@@ -103,6 +104,8 @@ def _below(folder: Path, evaluations: bool) -> Iterator[tuple[Path, Run]]:
     places = {file.parent for name in ("result.json", "config.json", JOB) for file in folder.rglob(name)}
     for place in sorted(places, key=lambda p: [(len(part), part) for part in p.relative_to(folder).parts]):
         if place.parent.name == EVALUATIONS and not evaluations:
+            continue
+        if place.parent.name == ANALYSES and not (place / "config.json").exists():
             continue
         name = place.relative_to(folder).as_posix() if place != folder else folder.resolve().name
         yield place.resolve(), read_run(place, name)
