@@ -107,7 +107,7 @@ def test_regression(run):
         (["{runs}/maml", "{runs}/protonet"], "protonet: ProtoNet has no inner loop"),
         (["{runs}/maml", "inner_steps=0"], "metalearn: inner_steps=0: nothing is adapted"),
         (["{runs}/maml", "{runs}/sinusoid"], "classification and regression"),
-        (["{runs}/maml", "figure=reuse.jpg"], "figure=reuse.jpg: must end in .png, .pdf or .svg"),
+        (["{runs}/maml", "figure={runs}/reuse.jpg"], "reuse.jpg: must end in .png, .pdf or .svg"),
         (["{runs}/maml", "figur=reuse.png"], "figur: no such setting (did you mean figure?)"),
         (["{runs}/maml", "way=8"], "8 classes, but this maml learner has a learned head for 3"),
         (["{runs}/maml", "nowhere"], "no such run: nowhere"),
