@@ -27,8 +27,7 @@ ORDER = {
     "kernels": "many tasks at once, only for speed",
     "data": "data sets, splits, the task sampler",
     "config": "composing, checking and building",
-    "runtime": "device, files, signals, processes, console",
-    "errors": "errors shown as one line",
+    "runtime": "device, files, signals, processes, console, errors",
 }
 
 

@@ -2,20 +2,20 @@
 
 from typing import TYPE_CHECKING, Any
 
-from metalearn.errors import refuse_foreign_files
+from metalearn.runtime.errors import refuse_foreign_files
 
 if TYPE_CHECKING:
     from metalearn.config.compose import compose as compose
-    from metalearn.errors import UserError as UserError
     from metalearn.learner.learner import load as load
     from metalearn.lifecycle.components import algorithm as algorithm
     from metalearn.lifecycle.components import dataset as dataset
     from metalearn.lifecycle.components import model as model
     from metalearn.lifecycle.launch import train as train
+    from metalearn.runtime.errors import UserError as UserError
 
 __version__ = "0.1.0"
 _HOMES = {
-    "UserError": "errors",
+    "UserError": "runtime.errors",
     "algorithm": "lifecycle.components",
     "compose": "config.compose",
     "dataset": "lifecycle.components",

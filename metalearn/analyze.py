@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metalearn.cli.on_learners import Command, cli, start
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from metalearn.lifecycle.analyze import Analysis

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metalearn.cli.parser import Parser
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 EXAMPLES = """\
 examples:

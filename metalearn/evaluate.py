@@ -1,7 +1,7 @@
 """The command `python -m metalearn.evaluate RUN way=20`: a trained learner on other tasks than those of its run."""
 
 from metalearn.cli.on_learners import Command, cli, start
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 HELP = """Evaluate a trained learner on another data set, way, shot or number of inner steps.
 

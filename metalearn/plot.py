@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.cli.parser import Parser
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 DESCRIPTION = """\
 Draw the pictures of a run again from its tables, as png, pdf or svg. The run may be unfinished.

@@ -8,9 +8,9 @@ from typing import Any
 from metalearn.cli import app
 from metalearn.cli.job import requested
 from metalearn.cli.messages import say
-from metalearn.errors import refuse_foreign_files
 from metalearn.runtime.console import drop
 from metalearn.runtime.distributed import ProcessGroup, exit_now, is_torchrun, is_worker
+from metalearn.runtime.errors import refuse_foreign_files
 
 
 def main(config: Any = None, folder: str | Path | None = None, group: ProcessGroup | None = None) -> float:

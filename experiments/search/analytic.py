@@ -26,10 +26,10 @@ import optuna
 from rich.progress import track
 
 from metalearn.config.compose import compose
-from metalearn.errors import UserError
 from metalearn.recording.intervals import interval
 from metalearn.recording.plots.style import COLOURS, LINES, pyplot, saved
 from metalearn.runtime.console import table
+from metalearn.runtime.errors import UserError
 from metalearn.search.candidate import Candidate
 from metalearn.search.parse import parse
 from metalearn.search.samplers import SAMPLERS, SeededSampler

@@ -49,7 +49,7 @@ class Setting:
 def tasks_of(setting: Setting, device: str) -> TaskBatch:
     """The same real tasks in every process: Omniglot where METALEARN_DATA has it, else glyphs."""
     from metalearn.data import glyphs, omniglot
-    from metalearn.errors import UserError
+    from metalearn.runtime.errors import UserError
 
     try:
         root = os.environ.get("METALEARN_DATA", "data")

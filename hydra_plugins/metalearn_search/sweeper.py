@@ -59,7 +59,7 @@ def _search() -> Callable[..., None]:
         package = str(error.name).partition(".")[0]
         if package in ("metalearn", "hydra_plugins"):
             raise
-        from metalearn.errors import UserError
+        from metalearn.runtime.errors import UserError
 
         raise UserError(f"search=: needs {package}; in the clone: pip install '.[search]'") from error
     return search

@@ -13,7 +13,6 @@ from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameter
 from metalearn.algorithms.passes import Passes
 from metalearn.algorithms.settings import AlgorithmSettings
 from metalearn.data.base import TaskBatch, TaskSource
-from metalearn.errors import UserError
 from metalearn.inner.optimizers import Optimizer
 from metalearn.inner.unroll import InnerLoop, Loss, make_inner_loop
 from metalearn.models.checks import require_trainable
@@ -22,6 +21,7 @@ from metalearn.models.head import find_head
 from metalearn.models.norm import NormMode
 from metalearn.models.torch_layers import pure
 from metalearn.models.weights import Weights
+from metalearn.runtime.errors import UserError
 
 
 @dataclass(kw_only=True, eq=False)

@@ -6,8 +6,8 @@ import torch
 
 from metalearn.algorithms.maml import MAML
 from metalearn.algorithms.parameters import MetaParameters
-from metalearn.errors import UserError
 from metalearn.inner.optimizers import Optimizer, PerWeightSGD
+from metalearn.runtime.errors import UserError
 
 
 @dataclass(kw_only=True, eq=False)

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metalearn.errors import UserError
 from metalearn.runtime.console import decimal, percent
+from metalearn.runtime.errors import UserError
 
 
 class Objective:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.parameters import Adapted
-from metalearn.errors import UserError
 from metalearn.models.masks import QUERY, Masks
 from metalearn.models.norm import MOMENTUM, NormContext, NormMode
 from metalearn.models.weights import Weights
+from metalearn.runtime.errors import UserError
 
 Forward = Callable[[Weights, Tensor, NormContext], tuple[Tensor, list[Tensor]]]  # outputs or features, statistics
 

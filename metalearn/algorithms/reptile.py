@@ -10,9 +10,9 @@ from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters, nth
 from metalearn.config.checks import at_least
 from metalearn.data.base import TaskBatch, TaskSource
-from metalearn.errors import UserError
 from metalearn.models.functional import sum_over_tasks
 from metalearn.models.weights import Weights
+from metalearn.runtime.errors import UserError
 
 
 @dataclass(kw_only=True, eq=False)

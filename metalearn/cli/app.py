@@ -17,9 +17,9 @@ from metalearn.cli.task import Task, accepted
 from metalearn.config import groups, trust
 from metalearn.config.messages import one_line
 from metalearn.config.quoting import quoted_words
-from metalearn.errors import UserError
 from metalearn.runtime.console import drop
 from metalearn.runtime.distributed import exit_now
+from metalearn.runtime.errors import UserError
 
 
 def start(task: Callable[[Any], float]) -> int:

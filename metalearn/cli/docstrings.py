@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from metalearn.errors import is_library
+from metalearn.runtime.errors import is_library
 
 PACKAGE = Path(__file__).resolve().parent.parent
 

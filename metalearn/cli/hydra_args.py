@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import NoReturn
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 
 def parsed(words: Sequence[str]) -> Namespace:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.cli.overrides import sets, value_of
-from metalearn.errors import UserError
 from metalearn.runtime import distributed
+from metalearn.runtime.errors import UserError
 
 BASIC, JOBLIB, SUBMITIT = "basic", "joblib", "submitit"
 THREADS = "OMP_NUM_THREADS"

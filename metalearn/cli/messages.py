@@ -8,7 +8,7 @@ from pathlib import Path
 from metalearn.cli.job import sweeping
 from metalearn.cli.resume_command import resume_command, sweep_command
 from metalearn.config.messages import one_line
-from metalearn.errors import RunExists, Unfinished, described
+from metalearn.runtime.errors import RunExists, Unfinished, described
 
 
 def sentence(error: Exception) -> str:

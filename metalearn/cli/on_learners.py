@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metalearn.config import trust
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from metalearn.lifecycle.trained import Prepared

@@ -8,8 +8,8 @@ from metalearn.config import trust
 from metalearn.config.compose import plain
 from metalearn.config.groups import CONF, missing
 from metalearn.config.quoting import assignment, hydra_quoted, shell_quoted
-from metalearn.errors import UserError
 from metalearn.runtime.console import say
+from metalearn.runtime.errors import UserError
 
 
 def resumed_words(words: list[str]) -> list[str]:

@@ -17,10 +17,10 @@ from metalearn.cli.messages import say, sentence, unexpected
 from metalearn.cli.overrides import about_changed_choice
 from metalearn.cli.starting import announce, remove_empty_folder
 from metalearn.config import trust
-from metalearn.errors import Unfinished, UserError, described
 from metalearn.recording.job import JobRecord, read_job, write_job
 from metalearn.runtime.console import logged
 from metalearn.runtime.distributed import exit_now
+from metalearn.runtime.errors import Unfinished, UserError, described
 from metalearn.runtime.signals import PARENT, STOP, preemption
 
 _accepted: list[bool] = []  # set when a run or a search has begun: errors after that are defects

@@ -7,7 +7,7 @@ from typing import Any
 from metalearn.config.groups import CONF, check_selected
 from metalearn.config.messages import one_line
 from metalearn.config.quoting import quoted_words
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 
 def compose(*overrides: str) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from metalearn.config.checks import at_least
-from metalearn.errors import UserError
 from metalearn.runtime.device import Precision
+from metalearn.runtime.errors import UserError
 
 Kernel = Literal["auto", "grouped", "vmap"]
 InnerLoop = Literal["unrolled", "higher"]

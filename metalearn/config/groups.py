@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from metalearn.config.similar import did_you_mean
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())  # wheel, clone

@@ -16,7 +16,7 @@ from metalearn.config import trust
 from metalearn.config.locate import accepted, locate, page, path
 from metalearn.config.names import elsewhere
 from metalearn.config.similar import did_you_mean
-from metalearn.errors import UserError, described, place_in_own_code
+from metalearn.runtime.errors import UserError, described, place_in_own_code
 
 Made = TypeVar("Made")
 _LISTS = (list, tuple, collections.abc.Sequence, collections.abc.Iterable)  # of one kind of values

@@ -5,7 +5,7 @@ import inspect
 from typing import Any, get_type_hints
 
 from metalearn.config import trust
-from metalearn.errors import UserError, described, is_library, place_in_own_code
+from metalearn.runtime.errors import UserError, described, is_library, place_in_own_code
 
 _PAGES = {"Algorithm": "an-algorithm", "Module": "a-model", "Dataset": "a-data-set",
           "Control": "a-control", "Optimizer": "an-inner-optimizer"}  # fmt: skip

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from metalearn.config.sweep_words import misread, parsed
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 
 def quoted_words(words: list[str]) -> list[str]:

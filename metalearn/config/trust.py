@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 HOW = "if you trust where it comes from, add trust=true (in Python: trust=True)"
 _SAFE = re.compile(r"metalearn(\.\w+)+|torch\.nn\.\w+|torchvision\.models\.(?!get_)\w+")

@@ -28,7 +28,7 @@ from metalearn.controls.criteria import (
 )
 from metalearn.controls.loop import CYCLE, Control
 from metalearn.controls.wrappers import Skip, WarmUp
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 ALL = {
     kind.__name__: kind

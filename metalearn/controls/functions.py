@@ -7,7 +7,7 @@ from typing import Any
 
 from metalearn.config.locate import locate
 from metalearn.controls.loop import ControlLoop, Failed, Plan
-from metalearn.errors import UserError, described
+from metalearn.runtime.errors import UserError, described
 from metalearn.runtime.signals import Stopped
 
 _COMPARE = {

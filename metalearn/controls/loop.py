@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from metalearn.controls.iterated import Iterated
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 CYCLE = "control.cycle"  # the setting that holds the controls of a training
 

@@ -6,7 +6,7 @@ from typing import Any
 from metalearn.config.instantiate import build, call
 from metalearn.data import omniglot
 from metalearn.data.base import Dataset
-from metalearn.errors import NotFound
+from metalearn.runtime.errors import NotFound
 
 
 def load(*, glyphs: dict[str, Any], **settings: Any) -> Dataset:

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from metalearn.errors import UserError
 from metalearn.runtime import memory
+from metalearn.runtime.errors import UserError
 from metalearn.runtime.files import read_json, write_atomically, writing
 
 Blocks = Callable[[], Iterator[np.ndarray]]

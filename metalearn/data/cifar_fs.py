@@ -15,7 +15,7 @@ from metalearn.data.download import downloading
 from metalearn.data.image_set import from_packed
 from metalearn.data.moments import Tally, moments
 from metalearn.data.task_sampler import image_dataset
-from metalearn.errors import NotFound, UserError
+from metalearn.runtime.errors import NotFound, UserError
 
 # Published lists of classes: 64 for training, 16 for validation, 20 for test
 CLASSES = {

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
-from metalearn.errors import NotFound
+from metalearn.runtime.errors import NotFound
 
 SECONDS = 12  # time limit of a connection attempt, and of silence on a connection
 FAILURES = (OSError, RuntimeError, HTTPException)  # exceptions that torchvision's downloads raise

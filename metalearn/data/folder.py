@@ -12,8 +12,8 @@ from metalearn.data.image_set import from_packed
 from metalearn.data.listing import list_images
 from metalearn.data.moments import moments
 from metalearn.data.task_sampler import image_dataset
-from metalearn.errors import NotFound, UserError
 from metalearn.runtime.console import warn
+from metalearn.runtime.errors import NotFound, UserError
 
 
 def load(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from os import scandir
 from pathlib import Path
 
-from metalearn.errors import NotFound, UserError
+from metalearn.runtime.errors import NotFound, UserError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metalearn.data.base import Dataset, Split, TaskBatch, TaskSource
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 
 def source_for(spec: Mapping[str, Any], dataset: Dataset, split: Split, seed: int, device: str) -> TaskSource:

@@ -10,7 +10,7 @@ from metalearn.data.download import downloading
 from metalearn.data.image_set import from_array
 from metalearn.data.omniglot_files import find, load_packed
 from metalearn.data.task_sampler import image_dataset
-from metalearn.errors import NotFound, UserError
+from metalearn.runtime.errors import NotFound, UserError
 
 HOW = (
     "put images_background.zip and images_evaluation.zip there (github.com/brendenlake/omniglot, folder python), "

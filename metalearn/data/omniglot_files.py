@@ -13,7 +13,7 @@ import numpy as np
 
 from metalearn.data.cache import Packed, read_cache, write_cache
 from metalearn.data.image_io import DAMAGED
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 CHARACTERS = {"images_background": 964, "images_evaluation": 659}
 DRAWINGS, RAW, SIZE = 20, 105, 28

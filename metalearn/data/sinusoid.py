@@ -7,7 +7,7 @@ from torch import Tensor
 
 from metalearn.data import rng
 from metalearn.data.base import Dataset, Examples, Split, TaskBatch
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 
 def load(*, amplitude: list[float], phase: list[float], domain: list[float]) -> Dataset:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 Name = TypeVar("Name", bound=str)
 

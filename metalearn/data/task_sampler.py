@@ -11,7 +11,7 @@ from metalearn.data.augment import NONE, Augment
 from metalearn.data.base import Dataset, Examples, Split, TaskBatch
 from metalearn.data.image_set import ImageSet, fingerprint
 from metalearn.data.store import Store, make_store
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 
 class ImageTasks:

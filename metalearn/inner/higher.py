@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metalearn.errors import UserError
 from metalearn.inner.gradients import leaves
 from metalearn.kernels.modes import differentiated_twice
 from metalearn.models.weights import Weights
+from metalearn.runtime.errors import UserError
 
 
 class HigherLoop:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metalearn.config.instantiate import build, call
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 
 @runtime_checkable

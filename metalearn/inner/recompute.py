@@ -11,11 +11,11 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from metalearn.errors import UserError
 from metalearn.inner.gradients import gradients, leaves
 from metalearn.inner.optimizers import Optimizer
 from metalearn.kernels.modes import differentiated_twice
 from metalearn.models.weights import Weights
+from metalearn.runtime.errors import UserError
 
 
 def recomputed(

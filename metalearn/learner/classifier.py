@@ -9,8 +9,8 @@ from torch import Tensor
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import Adapted
-from metalearn.errors import UserError
 from metalearn.models.norm import NormMode
+from metalearn.runtime.errors import UserError
 
 
 class Classifier:

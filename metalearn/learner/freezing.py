@@ -7,8 +7,8 @@ from functools import partial
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import MetaParameters
 from metalearn.data.base import TaskSource
-from metalearn.errors import UserError
 from metalearn.models.layers import Layer
+from metalearn.runtime.errors import UserError
 from metalearn.training.chunks import Chunks
 from metalearn.training.evaluate import Score, evaluate
 from metalearn.training.layers import layer_parts

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 TOLERANCE = 1e-3  # how far values may lie outside 0..1, as after resizing
 

@@ -15,7 +15,6 @@ from metalearn.config.instantiate import call
 from metalearn.config.trust import limit
 from metalearn.data.base import ALL, Dataset
 from metalearn.data.matching import source_for
-from metalearn.errors import UserError
 from metalearn.learner import training_classes
 from metalearn.learner.classifier import Classifier, counted
 from metalearn.learner.evaluation_tasks import EvaluationTasks
@@ -26,6 +25,7 @@ from metalearn.models.norm import NormMode
 from metalearn.recording import checkpoint
 from metalearn.runtime.console import warn
 from metalearn.runtime.device import resolve_device
+from metalearn.runtime.errors import UserError
 from metalearn.runtime.files import write_atomically
 from metalearn.training.evaluate import Score, evaluate
 

@@ -17,12 +17,12 @@ from metalearn.config.engine import EngineSettings
 from metalearn.config.instantiate import build, call, check
 from metalearn.config.locate import locate
 from metalearn.data.base import Dataset, TaskSource
-from metalearn.errors import UserError
 from metalearn.learner import training_classes
 from metalearn.models.bounds import bounded
 from metalearn.models.build import build_model, head_setting
 from metalearn.models.norm import NormMode
 from metalearn.recording.checkpoint import Damaged
+from metalearn.runtime.errors import UserError
 from metalearn.training.settings import RunSettings
 
 TYPES: dict[str, Any] = {

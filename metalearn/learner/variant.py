@@ -9,9 +9,9 @@ from torch import Tensor
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.objective import objective_for
 from metalearn.algorithms.parameters import MetaParameters
-from metalearn.errors import UserError
 from metalearn.learner.spec import MOST_STEPS, algorithm_of, own_random
 from metalearn.models.norm import NormMode
+from metalearn.runtime.errors import UserError
 
 
 def variant(

@@ -8,7 +8,6 @@ from statistics import fmean
 from typing import Any
 
 from metalearn.algorithms.parameters import MetaParameters
-from metalearn.errors import UserError
 from metalearn.learner.freezing import Freezing
 from metalearn.learner.similarity import representation_similarity
 from metalearn.learner.variant import variant
@@ -17,6 +16,7 @@ from metalearn.models.layers import find_layers
 from metalearn.recording.intervals import interval, paired
 from metalearn.runtime.console import warn
 from metalearn.runtime.device import precision_context
+from metalearn.runtime.errors import UserError
 from metalearn.runtime.progress import Progress
 from metalearn.training.chunks import Chunks
 from metalearn.training.evaluate import Score, tasks_digest

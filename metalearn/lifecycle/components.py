@@ -13,12 +13,12 @@ from metalearn.config.compose import choice
 from metalearn.config.instantiate import UnknownSetting, build
 from metalearn.config.similar import did_you_mean
 from metalearn.data.base import Dataset
-from metalearn.errors import UserError
 from metalearn.models.build import build_model, head_setting
 from metalearn.models.checks import feature_width
 from metalearn.models.functional import Functional
 from metalearn.models.head import NEW, WithHead, find_head
 from metalearn.models.torch_layers import pure
+from metalearn.runtime.errors import UserError
 
 
 def dataset(name: str, **settings: Any) -> Dataset:

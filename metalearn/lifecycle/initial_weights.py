@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import MetaParameters
-from metalearn.errors import UserError
 from metalearn.learner import training_classes
 from metalearn.recording import checkpoint
 from metalearn.runtime.console import say
+from metalearn.runtime.errors import UserError
 from metalearn.runtime.files import write_atomically
 
 FILE = "init.pt"  # in the run's checkpoints: a copy, so that a resumed run does not need the other run any more

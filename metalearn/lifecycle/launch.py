@@ -8,12 +8,12 @@ from typing import Any
 
 from metalearn.config import trust
 from metalearn.controls.loop import Control
-from metalearn.errors import UserError
 from metalearn.lifecycle import manifest
 from metalearn.lifecycle.run import FinishedRun, run
 from metalearn.lifecycle.run_folder import Invocation
 from metalearn.lifecycle.setup import Setup, prepare
 from metalearn.runtime.distributed import ProcessGroup
+from metalearn.runtime.errors import UserError
 
 
 def train(config: Mapping[str, Any], folder: str | Path | None = None) -> FinishedRun:

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.runtime.locks import FILE, lock
 
 _claimed: dict[Path, IO[str]] = {}  # locked by `claim`, for `hold` to take over

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.runtime.files import read_json, write_atomically
 
 FILE = "config.json"

@@ -5,11 +5,11 @@ from contextlib import suppress
 from typing import Any
 
 from metalearn.data import auto
-from metalearn.errors import UserError
 from metalearn.lifecycle import manifest
 from metalearn.lifecycle.manifest import RunManifest
 from metalearn.lifecycle.setup import Setup
 from metalearn.runtime.device import resolve_device
+from metalearn.runtime.errors import UserError
 
 
 def meaning(setup: Setup) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import torch
 
 from metalearn.algorithms.parameters import MetaParameters
 from metalearn.config.quoting import assignment, shell_quoted
-from metalearn.errors import RunExists, Unfinished, UserError
 from metalearn.lifecycle import lock, manifest
 from metalearn.lifecycle.manifest import RunManifest, changes_scores, read_manifest, write_manifest
 from metalearn.lifecycle.meaning import changes, meaning_without_setup
@@ -20,6 +19,7 @@ from metalearn.lifecycle.setup import Setup
 from metalearn.recording import checkpoint
 from metalearn.recording.checkpoint import BEFORE, BEST, LAST
 from metalearn.runtime.console import say, warn
+from metalearn.runtime.errors import RunExists, Unfinished, UserError
 from metalearn.runtime.files import read_json
 from metalearn.training.result import Checkpoint
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metalearn.controls.loop import Failed, Paused
-from metalearn.errors import Unfinished
 from metalearn.lifecycle.initial_weights import Initial
 from metalearn.lifecycle.setup import Setup
 from metalearn.recording.writer import RetryingWriter
+from metalearn.runtime.errors import Unfinished
 from metalearn.runtime.progress import Progress
 from metalearn.runtime.signals import Stopped
 

@@ -16,7 +16,6 @@ from metalearn.config.engine import EngineSettings
 from metalearn.config.instantiate import build, call
 from metalearn.controls.loop import Control, Plan, check_cycle
 from metalearn.data.base import Dataset, Split, TaskSource
-from metalearn.errors import UserError
 from metalearn.learner import training_classes
 from metalearn.learner.spec import algorithm_of, shapes, spec_of
 from metalearn.lifecycle import initial_weights
@@ -26,6 +25,7 @@ from metalearn.recording.record import value_names
 from metalearn.runtime import memory
 from metalearn.runtime.device import keep_freed_memory, resolve_device
 from metalearn.runtime.distributed import ProcessGroup, local_device
+from metalearn.runtime.errors import UserError
 from metalearn.trackers.base import Tracker, Trackers
 from metalearn.training.executor import Executor
 from metalearn.training.outer_optimizer import OuterOptimizer

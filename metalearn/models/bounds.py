@@ -9,7 +9,7 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 MOST_PARTS = 20_000  # layers and parameters of a model: a file may ask for any number
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from metalearn.config.instantiate import UnknownSetting, build, check
 from metalearn.config.locate import accepted, locate
-from metalearn.errors import UserError
 from metalearn.models.checks import feature_width
 from metalearn.models.head import NEW, PAGE, WithHead, find_head, name_of
 from metalearn.models.torch_layers import pure
+from metalearn.runtime.errors import UserError
 
 OWN = {"head": str | None, "repeat_channels": int | None}  # settings of every model, which its constructor never gets
 MOST_CHANNELS = 64

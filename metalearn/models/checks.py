@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metalearn.errors import UserError, described
 from metalearn.models.failures import innermost_layer
 from metalearn.models.head import NEW, PAGE, Head, name_of, without_head
 from metalearn.models.norm import NormContext, using_context
 from metalearn.models.watch import watched
+from metalearn.runtime.errors import UserError, described
 
 EXAMPLES = 3  # inputs of a dry pass
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from metalearn.errors import UserError, described
 from metalearn.models.head import WithHead
+from metalearn.runtime.errors import UserError, described
 
 CAUSES = {
     "random operation": "draws random numbers, which could not be drawn again: use the module nn.Dropout",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from metalearn.errors import UserError
 from metalearn.models.weights import Weights
+from metalearn.runtime.errors import UserError
 
 NEW = "new"  # the value of `model.head` that puts a linear head on a module of features
 PAGE = "; see docs/extending.md#a-model"

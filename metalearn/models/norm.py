@@ -24,11 +24,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metalearn.errors import UserError
 from metalearn.kernels.layout import as_groups, by_channel, from_groups
 from metalearn.kernels.rules.pooling import image_values
 from metalearn.kernels.task_tensor import TaskTensor, sizes_of, weight_of
 from metalearn.models.masks import Masks
+from metalearn.runtime.errors import UserError
 
 NormMode = Literal["transductive", "support", "per_step"]
 EPS = 1e-5  # added to variances, PyTorch's default

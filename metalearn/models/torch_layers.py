@@ -11,9 +11,9 @@ from typing import TypeVar
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from metalearn.errors import UserError
 from metalearn.models.dropout import Dropout
 from metalearn.models.norm import BatchNorm
+from metalearn.runtime.errors import UserError
 
 Model = TypeVar("Model", bound=nn.Module)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)

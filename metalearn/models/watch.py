@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from metalearn.errors import UserError
 from metalearn.models.failures import CAUSES, changed_state, spell_layer
 from metalearn.models.head import name_of
+from metalearn.runtime.errors import UserError
 
 Call = tuple[str, nn.Module, list[Tensor]]  # name of a layer, the layer, its outputs
 State = dict[str, tuple[Any, Any]]  # by name: a mark that shows a change, and the value, to keep it alive

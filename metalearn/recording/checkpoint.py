@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metalearn.errors import UserError
 from metalearn.recording.bounds import check_archive, check_content
+from metalearn.runtime.errors import UserError
 
 FORMAT = 4
 LAST, BEFORE, BEST = "last.pt", "previous.pt", "best.pt"  # the file names in a run's folder `checkpoints/`

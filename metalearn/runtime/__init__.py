@@ -1,1 +1,1 @@
-"""This process on this machine: device, signals, files, console."""
+"""This process on this machine: device, signals, files, console, errors."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 
 def resolve_device(device: str) -> str:

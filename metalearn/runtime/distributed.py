@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 
 def require(needed: int, setting: str) -> None:

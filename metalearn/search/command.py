@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from metalearn.config import trust
-from metalearn.errors import Unfinished, UserError
 from metalearn.lifecycle import lock
 from metalearn.runtime.console import say, warn
+from metalearn.runtime.errors import Unfinished, UserError
 from metalearn.runtime.signals import Signals, Stopped
 from metalearn.search import study_loop, tracked, workers
 from metalearn.search.confirm import FILE as CONFIRMED

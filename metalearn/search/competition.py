@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.search.ranking import ranked
 from metalearn.search.records import BRACKET, RUNG
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from optuna.distributions import CategoricalDistribution
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.search.space import Hyperparameter
 from metalearn.search.spelling import spell
 

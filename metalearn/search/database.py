@@ -19,8 +19,8 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from metalearn.errors import UserError
 from metalearn.runtime.console import say
+from metalearn.runtime.errors import UserError
 from metalearn.runtime.files import write_atomically
 from metalearn.search.patient_storage import Patience, PatientStorage, away, first_line
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from metalearn.config.checks import at_least
 from metalearn.config.instantiate import call
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 PRUNE, COMPETE = ("none", "asha"), ("none", "hyperband")  # what Ray Tune has of search.prune and search.compete
 

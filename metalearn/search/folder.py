@@ -6,7 +6,7 @@ from typing import Any
 
 from optuna import Study
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.runtime.files import read_json, write_atomically
 from metalearn.search.records import IDENTITY
 from metalearn.search.spec import changes, extends

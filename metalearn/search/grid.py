@@ -7,7 +7,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.search.independent import IndependentSampler
 from metalearn.search.records import number
 from metalearn.search.space import Space

@@ -23,7 +23,7 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.search import conditions
 from metalearn.search.space import Hyperparameter, Space
 from metalearn.search.spelling import read, spell

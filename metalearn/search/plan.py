@@ -9,8 +9,8 @@ from hydra.core.override_parser.types import Transformer
 
 from metalearn.config.groups import is_group
 from metalearn.config.instantiate import call
-from metalearn.errors import UserError
 from metalearn.lifecycle.setup import Setup, prepare
+from metalearn.runtime.errors import UserError
 from metalearn.search import population
 from metalearn.search.competition import Competition, plan
 from metalearn.search.grid import size

@@ -12,8 +12,8 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metalearn.algorithms.parameters import MetaParameters
-from metalearn.errors import UserError
 from metalearn.lifecycle.setup import prepare
+from metalearn.runtime.errors import UserError
 from metalearn.search.engine_settings import PopulationSettings
 from metalearn.search.space import Hyperparameter, Space
 from metalearn.search.unit_interval import from_unit, values

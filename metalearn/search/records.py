@@ -10,7 +10,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 ORIGIN = "origin"  # of a promotion or a retry: the number of the first record of the trial
 NUMBER = "number"  # of a trial in its study, from 0: what users see

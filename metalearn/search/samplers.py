@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.search.cmaes import ReplayedCmaEs
 from metalearn.search.grid import GridSampler, grid
 from metalearn.search.policy_gradient import PolicyGradientSampler

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from metalearn.config.checks import at_least
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.search.engine_settings import EngineSettings
 
 

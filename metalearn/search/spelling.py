@@ -8,7 +8,7 @@ from hydra.errors import HydraException
 
 from metalearn.config.quoting import hydra_quoted
 from metalearn.config.sweep_words import misread
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 
 def read(word: str) -> Override:

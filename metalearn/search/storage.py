@@ -11,7 +11,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.search.journal import JournalFile
 from metalearn.search.records import IDENTITY, SPEC
 from metalearn.search.settings import SearchSettings

@@ -13,8 +13,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from metalearn.controls.loop import Paused
-from metalearn.errors import Unfinished, UserError
 from metalearn.runtime.console import say
+from metalearn.runtime.errors import Unfinished, UserError
 from metalearn.runtime.signals import Stopped
 from metalearn.search import heartbeats
 from metalearn.search.candidate import Candidate, Evaluator

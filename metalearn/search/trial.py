@@ -8,7 +8,6 @@ from statistics import fmean
 from typing import Any
 
 from metalearn.controls.loop import Control, Paused
-from metalearn.errors import UserError
 from metalearn.learner.learner import Learner, load
 from metalearn.lifecycle import lock
 from metalearn.lifecycle.launch import launch
@@ -16,6 +15,7 @@ from metalearn.lifecycle.run_folder import Invocation
 from metalearn.lifecycle.setup import Setup
 from metalearn.recording import checkpoint
 from metalearn.runtime.console import logged
+from metalearn.runtime.errors import UserError
 from metalearn.search.candidate import Candidate
 from metalearn.search.report_control import Report
 from metalearn.search.settings import Goal

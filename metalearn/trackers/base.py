@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metalearn.errors import UserError
 from metalearn.runtime.console import warn
+from metalearn.runtime.errors import UserError
 
 
 class TrackerRun(NamedTuple):

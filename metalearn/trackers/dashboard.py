@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 SETTINGS = ("algo.inner_optimizer.lr", "algo.inner_steps", "outer.optimizer.lr")  # of trials, unless others are given
 SEARCH_PICTURES = ("history", "slices", "parallel", "importances", "trials", "timeline", "pareto")

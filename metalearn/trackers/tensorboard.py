@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.trackers.base import Tracker, TrackerRun, sectioned
 
 

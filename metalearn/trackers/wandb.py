@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.algorithms.objective import OBJECTIVES
-from metalearn.errors import UserError
 from metalearn.runtime.console import say, warn
+from metalearn.runtime.errors import UserError
 from metalearn.trackers.base import StudyReport, Tracker, TrackerRun, sectioned
 
 

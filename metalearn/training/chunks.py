@@ -4,9 +4,9 @@ import torch
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.data.base import TaskBatch
-from metalearn.errors import UserError
 from metalearn.kernels.tuning import CHANNELS, VALUES_CUDA, VALUES_GROUPED, VALUES_VMAP
 from metalearn.runtime.console import warn
+from metalearn.runtime.errors import UserError
 
 
 class Chunks:

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from metalearn.algorithms.parameters import MetaGradient, MetaParameters
 from metalearn.config.checks import at_least
 from metalearn.config.instantiate import check
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.training.schedule import Schedule, ScheduleState
 
 

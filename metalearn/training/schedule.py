@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.training.schedulers import expanded, make
 
 Rates = list[tuple[int, float]]  # rates, each with the meta-step from which it holds

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, OneCycleLR, 
 
 from metalearn.config.instantiate import call
 from metalearn.config.similar import did_you_mean
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 PLACE = "outer.schedule"  # the setting
 SHORT = ("constant", "linear", "cosine")  # names that need no arguments

@@ -11,10 +11,10 @@ from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import MetaGradient, MetaParameters
 from metalearn.controls.loop import Stop
 from metalearn.data.base import TaskSource
-from metalearn.errors import UserError
 from metalearn.recording.checkpoint import LAST
 from metalearn.recording.record import Record
 from metalearn.runtime.console import evaluated
+from metalearn.runtime.errors import UserError
 from metalearn.runtime.progress import Progress
 from metalearn.runtime.random_state import random_state, set_random_state
 from metalearn.training.checkpoints import Checkpoints

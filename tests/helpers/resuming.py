@@ -5,9 +5,9 @@ import signal
 
 import pytest
 
-from metalearn.errors import Unfinished
 from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
+from metalearn.runtime.errors import Unfinished
 from metalearn.runtime.signals import Signals, Stopped
 from tests.helpers.configs import SINUSOID, config
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import metalearn
-from metalearn.errors import UserError
 from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
+from metalearn.runtime.errors import UserError
 from metalearn.training import checkpoints
 from tests.helpers.configs import SINUSOID, config, every
 from tests.helpers.resuming import same

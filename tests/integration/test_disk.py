@@ -177,9 +177,9 @@ def test_a_disk_that_is_full_for_a_while(tmp_path, monkeypatch, capsys):
 
 def test_a_run_is_not_complete_while_a_table_is_not(tmp_path, monkeypatch):
     """Room for result.json, but none for a copy of metrics.csv."""
-    from metalearn.errors import Unfinished
     from metalearn.lifecycle.launch import train
     from metalearn.recording import record
+    from metalearn.runtime.errors import Unfinished
     from tests.helpers.configs import SINUSOID, config
     from tests.helpers.resuming import same
 

@@ -177,7 +177,7 @@ def test_a_cluster_is_checked_before_the_first_trial(tmp_path):
     words = ["search=random", *SMALL, RATE, "search.trials=2", "search.engine=ray", "hydra.sweep.dir=study"]
     copy = tmp_path / "copy"
     shutil.copytree(ROOT / "metalearn", copy / "metalearn", ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "metalearn" / "errors.py").open("a").write("# another version\n")
+    (copy / "metalearn" / "runtime" / "errors.py").open("a").write("# another version\n")
     shutil.copytree(ROOT / "hydra_plugins", copy / "hydra_plugins")
     nodes = TwoNodes(env_vars={"PYTHONPATH": str(copy)})
     try:

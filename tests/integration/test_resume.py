@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from metalearn.controls.loop import Paused
-from metalearn.errors import Unfinished, UserError
 from metalearn.lifecycle import lock, run_folder
 from metalearn.lifecycle.launch import launch, train
 from metalearn.lifecycle.run_folder import Invocation
 from metalearn.recording import checkpoint, record
+from metalearn.runtime.errors import Unfinished, UserError
 from metalearn.runtime.signals import Signals, Stopped
 from metalearn.search.report_control import Report
 from metalearn.training.trainer import Trainer

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import metalearn
-from metalearn.errors import refuse_foreign_files
+from metalearn.runtime.errors import refuse_foreign_files
 from tests.helpers.configs import ROOT
 
 

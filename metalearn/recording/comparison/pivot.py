@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from metalearn.errors import UserError
 from metalearn.recording.comparison.groups import Group, group_runs, needed, place_of, spelled, spread, varying
 from metalearn.recording.comparison.runs import ROLE, Run
 from metalearn.recording.comparison.table import Table, spell, stated
+from metalearn.runtime.errors import UserError
 
 _SCORE = "validation"  # the name of the score, beside the settings
 # Never in one table, if they are neither its rows nor its columns

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.algorithms.objective import OBJECTIVES
-from metalearn.errors import UserError
 from metalearn.recording.comparison.course import curve_of, rows_of, state_of
 from metalearn.recording.job import FILE as JOB
 from metalearn.recording.job import read_job
+from metalearn.runtime.errors import UserError
 from metalearn.runtime.files import read_json
 
 EVALUATIONS = "evaluations"  # in a run's folder: records of metalearn.evaluate

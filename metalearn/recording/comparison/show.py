@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from metalearn.errors import UserError
 from metalearn.recording.comparison.figure import learning_curves
 from metalearn.recording.comparison.formats import as_csv
 from metalearn.recording.comparison.groups import varying
@@ -14,6 +13,7 @@ from metalearn.recording.comparison.table import Table, compare_runs
 from metalearn.recording.comparison.width import WIDTH
 from metalearn.runtime import console
 from metalearn.runtime.console import say, warn
+from metalearn.runtime.errors import UserError
 from metalearn.runtime.files import write_atomically
 
 

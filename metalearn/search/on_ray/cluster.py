@@ -28,8 +28,8 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from metalearn.errors import UserError
 from metalearn.runtime.console import say
+from metalearn.runtime.errors import UserError
 from metalearn.search.on_ray import node
 from metalearn.search.plan import Plan
 

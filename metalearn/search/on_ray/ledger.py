@@ -9,8 +9,8 @@ from typing import Any
 
 from optuna.trial import Trial, TrialState
 
-from metalearn.errors import UserError
 from metalearn.runtime.console import warn
+from metalearn.runtime.errors import UserError
 from metalearn.search.on_ray import saved
 from metalearn.search.on_ray.messages import Order, Progress
 from metalearn.search.records import MESSAGE, NUMBER, SCHEDULE, SECONDS, TRACE, WORKER, failure

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 
 def sees(path: str, text: str) -> bool:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metalearn.errors import UserError
 from metalearn.recording import checkpoint
 from metalearn.recording.checkpoint import BEFORE, LAST
+from metalearn.runtime.errors import UserError
 from metalearn.runtime.files import read_json, write_atomically
 from metalearn.search.population import Schedule
 

@@ -11,10 +11,10 @@ from typing import Any
 from ray.tune import Trainable
 
 from metalearn.controls.loop import ControlLoop, Paused
-from metalearn.errors import Unfinished
 from metalearn.lifecycle.launch import launch
 from metalearn.lifecycle.run_folder import Invocation
 from metalearn.runtime.console import logged
+from metalearn.runtime.errors import Unfinished
 from metalearn.search.on_ray import saved
 from metalearn.search.on_ray.messages import REPORT, SCORE, TIME, WORST, Order, Progress
 from metalearn.search.population import Schedule, extended

@@ -63,9 +63,11 @@ def test_the_meta_gradient_covers_every_parameter_and_is_a_pure_function(name):
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_an_unknown_engine_or_setting_is_refused(name):
-    with pytest.raises(metalearn.errors.UserError, match=r"engine\.kernel=magic: must be auto or grouped or vmap"):
+    with pytest.raises(
+        metalearn.runtime.errors.UserError, match=r"engine\.kernel=magic: must be auto or grouped or vmap"
+    ):
         algorithm(name, kernel="magic")
-    with pytest.raises(metalearn.errors.UserError, match=r"algo\.meta_batch=0: must be at least 1"):
+    with pytest.raises(metalearn.runtime.errors.UserError, match=r"algo\.meta_batch=0: must be at least 1"):
         algorithm(name, meta_batch=0)
 
 

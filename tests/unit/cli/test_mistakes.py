@@ -13,7 +13,7 @@ from torch import nn
 
 from metalearn import controls
 from metalearn.config.instantiate import call
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from tests.helpers.configs import ROOT, choices, every
 from tests.helpers.folders import picture
 from tests.helpers.processes import refused

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import metalearn
-from metalearn.errors import UserError
 from metalearn.lifecycle.launch import train
 from metalearn.runtime import console
+from metalearn.runtime.errors import UserError
 from tests.helpers.configs import GLYPHS, SINUSOID, config, every
 from tests.helpers.processes import refused
 from tests.helpers.tasks import batch_of
@@ -332,7 +332,7 @@ def test_the_usual_name_of_a_run(typed, tmp_path):
 
 def test_a_mistake_found_late_leaves_no_folder(typed, tmp_path):
     (tmp_path / "own.py").write_text(
-        "from metalearn.algorithms.maml import MAML\nfrom metalearn.errors import UserError\n\n\nclass Late(MAML):\n"
+        "from metalearn.algorithms.maml import MAML\nfrom metalearn.runtime.errors import UserError\n\n\nclass Late(MAML):\n"
         "    def task_gradients(self, params, batch):\n        raise UserError('late')\n"
     )
     refused(typed(*GLYPHS, "algo._target_=own.Late"), "late")

@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from metalearn.cli import launchers
 from metalearn.cli.sweep import KILLED, Report, SweepProcess
 from metalearn.cli.task import Task
-from metalearn.errors import Unfinished, UserError
 from metalearn.recording.job import JobRecord, read_job, write_job
+from metalearn.runtime.errors import Unfinished, UserError
 from metalearn.runtime.signals import PARENT, STOP
 
 TARGETS = {

@@ -6,8 +6,8 @@ import yaml
 from metalearn.config.compose import compose
 from metalearn.config.groups import CONF, choices
 from metalearn.config.instantiate import call
-from metalearn.errors import UserError
 from metalearn.recording.published import Published
+from metalearn.runtime.errors import UserError
 from tests.helpers.configs import ALGORITHMS, every
 from tests.helpers.processes import refused
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import metalearn
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from tests.helpers.configs import ALGORITHMS, ROOT, every
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from metalearn.config.instantiate import build, call
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 
 class Inner:

@@ -4,7 +4,7 @@ import pytest
 
 import metalearn
 from metalearn.config.sweep_words import misread
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.search.parse import parse
 
 MISTAKES = {

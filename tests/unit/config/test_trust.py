@@ -12,9 +12,9 @@ from metalearn.config.instantiate import build
 from metalearn.config.locate import locate
 from metalearn.controls import Control
 from metalearn.data import Dataset
-from metalearn.errors import UserError
 from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
+from metalearn.runtime.errors import UserError
 from metalearn.trackers.base import Tracker
 from tests.helpers.configs import QUICK, SINUSOID, config
 from tests.helpers.processes import refused

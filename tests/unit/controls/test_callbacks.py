@@ -2,9 +2,9 @@
 
 import pytest
 
-from metalearn.errors import Unfinished
 from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
+from metalearn.runtime.errors import Unfinished
 from tests.helpers.configs import SINUSOID, config, every
 from tests.helpers.resuming import same
 

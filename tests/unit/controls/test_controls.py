@@ -9,7 +9,7 @@ from metalearn import controls
 from metalearn.config.groups import choices
 from metalearn.controls import make, make_all
 from metalearn.controls.loop import ControlLoop, Failed
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from tests.helpers.configs import config
 
 called = []  # what the functions below were given

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from tests.helpers.folders import images, load_folder
 
 pytestmark = pytest.mark.usefixtures("own_cache")

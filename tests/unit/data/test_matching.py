@@ -7,7 +7,7 @@ import torch
 
 from metalearn.data import sinusoid
 from metalearn.data.matching import source_for
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 SPEC = {"regression": False, "shape": [1, 28, 28], "outputs": 5, "mean": [0.1], "deviation": [0.3]}
 

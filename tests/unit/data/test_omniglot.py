@@ -12,7 +12,7 @@ from PIL import Image
 
 from metalearn.data import auto, download, glyphs, omniglot, omniglot_files, sinusoid, splits
 from metalearn.data.cache import read_cache, write_cache
-from metalearn.errors import NotFound, UserError
+from metalearn.runtime.errors import NotFound, UserError
 from metalearn.training.evaluate import nearest_neighbour
 
 pytestmark = pytest.mark.usefixtures("own_cache")

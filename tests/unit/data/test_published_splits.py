@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from tests.helpers.folders import CLASSES, images, load_folder
 
 pytestmark = pytest.mark.usefixtures("own_cache")

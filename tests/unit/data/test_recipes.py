@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from metalearn.data import cifar_fs
-from metalearn.errors import NotFound, UserError
 from metalearn.lifecycle.components import dataset
+from metalearn.runtime.errors import NotFound, UserError
 from tests.helpers.folders import picture
 from tests.helpers.processes import refused
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metalearn.data.task_sampler import ImageTasks
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from tests.helpers.tasks import labelled_images
 
 TURNS = [lambda x, k=k: torch.rot90(x, k, (-2, -1)) for k in range(4)]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from tests.helpers.configs import QUICK
 from tests.helpers.tasks import algorithm, batch_of, params_of
 

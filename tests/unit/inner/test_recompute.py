@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metalearn.algorithms.maml import MAML
 from metalearn.algorithms.parameters import MetaParameters
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from tests.helpers.configs import ALGORITHMS, ROOT, every, inner_steps
 from tests.helpers.tasks import algorithm, batch_for, batch_of, close, params_of
 

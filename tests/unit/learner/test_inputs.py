@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 import metalearn
-from metalearn.errors import UserError
 from metalearn.lifecycle.launch import train
+from metalearn.runtime.errors import UserError
 from tests.helpers.configs import config
 from tests.helpers.tasks import algorithm
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import metalearn
-from metalearn.errors import UserError
 from metalearn.recording import checkpoint
+from metalearn.runtime.errors import UserError
 from tests.helpers.folders import archive
 
 

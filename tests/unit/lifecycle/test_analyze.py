@@ -7,12 +7,12 @@ import pytest
 
 import metalearn
 from metalearn import analyze
-from metalearn.errors import UserError
 from metalearn.learner.freezing import Freezing
 from metalearn.lifecycle.launch import train
 from metalearn.models.layers import find_layers
 from metalearn.recording.comparison.runs import read_runs
 from metalearn.recording.intervals import paired
+from metalearn.runtime.errors import UserError
 from metalearn.training.chunks import Chunks
 from tests.helpers.configs import config
 from tests.helpers.processes import refused

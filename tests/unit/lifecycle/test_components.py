@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import metalearn
-from metalearn.errors import NotFound, UserError
 from metalearn.learner.spec import restored
 from metalearn.lifecycle.setup import prepare
+from metalearn.runtime.errors import NotFound, UserError
 from tests.helpers.configs import GLYPHS, config, every
 
 SHAPE = {"shape": (1, 28, 28), "outputs": 5}

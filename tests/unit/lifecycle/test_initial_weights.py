@@ -8,10 +8,10 @@ import torch
 
 import metalearn
 from metalearn.algorithms.parameters import MetaParameters
-from metalearn.errors import UserError
 from metalearn.lifecycle import initial_weights
 from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
+from metalearn.runtime.errors import UserError
 from metalearn.runtime.signals import Signals, Stopped
 from tests.helpers.configs import GLYPHS, config
 from tests.helpers.processes import refused

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metalearn.errors import Unfinished
 from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
+from metalearn.runtime.errors import Unfinished
 from metalearn.runtime.signals import Signals, Stopped
 from tests.helpers.configs import QUICK, SINUSOID, config
 from tests.helpers.processes import refused

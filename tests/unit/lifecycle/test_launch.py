@@ -8,12 +8,12 @@ import pytest
 
 import metalearn
 from metalearn.controls.loop import Paused
-from metalearn.errors import RunExists, Unfinished, UserError
 from metalearn.lifecycle import run
 from metalearn.lifecycle.launch import launch
 from metalearn.lifecycle.run_folder import Invocation
 from metalearn.lifecycle.setup import prepare
 from metalearn.recording.comparison.runs import read_run
+from metalearn.runtime.errors import RunExists, Unfinished, UserError
 from metalearn.runtime.signals import Signals, Stopped
 from metalearn.search.report_control import Report
 from tests.helpers.configs import SINUSOID, config

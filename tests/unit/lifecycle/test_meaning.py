@@ -5,11 +5,11 @@ import json
 import pytest
 
 import metalearn
-from metalearn.errors import UserError
 from metalearn.lifecycle import meaning
 from metalearn.lifecycle.launch import train
 from metalearn.lifecycle.run_folder import unfinished
 from metalearn.lifecycle.setup import prepare
+from metalearn.runtime.errors import UserError
 from tests.helpers.configs import GLYPHS, SINUSOID, config
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import metalearn
-from metalearn.errors import Unfinished, UserError
 from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
+from metalearn.runtime.errors import Unfinished, UserError
 from metalearn.runtime.signals import Signals, Stopped
 from tests.helpers.configs import PLATEAU, SINUSOID, config
 from tests.helpers.resuming import Countdown

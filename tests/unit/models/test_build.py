@@ -7,12 +7,12 @@ from torch import nn
 import metalearn
 from metalearn.config import trust
 from metalearn.config.locate import locate
-from metalearn.errors import UserError
 from metalearn.learner.spec import shapes
 from metalearn.lifecycle.setup import prepare
 from metalearn.models import bounds
 from metalearn.models.build import build_model
 from metalearn.models.head import WithHead
+from metalearn.runtime.errors import UserError
 from tests.helpers.configs import GLYPHS, config
 
 SHAPE = (1, 28, 28)

@@ -13,7 +13,6 @@ from torch.func import functional_call
 import metalearn
 from metalearn.algorithms.parameters import nth
 from metalearn.config.engine import EngineSettings
-from metalearn.errors import UserError
 from metalearn.kernels import conv_stack, patches
 from metalearn.kernels.rules import blocks
 from metalearn.lifecycle.launch import train
@@ -22,6 +21,7 @@ from metalearn.models.functional import Functional
 from metalearn.models.head import WithHead, find_head
 from metalearn.models.norm import NormContext
 from metalearn.models.torch_layers import pure
+from metalearn.runtime.errors import UserError
 from tests.helpers.configs import ALGORITHMS, GLYPHS, config
 from tests.helpers.tasks import algorithm, batch_for, batch_of, close, params_of
 

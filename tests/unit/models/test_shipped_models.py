@@ -11,11 +11,11 @@ import metalearn
 from metalearn.algorithms.parameters import nth
 from metalearn.config.compose import compose
 from metalearn.config.engine import EngineSettings
-from metalearn.errors import UserError
 from metalearn.models.build import build_model
 from metalearn.models.dropblock import DropBlock
 from metalearn.models.masks import Masks
 from metalearn.models.norm import NormContext, using_context
+from metalearn.runtime.errors import UserError
 from tests.helpers.configs import every
 from tests.helpers.tasks import ENGINE, algorithm, batch_of, close, params_of
 from tests.unit.models.test_plain_modules import of_one_task

@@ -11,8 +11,8 @@ from torch import nn
 
 from metalearn.algorithms.parameters import nth
 from metalearn.config.engine import EngineSettings
-from metalearn.errors import UserError
 from metalearn.models.norm import BatchNorm
+from metalearn.runtime.errors import UserError
 from metalearn.training.executor import Executor
 from tests.helpers.configs import QUICK, of_each_kind
 from tests.helpers.tasks import ENGINE, algorithm, batch_of, params_of

@@ -10,10 +10,10 @@ import torch
 
 import metalearn
 from metalearn.config import groups
-from metalearn.errors import UserError
 from metalearn.learner.spec import algorithm_of, shapes
 from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
+from metalearn.runtime.errors import UserError
 from tests.helpers.configs import ALGORITHMS, NO_HIGHER, SINUSOID, config
 from tests.helpers.processes import refused
 

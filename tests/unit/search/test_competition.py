@@ -6,7 +6,7 @@ import shutil
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.search.competition import Bracket, Competition, plan
 from metalearn.search.records import BRACKET, ORIGIN, RUNG, number
 from metalearn.search.storage import quiet_optuna

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from optuna.trial import TrialState
 
-from metalearn.errors import UserError
 from metalearn.recording import checkpoint
+from metalearn.runtime.errors import UserError
 from metalearn.search.on_ray import node, saved
 from metalearn.search.on_ray.ledger import LOST, Ledger
 from metalearn.search.on_ray.messages import ORDER, REPORT, Order, Progress

@@ -10,8 +10,8 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages._cached_storage import _CachedStorage
 from sqlalchemy.exc import IntegrityError, OperationalError, PendingRollbackError
 
-from metalearn.errors import UserError
 from metalearn.runtime import console
+from metalearn.runtime.errors import UserError
 from metalearn.runtime.signals import Stopped
 from metalearn.search import patient_storage
 from metalearn.search.database import Database

@@ -3,7 +3,7 @@
 import pytest
 
 from metalearn.config.compose import compose
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.search.parse import split
 from metalearn.search.plan import accept
 from tests.helpers.configs import every

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from metalearn.config.compose import compose
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.search.engine_settings import PopulationSettings
 from metalearn.search.parse import parse
 from metalearn.search.population import check, extended, perturbed

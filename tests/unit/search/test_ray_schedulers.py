@@ -209,7 +209,7 @@ def test_usage_reports_are_off_whatever_the_environment_says():
 
 @pytest.mark.parametrize("failures", [0, 2, 3])
 def test_a_node_that_is_slow_to_start_is_started_again(failures, monkeypatch):
-    from metalearn.errors import UserError
+    from metalearn.runtime.errors import UserError
     from metalearn.search.on_ray import cluster
 
     tried = []

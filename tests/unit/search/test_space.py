@@ -4,7 +4,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.search.parse import parse, split
 from metalearn.search.samplers import SeededSampler
 from metalearn.search.spelling import read, spell

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.search.folder import FILE, find_study, write_spec
 from metalearn.search.records import SPEC
 from metalearn.search.spec import changes, extends

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from metalearn.errors import Unfinished, UserError
+from metalearn.runtime.errors import Unfinished, UserError
 from metalearn.runtime.signals import Stopped
 from metalearn.search.records import MESSAGE, SECONDS, WITHDRAWN, WORKER, counted, number
 from metalearn.search.results import best

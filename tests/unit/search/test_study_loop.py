@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.search.competition import plan
 from metalearn.search.records import counted
 from metalearn.search.study import Study

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from hydra_plugins.metalearn_search.sweeper import _search
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 
 
 @pytest.mark.parametrize("package", ["optuna", "cmaes"])

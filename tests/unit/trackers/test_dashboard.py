@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.trackers import dashboard
 
 EXPECTED = Path(__file__).parent / "dashboard.json"  # [section, panel's type, its settings]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metalearn.errors import UserError
+from metalearn.runtime.errors import UserError
 from metalearn.training.chunks import Chunks
 from metalearn.training.evaluate import evaluate
 from metalearn.training.executor import Executor

@@ -7,8 +7,8 @@ import torch
 from torch.optim import lr_scheduler
 
 from metalearn.algorithms.parameters import MetaGradient, MetaParameters
-from metalearn.errors import UserError
 from metalearn.recording import checkpoint
+from metalearn.runtime.errors import UserError
 from metalearn.training.outer_optimizer import OuterOptimizer
 from metalearn.training.schedulers import KINDS
 

@@ -64,7 +64,7 @@ def test_outputs_that_are_not_finite_score_zero_and_are_counted(small_glyphs):
 
 def test_a_learner_that_diverges_at_evaluation_is_never_the_best(tmp_path, capfd):
     words = ("algo.inner_optimizer.lr=1e30", "algo.inner_steps=0", "algo.inner_steps_test=2")
-    with pytest.raises(metalearn.errors.UserError, match="no measurement gave a number"):
+    with pytest.raises(metalearn.runtime.errors.UserError, match="no measurement gave a number"):
         train(config(*WORDS, *words), tmp_path / "run")
     out = capfd.readouterr().out
     assert "5 of 5 validation tasks have non-finite outputs" in out

@@ -5,9 +5,9 @@ import math
 import pytest
 
 from metalearn import compare
-from metalearn.errors import UserError
 from metalearn.recording.comparison.pivot import pivot
 from metalearn.recording.comparison.runs import read_runs
+from metalearn.runtime.errors import UserError
 from tests.helpers.records import edit, made
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 _LIBRARIES = tuple(str(Path(path).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")
                    if (path := sysconfig.get_path(name)))  # fmt: skip
-_PACKAGE = str(Path(__file__).resolve().parent)
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
 _MOST = 300  # characters of a message
 
 _OF_PARALLEL_METALEARN = ("file_manager", "model_wrappers", "nn_models")  # its folders, none of them ours
 
 
-def refuse_foreign_files(package: Path = Path(__file__).parent) -> None:
+def refuse_foreign_files(package: Path = Path(__file__).parent.parent) -> None:
     """Raise ImportError where the distribution parallel-metalearn, of the same import name, lies in this package.
 
     Each of the two overwrites files of the other, so that neither works.
