@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from metalearn.kernels.layout import as_groups, from_groups
-from metalearn.kernels.tuning import IMAGE_KERNEL_CHANNELS, IMAGE_KERNEL_SIZE, PATCH_CHANNELS, PATCH_ROWS
+from metalearn.kernels.tuning import PATCH_CHANNELS, PATCH_ROWS, VOLUME_KERNEL_CHANNELS, VOLUME_KERNEL_SIZE
 
 _FACTORS = ("x", "w", "y")
 
@@ -116,7 +116,7 @@ def by_weight(x: Tensor, y: Tensor, geometry: Geometry, shape: torch.Size) -> Te
         grad: Tensor = _convolution_backward(as_groups(y), as_groups(x), blank, None, *how, mask)[1]
         return grad if len(shape) == 4 else grad.unflatten(0, (tasks, -1))
     blank = x.new_empty(shape)
-    if shape[1] >= IMAGE_KERNEL_CHANNELS and y.shape[3] >= IMAGE_KERNEL_SIZE:  # torch's kernel for images, with copies
+    if shape[1] < VOLUME_KERNEL_CHANNELS or y.shape[3] >= VOLUME_KERNEL_SIZE:  # torch's kernel for images, with copies
         y, x = (v.permute(4, 0, 2, 3, 1).flatten(0, 1).contiguous().permute(0, 3, 1, 2) for v in (y, x))
         grad = _convolution_backward(y, x, blank, None, *geometry.over_groups(1), mask)[1]
         return grad

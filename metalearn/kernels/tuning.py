@@ -9,9 +9,10 @@ meta-steps with them; single layers were timed for the thresholds by hand.
 # settings of docs/performance.md, up to 7 times, and slower by at most 11% in the others
 GROUPED_ON = ("cpu",)
 
-# torch's kernel for images gives the gradient of a shared weight faster from this many input channels and this width
-IMAGE_KERNEL_CHANNELS = 64
-IMAGE_KERNEL_SIZE = 7
+# torch's kernel for volumes gives the gradient of a shared weight faster than that for images, which needs copies, from
+# this many input channels and below this width
+VOLUME_KERNEL_CHANNELS = 48
+VOLUME_KERNEL_SIZE = 7
 
 # Products of patches give the gradient of each task's own weight faster from this many input channels, up to this many
 # patches a task
