@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters
+from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters, check_values
 from metalearn.algorithms.passes import Passes
 from metalearn.algorithms.settings import AlgorithmSettings
-from metalearn.data.base import TaskBatch, TaskSource
+from metalearn.data.base import TaskBatch, TaskSource, require_source
 from metalearn.inner.optimizers import Optimizer
 from metalearn.inner.unroll import InnerLoop, Loss, make_inner_loop
 from metalearn.models.checks import require_trainable
@@ -79,6 +79,7 @@ class Algorithm(AlgorithmSettings):
 
     def sample(self, source: TaskSource, step: int, device: str) -> TaskBatch:
         """The meta-batch of a step: a pure function of the source's seed and the step."""
+        require_source(source)
         ids = torch.arange(step * self.meta_batch, (step + 1) * self.meta_batch, device=device)
         return source.tasks(ids, self.way, self.shot, self.query)
 
@@ -129,6 +130,7 @@ class Algorithm(AlgorithmSettings):
 
     def meta_gradient(self, params: MetaParameters, batch: TaskBatch) -> MetaGradient:
         """The direction for the outer optimizer, by definition: means over the tasks of a meta-batch, all at once."""
+        check_values(params, batch)
         return self.mean(params, self.task_gradients(params, batch), len(batch.support_x))
 
     def mean(self, params: MetaParameters, sums: MetaGradient, tasks: int) -> MetaGradient:

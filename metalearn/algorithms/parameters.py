@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from metalearn.data.base import TaskBatch
 from metalearn.models.weights import Weights
+from metalearn.runtime.errors import UserError
 
 
 class MetaParameters(NamedTuple):
@@ -64,6 +66,14 @@ class MetaParameters(NamedTuple):
     def of(content: Mapping[str, Any]) -> "MetaParameters":
         """Return the meta-parameters in a checkpoint, from what `content` gave."""
         return MetaParameters(dict(content["model"]), dict(content["extra"]), list(content["statistics"].values()))
+
+
+def check_values(params: object, batch: object) -> None:
+    """Raise UserError unless meta-parameters and a batch of tasks are given, as from a script they may not be."""
+    if not isinstance(params, MetaParameters):
+        raise UserError(f"{type(params).__name__}: give meta-parameters, such as params = algorithm.init()")
+    if batch is not None and not isinstance(batch, TaskBatch):
+        raise UserError(f"{type(batch).__name__}: give a batch of tasks, such as algorithm.sample(source, 0, 'cpu')")
 
 
 class MetaGradient(NamedTuple):

@@ -47,6 +47,7 @@ def _under_hydra(run: Callable[[Any], float]) -> int:
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from metalearn.cli.sweep import SweepProcess
 
@@ -81,7 +82,7 @@ def _under_hydra(run: Callable[[Any], float]) -> int:
             statuses.append(sweep.finish())
     except BrokenPipeError:
         return _unread()
-    except (HydraException, OmegaConfBaseException, OSError, ValueError, KeyError, UserError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError, KeyError, UserError) as error:
         if accepted() and not isinstance(error, UserError):  # a defect, whose traceback is needed
             raise
         statuses.append(2)

@@ -36,6 +36,7 @@ def start(words: list[str], help_text: str, measure: Callable[["Command"], None]
         return _unread()
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from metalearn.cli.overrides import trusted
     from metalearn.config.messages import one_line
@@ -53,7 +54,7 @@ def start(words: list[str], help_text: str, measure: Callable[["Command"], None]
     except KeyboardInterrupt:
         print(f"metalearn: interrupted; {interrupted}", file=sys.stderr)
         return 130
-    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
+    except (UserError, HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         print(f"metalearn: {one_line(error)}", file=sys.stderr)
         return 2
 
@@ -137,14 +138,12 @@ class Command:
     def _data(self, trained: Any) -> dict[str, Any]:
         """The group `data`: that of the run, changed or replaced as the words say."""
         from metalearn.config.compose import compose
-        from metalearn.config.quoting import hydra_quoted
 
         words = [word for word in self.words if word.startswith(("data=", "data."))]
         typed = _values(words)
         if "data" in typed:
-            search = [] if self.folder is None else [f"hydra.searchpath=[{hydra_quoted(f'file://{self.folder}')}]"]
             shape = trained.content["spec"]["shape"]
-            node: dict[str, Any] = compose(*search, *words)["data"]
+            node: dict[str, Any] = compose(*words, config_dir=self.folder)["data"]
             if len(shape) == 3 and {"size", "colour"} <= node.keys():  # images take the learner's shape
                 node |= {} if "data.size" in typed else {"size": shape[1]}
                 node |= {} if "data.colour" in typed else {"colour": "grey" if shape[0] == 1 else "rgb"}

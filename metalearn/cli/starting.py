@@ -11,7 +11,7 @@ from types import FrameType
 from metalearn.runtime.console import say
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-_made: list[Path] = []  # the folder of a single run, if Hydra makes it for this command
+_made: list[Path] = []  # the folder of a single run and those above it, if Hydra makes them for this command
 
 
 def announce() -> None:
@@ -21,14 +21,15 @@ def announce() -> None:
 
 
 def note_folder(folder: str) -> None:
-    """Note the folder of a single run before Hydra makes it, unless it exists."""
-    _made[:] = [] if Path(folder).exists() else [Path(folder).absolute()]
+    """Note the folder of a single run, and those above it, before Hydra makes them, unless they exist."""
+    place = Path(folder).absolute()
+    _made[:] = [path for path in (place, *place.parents) if not path.exists()]
 
 
 def remove_empty_folder() -> None:
-    """Remove the folder of a single run in which nothing was begun, if Hydra has made it for this command."""
-    for folder in _made:
-        with suppress(OSError):  # a run was started in it: the folder has its record
+    """Remove the folders in which nothing was begun, if Hydra has made them for this command."""
+    with suppress(OSError):  # a run was started in it: the folder has its record
+        for folder in _made:
             folder.rmdir()
 
 

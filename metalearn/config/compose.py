@@ -2,19 +2,22 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from metalearn.config.groups import CONF, check_selected
 from metalearn.config.messages import one_line
-from metalearn.config.quoting import quoted_words
+from metalearn.config.quoting import hydra_quoted, quoted_words
 from metalearn.runtime.errors import UserError
+from metalearn.runtime.files import as_path
 
 
-def compose(*overrides: str) -> dict[str, Any]:
+def compose(*overrides: str, config_dir: str | Path | None = None) -> dict[str, Any]:
     """Compose `conf/config.yaml` with overrides as on the command line.
 
     Args:
         overrides: such as `"algo=anil"`, `"way=20"`.
+        config_dir: a folder with configurations of your own, as with `--config-dir`.
 
     Returns:
         The whole configuration as nested dicts, lists and plain values, with every reference resolved.
@@ -22,8 +25,18 @@ def compose(*overrides: str) -> dict[str, Any]:
     Raises:
         UserError: no such choice or setting, or a value that cannot be read; in the words of the command line.
     """
-    words = quoted_words(list(overrides))
-    check_selected(words)
+    for word in overrides:
+        if not isinstance(word, str):
+            raise UserError(f"compose({word!r}): give each setting as text, such as compose('algo=anil', 'way=20')")
+        if word.startswith("-"):
+            raise UserError(f"compose({word!r}): give settings alone; a folder of your own is config_dir='DIR'")
+    words, own = quoted_words(list(overrides)), []
+    if config_dir is not None:
+        if not (folder := as_path(config_dir, "config_dir").expanduser().absolute()).is_dir():
+            raise UserError(f"config_dir={config_dir}: no such folder")
+        own = [f"--config-dir={folder}"]
+        words.append(f"hydra.searchpath=[{hydra_quoted(f'file://{folder}')}]")
+    check_selected([*words, *own])
     with _in_one_line():
         return plain(_composed(words))
 
@@ -79,8 +92,9 @@ def _in_one_line() -> Iterator[None]:
     """Turn Hydra's errors into a UserError of one line."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     try:
         yield
-    except (HydraException, OmegaConfBaseException, ValueError, KeyError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError, KeyError) as error:
         raise UserError(one_line(error)) from error

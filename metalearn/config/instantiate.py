@@ -49,14 +49,25 @@ def build(node: Mapping[str, Any], where: str, kind: type[Made], **given: Any) -
         UserError: unknown or missing entry, a value of the wrong type or out of range, or a target that is not trusted
             or makes something else; in one line.
     """
-    if not isinstance(node, Mapping) or "_target_" not in node:
-        raise UserError(f"{where}={node}: choose one of the files in conf/{where}/ (see --help)")
+    require_target(node, where)
     target, values = str(node["_target_"]), {k: v for k, v in node.items() if k != "_target_"}
     trust.permit_values(target, values, where)
     made = call(locate(target, f"{where}._target_", kind), values, where, **given)
     if not isinstance(made, kind):
         raise UserError(f"{where}._target_={target}: does not make a {path(kind)}{page(kind)}")
     return made
+
+
+def require_target(node: Any, where: str) -> None:
+    """Raise UserError unless a group of settings says by `_target_` what it makes."""
+    if isinstance(node, Mapping) and "_target_" in node:
+        return
+    if isinstance(node, Mapping) and node:
+        raise UserError(
+            f"{where}: its settings ({', '.join(map(str, node))}) need a _target_, the path of a class; or choose one of "
+            f"the files in conf/{where}/ (see --help)"
+        )
+    raise UserError(f"{where}={node}: choose one of the files in conf/{where}/ (see --help)")
 
 
 def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> Any:

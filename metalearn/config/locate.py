@@ -26,6 +26,10 @@ def locate(target: str, where: str, kind: type | None) -> Any:
     """
     trust.permit(target, where, made=kind is not None)
     module, _, name = target.rpartition(".")
+    if not module or not name:
+        raise UserError(
+            f"{where}={target}: name a class or a function by its path, such as {target.strip('.') or 'mypackage'}.Name"
+        )
     try:
         found = getattr(importlib.import_module(module), name)
     except Exception as error:

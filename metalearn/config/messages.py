@@ -12,6 +12,8 @@ def one_line(error: Exception) -> str:
     from hydra.errors import MissingConfigException, OverrideParseException
 
     text = str(error)
+    if mark := getattr(error, "problem_mark", None):  # of PyYAML
+        return f"{mark.name}, line {mark.line + 1}: is not YAML ({getattr(error, 'problem', None) or 'wrong signs'})"
     if isinstance(error, MissingConfigException):
         file = str(error.missing_cfg_file)
         nested = next((name for name in NESTED if file.startswith(f"{name}/")), file.partition("/")[0])

@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
+from metalearn.runtime.errors import UserError
+
 Split = Literal["train", "validation", "test", "train+validation", "test+validation+train"]
 """Part of the classes. `train+validation` serves retraining, the last one evaluation on all classes."""
 ALL: Split = "test+validation+train"
@@ -59,6 +61,12 @@ class TaskSource(Protocol):
 
     def viewable(self, x: Tensor) -> Tensor:
         """Convert inputs float [..., C, H, W] to pictures 0..1 that look like the files."""
+
+
+def require_source(source: object) -> None:
+    """Raise UserError where a data set, or something else, is given for a source of tasks."""
+    if not hasattr(source, "tasks"):
+        raise UserError(f"{source!r:.60}: give a source of tasks, such as dataset.source('test', 0, 'cpu')")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from metalearn.data.augment import Augment
 from metalearn.data.base import Dataset
 from metalearn.data.decode import Colour, decode_images
 from metalearn.data.image_set import from_packed
-from metalearn.data.listing import list_images
+from metalearn.data.listing import SUFFIXES, Listing, list_images
 from metalearn.data.moments import moments
 from metalearn.data.task_sampler import image_dataset
 from metalearn.runtime.console import warn
@@ -66,12 +66,16 @@ def load(
     at_least(2, min_images=min_images)
     if size > 2048:
         raise ValueError(f"size={size}: must be at most 2048, the edge of an image in pixels")
+    if not isinstance(split, str):
+        splits.check_fractions(split)
     augment = Augment(crop, flip)
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise NotFound(f"data.root={root}: no such folder; {how or 'it must contain one folder of images per class'}")
     try:
         listing = list_images(folder, split if isinstance(split, str) else None)
+        if len(listing.files) < 3:
+            raise UserError(f"data.root={root}: {_too_few(listing)}")
         packed = decode_images(listing, size, colour, invert)
     except OSError as error:
         raise UserError(f"data.root={root}: {error.filename or ''}: {error.strerror or error}") from error
@@ -122,6 +126,14 @@ def _check(parts: Mapping[str, list[str]], root: str, expected: list[int] | None
             f"data.root={root}: {counts} classes for training, validation and test, but the published split has "
             f"{expected}: do not compare results with published ones"
         )
+
+
+def _too_few(listing: Listing) -> str:
+    """Say what a root with fewer than 3 folders of classes has, and what it needs."""
+    need = "needs at least 3 folders of images, one for each class"
+    loose = sum(path.suffix.lower() in SUFFIXES for path in listing.root.iterdir())
+    images = f"; {loose} images lie outside of such folders" if loose else ""
+    return f"{need}, and has {len(listing.files)}{images}"
 
 
 def _some(names: list[str]) -> str:

@@ -35,16 +35,21 @@ def by_count(names: Sequence[str], counts: tuple[int, int, int], seed: int) -> d
     }
 
 
+def check_fractions(fractions: Sequence[float]) -> None:
+    """Raise ValueError unless these are shares of training, validation and test that add up to 1."""
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(
+            f"split={list(fractions)}: must be three positive shares (train, validation, test) adding to 1"
+        )
+
+
 def by_fraction(names: Sequence[str], fractions: Sequence[float], seed: int) -> dict[str, list[str]]:
     """Split shuffled names by shares (training, validation, test) that add up to 1.
 
     Raises:
         ValueError: invalid shares, or no class left for training.
     """
-    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(
-            f"split={list(fractions)}: must be three positive shares (train, validation, test) adding to 1"
-        )
+    check_fractions(fractions)
     validation, test = (max(1, round(share * len(names))) for share in fractions[1:])
     train = len(names) - validation - test
     if train < 1:

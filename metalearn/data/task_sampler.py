@@ -6,11 +6,13 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from metalearn.config.instantiate import check
 from metalearn.data import rng
 from metalearn.data.augment import NONE, Augment
 from metalearn.data.base import Dataset, Examples, Split, TaskBatch
 from metalearn.data.image_set import ImageSet, fingerprint
 from metalearn.data.store import Store, make_store
+from metalearn.runtime.device import resolve_device
 from metalearn.runtime.errors import UserError
 
 
@@ -92,7 +94,10 @@ class ImageTasks:
         if way < 2:
             raise UserError(f"way={way}: classification needs at least 2 classes")
         if way > len(self.first):
-            raise UserError(f"way={way}: the {self.name} split has only {len(self.first)} classes")
+            raise UserError(
+                f"way={way}: the {self.name} split has only {len(self.first)} class{'es' * (len(self.first) != 1)}: "
+                "lower way=, or give it more classes by data.split="
+            )
         if shot + query > self._fewest:
             raise UserError(
                 f"{shot} shots + {query} queries a class = {shot + query} images, but a class of the {self.name} "
@@ -105,6 +110,8 @@ class ImageTasks:
 
     def tasks(self, ids: Tensor, way: int, shot: int, query: int) -> TaskBatch:
         """Sample tasks `ids` (int64 [T]): x float [T, N*K or N*Q, C, H, W], labels int64 [T, N*K or N*Q]."""
+        if way > len(self.first) or shot + query > self._fewest:
+            self.check(way, shot, query)
         chosen = self.classes(ids, way)
         each = shot + query
         keys = rng.bits(self._image_stream, ids, way, self._most)
@@ -198,6 +205,7 @@ def image_dataset(
     stores: WeakValueDictionary[tuple[str, bool, str], Store] = WeakValueDictionary()
 
     def source(part: Split, seed: int, device: str) -> ImageTasks:
+        check(seed, int, "seed")
         if unknown := [piece for piece in part.split("+") if piece not in parts]:
             raise UserError(f"{unknown[0]}: no such part; there are {', '.join(parts)}")
         classes = [number[name] for piece in part.split("+") for name in parts[piece]]
@@ -205,7 +213,7 @@ def image_dataset(
         return ImageTasks(
             images,
             classes,
-            device=device,
+            device=resolve_device(device),
             seed=seed,
             name=part,
             rotate=rotate_train if training else rotate_test,

@@ -26,7 +26,7 @@ from metalearn.recording import checkpoint
 from metalearn.runtime.console import warn
 from metalearn.runtime.device import resolve_device
 from metalearn.runtime.errors import UserError
-from metalearn.runtime.files import write_atomically
+from metalearn.runtime.files import as_path, write_atomically
 from metalearn.training.evaluate import Score, evaluate
 
 
@@ -45,7 +45,7 @@ def load(path: str | Path, device: str = "cpu", trust: bool = False) -> "Learner
     Raises:
         UserError: the file is missing or not a checkpoint, or it needs `trust=True`.
     """
-    device, file = resolve_device(device), checkpoint.find(Path(path))
+    device, file = resolve_device(device), checkpoint.find(as_path(path, "path"))
     with torch.inference_mode(False), limit(trusted=trust):
         content = checkpoint.read(file, device)
         params = MetaParameters.of(content["params"])
@@ -196,11 +196,15 @@ class Learner:
     def save(self, path: str | Path) -> None:
         """Write a checkpoint that metalearn.load reads.
 
+        Args:
+            path: of the file; folders that are missing are made.
+
         Raises:
             OSError: the file cannot be written.
         """
         write_atomically(
-            Path(path), checkpoint.pack({"params": self.params.content(), "spec": self.spec, "step": self.step})
+            as_path(path, "path"),
+            checkpoint.pack({"params": self.params.content(), "spec": self.spec, "step": self.step}),
         )
 
     def _inputs(self, images: Any) -> Tensor:

@@ -18,7 +18,7 @@ from metalearn.config.instantiate import build, call, check
 from metalearn.config.locate import locate
 from metalearn.data.base import Dataset, TaskSource
 from metalearn.learner import training_classes
-from metalearn.models.bounds import bounded
+from metalearn.models.bounds import WithoutFilling, bounded
 from metalearn.models.build import build_model, head_setting
 from metalearn.models.norm import NormMode
 from metalearn.recording.checkpoint import Damaged
@@ -155,7 +155,7 @@ def restored(content: Mapping[str, Any], file: Path) -> Algorithm:
 def shapes(spec: Mapping[str, Any]) -> dict[str, dict[str, tuple[int, ...]]] | None:
     """The shapes of the meta-parameters; None for a trusted model that cannot be built on the meta device."""
     try:
-        with torch.device("meta"), bounded():
+        with torch.device("meta"), bounded(), WithoutFilling():
             return algorithm_of(spec).init().shapes()
     except (NotImplementedError, RuntimeError, UserError) as error:
         cause = error.__cause__ if isinstance(error, UserError) else error  # of the user's own class

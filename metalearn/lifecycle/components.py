@@ -10,7 +10,7 @@ from torch import nn
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.objective import objective_for
 from metalearn.config.compose import choice
-from metalearn.config.instantiate import UnknownSetting, build
+from metalearn.config.instantiate import UnknownSetting, build, check
 from metalearn.config.similar import did_you_mean
 from metalearn.data.base import Dataset
 from metalearn.models.build import build_model, head_setting
@@ -31,6 +31,7 @@ def dataset(name: str, **settings: Any) -> Dataset:
     Raises:
         UserError: no such data set, a wrong setting, or data that cannot be read.
     """
+    check(name, str, "name")
     with _python_words("data", f"data set {name}"):
         return build(choice("data", name, settings)["data"], "data", Dataset)
 
@@ -48,6 +49,8 @@ def model(name: str, *, shape: Sequence[int], outputs: int, **settings: Any) -> 
     Raises:
         UserError: no such model, a wrong setting, or a model that cannot be used.
     """
+    _check_shape(shape)
+    check(outputs, int, "outputs")
     with _python_words("model", f"model {name}"):
         node = choice("model", name, settings)["model"]
         made = build_model(node, shape, outputs)
@@ -90,6 +93,10 @@ def algorithm(
     Raises:
         UserError: no such algorithm, a wrong setting, or a model that cannot be used.
     """
+    for argument, size in {"way": way, "shot": shot, "query": query}.items():
+        check(size, int | None if argument == "query" else int, argument)
+    if shape is not None:
+        _check_shape(shape)
     if head == NEW:
         if shape is None:
             raise UserError('head="new": needs shape=, the shape of one input, such as (3, 84, 84)')
@@ -103,6 +110,11 @@ def algorithm(
     if shape is not None:
         made.net.check(shape)
     return made
+
+
+def _check_shape(shape: Any) -> None:
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or not all(isinstance(n, int) for n in shape):
+        raise UserError(f"shape={shape!r}: give the shape of one input, (C, H, W) or (D,), such as dataset.shape")
 
 
 @contextmanager

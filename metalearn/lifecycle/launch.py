@@ -14,6 +14,7 @@ from metalearn.lifecycle.run_folder import Invocation
 from metalearn.lifecycle.setup import Setup, prepare
 from metalearn.runtime.distributed import ProcessGroup
 from metalearn.runtime.errors import UserError
+from metalearn.runtime.files import as_path
 
 
 def train(config: Mapping[str, Any], folder: str | Path | None = None) -> FinishedRun:
@@ -31,12 +32,12 @@ def train(config: Mapping[str, Any], folder: str | Path | None = None) -> Finish
         UserError: a setting is wrong, or the folder has another run; in one line, before any training.
         Unfinished: Ctrl-C or another signal stopped the run. It can be resumed.
     """
-    if not isinstance(config, Mapping):
+    if not isinstance(config, Mapping) or "steps" not in config:
         raise UserError(f"config={config!r}: give what metalearn.compose returns, such as compose('algo=anil')")
     resumed = None if config.get("resume") in (None, "auto") else str(config["resume"])
     place = folder or resumed
     invocation = Invocation(by_default=place is None)
-    return launch(config, Path(place or new_name()), invocation)
+    return launch(config, as_path(place or new_name(), "folder"), invocation)
 
 
 def launch(

@@ -13,7 +13,7 @@ from metalearn import controls
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.objective import Objective, objective_for
 from metalearn.config.engine import EngineSettings
-from metalearn.config.instantiate import build, call
+from metalearn.config.instantiate import build, call, require_target
 from metalearn.controls.loop import Control, Plan, check_cycle
 from metalearn.data.base import Dataset, Split, TaskSource
 from metalearn.learner import training_classes
@@ -135,6 +135,8 @@ def prepare(
     for name in GROUPS:
         if not isinstance(config.get(name), Mapping):
             raise UserError(f"{name}={config.get(name)}: a group of settings is needed here; see --help")
+    for name in ("algo", "data", "model"):
+        require_target(config[name], name)
     settings: RunSettings = call(RunSettings, {k: v for k, v in config.items() if k not in GROUPS}, "")
     evaluation: EvaluationSettings = call(EvaluationSettings, config["eval"], "eval")
     control: ControlSettings = call(ControlSettings, config["control"], "control")

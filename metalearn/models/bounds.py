@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from torch import Tensor
 from torch.nn.modules.module import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
+from torch.overrides import TorchFunctionMode
 
 from metalearn.runtime.errors import UserError
 
+_FILLS = (Tensor.normal_, Tensor.uniform_)
 MOST_PARTS = 20_000  # layers and parameters of a model: a file may ask for any number
 
 
@@ -31,3 +34,10 @@ def bounded() -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+class WithoutFilling(TorchFunctionMode):
+    """Draw no random weights, where shapes alone are asked for: on the meta device, torch would import its compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func in _FILLS else func(*args, **(kwargs or {}))

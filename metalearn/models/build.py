@@ -44,6 +44,11 @@ def build_model(node: Mapping[str, Any], shape: Sequence[int], outputs: int) -> 
     if isinstance(settings.get("_target_"), str):
         target = locate(settings["_target_"], "model._target_", nn.Module)
         given = _given(target, tuple(shape), outputs, has_head=own["head"] != NEW)
+    if own["head"] == NEW and (ways := [name for name in given if name in WAYS]):
+        raise UserError(
+            f"model.head=new: {settings['_target_'].rpartition('.')[2]} takes {ways[0]}=, the number of ways, and so "
+            "has a head of its own: leave model.head out"
+        )
     if twice := [name for name in given if name in settings]:
         raise UserError(f"model.{twice[0]}: is known from the data and the number of ways; leave it out")
     try:

@@ -11,6 +11,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from metalearn.runtime.errors import UserError
+
+
+def as_path(value: Any, name: str) -> Path:
+    """Return the path that an argument from Python gives.
+
+    Raises:
+        UserError: it is no path.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise UserError(f"{name}={value!r}: give the path of a file or a folder")
+    return Path(value)
+
 
 def read_json(path: Path, most: int = 2**26) -> Any:
     """Read a JSON file that is not trusted.

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.base import Algorithm
-from metalearn.algorithms.parameters import Adapted, MetaParameters
-from metalearn.data.base import TaskBatch, TaskSource
+from metalearn.algorithms.parameters import Adapted, MetaParameters, check_values
+from metalearn.data.base import TaskBatch, TaskSource, require_source
 from metalearn.recording.intervals import interval
+from metalearn.runtime.errors import UserError
 from metalearn.training.chunks import Chunks
 from metalearn.training.layers import layer_distances, layer_parts
 
@@ -59,7 +60,15 @@ def evaluate(
         support: score with batch norm's support statistics as well, as a loaded learner predicts.
         watch: called before each batch of tasks with the number of tasks done; what it raises ends the evaluation.
         chunks: chooses how many tasks are adapted at once; by default a new one.
+
+    Raises:
+        UserError: the source has no such tasks, or the model no output for each class.
     """
+    check_values(params, None)
+    require_source(source)
+    if tasks < 1:
+        raise UserError(f"tasks={tasks}: must be at least 1")
+    source.check(way, shot, query)
     objective, chunks = algorithm.objective, chunks or Chunks(algorithm)
     objective.require_outputs(way, algorithm.head.out_features)
     params = params.map(lambda value: value.detach())

@@ -1,5 +1,7 @@
 """The outer optimizer of every algorithm."""
 
+import inspect
+import re
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
@@ -10,6 +12,7 @@ from torch.optim import Optimizer
 from metalearn.algorithms.parameters import MetaGradient, MetaParameters
 from metalearn.config.checks import at_least
 from metalearn.config.instantiate import check
+from metalearn.config.similar import did_you_mean
 from metalearn.runtime.errors import UserError
 from metalearn.training.schedule import Schedule, ScheduleState
 
@@ -55,6 +58,8 @@ class OuterOptimizer:
         maximize: bool = True,
     ):
         at_least(0, warmup=warmup)
+        if warmup > max(steps, 1):
+            raise ValueError(f"warmup={warmup}: must be at most steps={steps}: the rate never reaches its value")
         for name, limit in {"clip": clip, "clip_value": clip_value}.items():
             if limit is not None and limit <= 0:
                 raise ValueError(f"{name}={limit}: must be above 0, or null")
@@ -68,7 +73,7 @@ class OuterOptimizer:
             self.optimizer: Optimizer = kind(list(self.parameters.values()), **settings)
             _try(kind, settings)
         except (TypeError, ValueError, RuntimeError, AssertionError, OverflowError) as error:
-            raise UserError(f"outer.optimizer: {' '.join(str(error).split())}") from error
+            raise UserError(f"outer.optimizer: {_why(error, kind)}") from error
         self.schedule = Schedule(schedule, steps, maximize, self.optimizer, lambda: _try(kind, settings))
         self._settings = {"optimizer": optimizer, **self.schedule.settings}
 
@@ -145,6 +150,20 @@ def _kind(name: Any) -> type[Optimizer]:
     if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
         raise UserError(f"outer.optimizer.name={name}: not an optimizer of torch.optim")
     return kind
+
+
+def _why(error: Exception, kind: type[Optimizer]) -> str:
+    """Say in words of the settings why an optimizer refuses its arguments, or cannot take a step."""
+    text = " ".join(str(error).split())
+    if refused := re.search(r"unexpected keyword argument '(\w+)'", text):
+        known = [name for name in inspect.signature(kind).parameters if name != "params"]
+        meant = did_you_mean(refused[1], known)
+        return f"{refused[1]}: {kind.__name__} has no such setting{meant}; it has {', '.join(known)}"
+    if "closure" in text:
+        return (
+            f"{kind.__name__} evaluates the loss several times a step, which a meta-step does not: choose another one"
+        )
+    return text
 
 
 def _try(kind: type[Optimizer], settings: dict[str, Any]) -> Optimizer:

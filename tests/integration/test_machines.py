@@ -119,10 +119,10 @@ def test_machines_average_seeds(server, tmp_path):
 
 
 def test_the_trial_of_a_killed_process_is_given_back_at_once_and_none_is_left_behind(server, tmp_path):
-    """Heartbeats alone would give it back after 400 s. A control ends the search, but not what was begun."""
+    """Heartbeats alone would give it back after 120 s. A control ends the search, but not what was begun."""
     words = ["search=random", *SMALL, RATE, "steps=150", "eval.every=30", "search.workers=2", "search.confirm=0",
              "+search.control.NumberLimit.n=2", f"search.storage={server.url}", "search.name=killed",
-             "search.heartbeat=100", "control.cycle.Save.seconds=0.05"]  # fmt: skip
+             "search.heartbeat=30", "control.cycle.Save.seconds=0.05"]  # fmt: skip
     parent = begin(tmp_path, *words)
     runs = [tmp_path / "runs" / "killed" / str(number) / "checkpoints/last.pt" for number in range(2)]
     deadline = time.monotonic() + 200

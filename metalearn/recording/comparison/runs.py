@@ -18,7 +18,7 @@ ROLE = "role"  # an extra setting: that of a run in a search
 DATA_FOUND = "data found"  # an extra setting: name and fingerprint of the data set
 # Settings, and groups of them, that change no result
 _IGNORED = ("resume", "allow_changes", "trust", "profile", "tracker", "paper", "hydra", "log_every", "device", "test",
-            "pictures", "engine.chunk", "engine.cuda_graph")  # fmt: skip
+            "pictures", "engine.chunk", "engine.cuda_graph", "control.cycle.Save")  # fmt: skip
 _IGNORED_PREFIXES = tuple(f"{name}." for name in _IGNORED)
 _EVALUATED = {
     "way": "way",

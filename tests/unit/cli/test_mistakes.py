@@ -101,7 +101,11 @@ MISTAKES = {
     "algo=null": "need one of their choices",
     "seed=99999999999999999999": "must be below 2**63",
     "way=1": "at least 2",
-    "outer.optimizer.name=LBFGS": "closure",
+    "outer.optimizer.name=LBFGS": "LBFGS evaluates the loss several times a step",
+    "+outer.optimizer.wight_decay=3": "wight_decay: Adam has no such setting (did you mean weight_decay?)",
+    "outer.warmup=99999": "outer.warmup=99999: must be at most steps=",
+    "model.head=new": "model.head=new: Conv4 takes outputs=, the number of ways, and so has a head of its own",
+    "model=module model._target_=mymodule": "name a class or a function by its path, such as mymodule.Name",
     "outer.optimizer.name=SparseAdam": "dense gradients",
     "engine.inner_loop=higher algo.inner_optimizer.name=NAdam": "algo.inner_optimizer",
     "data._target_=builtins.dict": "data._target_",
@@ -172,6 +176,11 @@ MISTAKES = {
 def test_a_wrong_command_line(words, typed, tmp_path):
     base = () if words.startswith("data=") else ("data=glyphs", "data.classes=[20,8,8]", "eval.test_tasks=2")
     refused(typed(*base, *words.split()), MISTAKES[words], folder=tmp_path)
+
+
+def test_a_refused_run_leaves_no_folder(typed, tmp_path):
+    refused(typed("data=glyphs", "data.classes=[20,8,8]", "algo.inner_steps=-1"), "must be at least 0")
+    assert not list(tmp_path.iterdir())
 
 
 def test_batch_norm_over_a_single_value(typed, tmp_path):

@@ -291,7 +291,7 @@ def test_a_mistake_in_a_model(name, typed, tmp_path):
     refused(done, MISTAKES[name])
     if name in ("Inside", "Misspelled"):
         assert {"Inside": "(own.py:74)", "Misspelled": "(own.py:79)"}[name] in done.stderr
-    assert not list((tmp_path / "runs").iterdir())  # no empty folder is left
+    assert not (tmp_path / "runs").exists()  # no empty folder is left
 
 
 def test_a_table_that_the_first_pass_fills_is_no_state(typed, tmp_path):
@@ -370,6 +370,16 @@ def test_all_missing_settings_are_named_at_once(typed, tmp_path):
     (tmp_path / "conf" / "algo" / "mine.yaml").write_text("_target_: own.Mine\ninner_steps: 2\n")
     done = typed(*GLYPHS[:-1], "algo=mine", "steps=2", "--config-dir", "conf")
     refused(done, "algo.meta_batch, algo.inner_steps_test: values are needed for Mine")
+
+
+def test_a_file_that_is_not_yaml_and_one_without_a_target_are_named(typed, tmp_path):
+    (tmp_path / "conf" / "algo").mkdir(parents=True)
+    mine = tmp_path / "conf" / "algo" / "mine.yaml"
+    mine.write_text("_target_: [unclosed\n  x: 1\n")
+    refused(typed(*GLYPHS[:-1], "algo=mine", "--config-dir", "conf"), "mine.yaml, line 2: is not YAML (")
+    mine.write_text("inner_steps: 2\n")
+    done = typed(*GLYPHS[:-1], "algo=mine", "--config-dir", "conf")
+    refused(done, "algo: its settings (inner_steps) need a _target_, the path of a class")
 
 
 def test_a_model_in_python_is_checked_too():

@@ -96,9 +96,9 @@ def bad_data(kind, root):
 
 BAD_DATA = {
     "a file in place of a folder": "no such folder",
-    "an empty folder": "0 classes with at least",
+    "an empty folder": "needs at least 3 folders of images, one for each class, and has 0",
     "empty class folders": "0 classes with at least",
-    "images without class folders": "0 classes with at least",
+    "images without class folders": "and has 0; 9 images lie outside of such folders",
     "nothing but unreadable images": "0 classes with at least",
     "too few images in each class": "0 classes with at least",
     "too few classes for the ways": "split has only",

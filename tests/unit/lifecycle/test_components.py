@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 import metalearn
 from metalearn.learner.spec import restored
 from metalearn.lifecycle.setup import prepare
 from metalearn.runtime.errors import NotFound, UserError
+from metalearn.training.evaluate import evaluate
 from tests.helpers.configs import GLYPHS, config, every
 
 SHAPE = {"shape": (1, 28, 28), "outputs": 5}
@@ -39,6 +41,19 @@ MISTAKES = {
     "root: a value is needed": lambda: metalearn.dataset("folder"),
     "root=nowhere: no such folder": lambda: metalearn.dataset("folder", root="nowhere"),
     "data=glyps: no such choice (did you mean glyphs?)": lambda: metalearn.dataset("glyps"),
+    "name=3: must be a text": lambda: metalearn.dataset(3),
+    "shape=28: give the shape of one input, (C, H, W) or (D,)": lambda: metalearn.model("conv4", shape=28, outputs=5),
+    "outputs=5: must be a whole number": lambda: metalearn.model("conv4", shape=(1, 28, 28), outputs="5"),
+    "way=five: must be a whole number": lambda: metalearn.algorithm("maml", torch.nn.Linear(3, 5), way="five", shot=1),
+    "head=new: Conv4 takes outputs=, the number of ways, and so has a head of its own": lambda: metalearn.model(
+        "conv4", **SHAPE, head="new"
+    ),
+    "path=3: give the path of a file or a folder": lambda: metalearn.load(3),
+    "compose(['way=5']): give each setting as text": lambda: metalearn.compose(["way=5"]),
+    "compose('-m'): give settings alone": lambda: metalearn.compose("-m"),
+    "config_dir=nowhere: no such folder": lambda: metalearn.compose(config_dir="nowhere"),
+    "config={'algo': 'anil'}: give what metalearn.compose returns": lambda: metalearn.train({"algo": "anil"}),
+    "folder=3: give the path of a file or a folder": lambda: metalearn.train(metalearn.compose(), 3),
 }
 
 
@@ -48,6 +63,48 @@ def test_a_mistake_in_a_call(message):
         MISTAKES[message]()
     said = str(refused.value)
     assert said.startswith(message) and "~" not in said and "--help" not in said
+
+
+@pytest.fixture(scope="module")
+def pieces():
+    data = metalearn.dataset("glyphs", classes=[10, 5, 5])
+    learner = algorithm()
+    source = data.source("train", 0, "cpu")
+    return data, source, learner, learner.init(), learner.sample(source, 0, "cpu")
+
+
+SIZES = {"tasks": 2, "way": 5, "shot": 1, "query": 1, "device": "cpu"}
+SLIPS = {
+    "Dataset(name='glyphs', split='seed 0'": lambda d, s, a, p, b: a.sample(d, 0, "cpu"),
+    "Dataset(name='glyphs', split='seed 0',": lambda d, s, a, p, b: evaluate(a, p, d, **SIZES),
+    "20 shots + 1 queries a class = 21 images": lambda d, s, a, p, b: evaluate(a, p, s, **SIZES | {"shot": 20}),
+    "way=11: the train split has only 10 classes: lower way=": lambda d, s, a, p, b: s.tasks(b.ids, 11, 1, 1),
+    "way=11: the train split has only 10 classes": lambda d, s, a, p, b: evaluate(a, p, s, **SIZES | {"way": 11}),
+    "5 shots + 30 queries a class = 35 images": lambda d, s, a, p, b: s.tasks(b.ids, 5, 5, 30),
+    "tasks=0: must be at least 1": lambda d, s, a, p, b: evaluate(a, p, s, **SIZES | {"tasks": 0}),
+    "Linear: give meta-parameters, such as": lambda d, s, a, p, b: evaluate(a, torch.nn.Linear(1, 1), s, **SIZES),
+    "Linear: give meta-parameters": lambda d, s, a, p, b: a.meta_gradient(torch.nn.Linear(1, 1), b),
+    "ImageTasks: give a batch of tasks": lambda d, s, a, p, b: a.meta_gradient(p, s),
+    "device=gpu: must be auto, cpu, cuda or cuda:N": lambda d, s, a, p, b: d.source("train", 0, "gpu"),
+    "seed=a: must be a whole number": lambda d, s, a, p, b: d.source("train", "a", "cpu"),
+}
+
+
+@pytest.mark.parametrize("message", SLIPS)
+def test_a_slip_in_a_notebook(message, pieces):
+    with pytest.raises(UserError) as refused:
+        SLIPS[message](*pieces)
+    assert str(refused.value).startswith(message) and "\n" not in str(refused.value)
+
+
+def test_configurations_of_ones_own_are_composed_from_python(tmp_path):
+    (tmp_path / "my conf" / "algo").mkdir(parents=True)
+    mine = tmp_path / "my conf" / "algo" / "mine.yaml"
+    mine.write_text("_target_: mypackage.Mine\nrate: 3\n")
+    assert metalearn.compose("algo=mine", config_dir=tmp_path / "my conf")["algo"]["rate"] == 3
+    mine.write_text("_target_: [unclosed\n  x: 1\n")
+    with pytest.raises(UserError, match=r"mine\.yaml, line 2: is not YAML \("):
+        metalearn.compose("algo=mine", config_dir=tmp_path / "my conf")
 
 
 def test_a_class_of_error_is_kept():
