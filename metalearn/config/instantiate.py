@@ -64,8 +64,8 @@ def require_target(node: Any, where: str) -> None:
         return
     if isinstance(node, Mapping) and node:
         raise UserError(
-            f"{where}: its settings ({', '.join(map(str, node))}) need a _target_, the path of a class; or choose one of "
-            f"the files in conf/{where}/ (see --help)"
+            f"{where}: its settings ({', '.join(map(str, node))}) need a _target_, the path of a class; or choose one "
+            f"of the files in conf/{where}/ (see --help)"
         )
     raise UserError(f"{where}={node}: choose one of the files in conf/{where}/ (see --help)")
 
