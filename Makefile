@@ -20,8 +20,9 @@ speed: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(PYTEST) -n $(WORKERS) --dist loadfile $(ARGS)
 
+# In the order of the folders: tests of many processes, which take minutes a file, come before the short ones
 test-all: $(VENV)/installed-test $(VENV)/installed-docs
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not gpu" $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not gpu" $(ARGS)
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/python -m ruff check .

@@ -132,8 +132,19 @@ def remarks(results: dict[str, Any]) -> str:
         f"{rate('maml', LONG[1]) / rate('maml', LONG[2]):.1f} times the time. Of this project's own targets, the red "
         f"lines in the picture, {len(aims) - len(missed)} of {len(aims)} are reached"
         + (f"; missed: {'; '.join(missed)}." if missed else ".")
+        + slower(results)
     )
     return "\n" + textwrap.fill(words, 120, break_on_hyphens=False) + "\n"
+
+
+def slower(results: dict[str, Any]) -> str:
+    """Name the rows in which a peer is faster; empty if there is none."""
+    found = [
+        f"{r['network']}, {r['algo']}, {r['setting']}: {r['ratio_to_best_peer']:.2f}"
+        for r in results["rows"]
+        if r["engine"] == CHOSEN[r["device"]] and (r["ratio_to_best_peer"] or 1) < 1
+    ]
+    return f" Slower than the faster peer: {'; '.join(found)}." if found else ""
 
 
 def pictures(results: dict[str, Any]) -> None:

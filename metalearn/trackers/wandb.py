@@ -59,7 +59,8 @@ class WandB(Tracker):
         patience: dict[str, Any] = (
             {"finish_timeout": 60} if "finish_timeout" in getattr(kind, "model_fields", {}) else {}
         )
-        patience["init_timeout"] = float(os.environ.get("WANDB_INIT_TIMEOUT") or 20)
+        if mode == "online":  # offline, nothing but this machine is waited for
+            patience["init_timeout"] = float(os.environ.get("WANDB_INIT_TIMEOUT") or 20)
         settings = kind(console="off", silent=mode == "offline", **patience)
         known = run.resumed or run.job is not None  # a trial may have begun on another machine
         again: dict[str, Any] = {"resume": "allow"} if known and mode == "online" else {}
