@@ -35,7 +35,7 @@ def _ray():
     end_all()
 
 
-LONG = ("steps=480", "eval.every=40")
+LONG = ("steps=1200", "eval.every=40")
 
 
 def embedded(folder, *words):
@@ -169,7 +169,7 @@ def test_a_population_that_is_killed_resumes_with_the_settings_of_its_checkpoint
         steps = [step for step, _ in json.loads(row["schedule"])]
         assert steps[0] == 0 and steps == sorted(set(steps))
         with open(study / row["trial"] / "metrics.csv") as file:
-            assert [int(line.split(",")[0]) for line in file.read().splitlines()[1:]][-1] == 480
+            assert [int(line.split(",")[0]) for line in file.read().splitlines()[1:]][-1] == 1200
     assert any("resuming from meta-step" in (study / "logs" / f"{number}.txt").read_text() for number in (0, 1))
 
 
