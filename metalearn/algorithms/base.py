@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters, check_values
+from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters, require_batch, require_params
 from metalearn.algorithms.passes import Passes
 from metalearn.algorithms.settings import AlgorithmSettings
 from metalearn.data.base import TaskBatch, TaskSource, require_source
@@ -130,7 +130,8 @@ class Algorithm(AlgorithmSettings):
 
     def meta_gradient(self, params: MetaParameters, batch: TaskBatch) -> MetaGradient:
         """The direction for the outer optimizer, by definition: means over the tasks of a meta-batch, all at once."""
-        check_values(params, batch)
+        require_params(params)
+        require_batch(batch)
         return self.mean(params, self.task_gradients(params, batch), len(batch.support_x))
 
     def mean(self, params: MetaParameters, sums: MetaGradient, tasks: int) -> MetaGradient:

@@ -68,11 +68,15 @@ class MetaParameters(NamedTuple):
         return MetaParameters(dict(content["model"]), dict(content["extra"]), list(content["statistics"].values()))
 
 
-def check_values(params: object, batch: object) -> None:
-    """Raise UserError unless meta-parameters and a batch of tasks are given, as from a script they may not be."""
+def require_params(params: object) -> None:
+    """Raise UserError where something else is given for meta-parameters."""
     if not isinstance(params, MetaParameters):
         raise UserError(f"{type(params).__name__}: give meta-parameters, such as params = algorithm.init()")
-    if batch is not None and not isinstance(batch, TaskBatch):
+
+
+def require_batch(batch: object) -> None:
+    """Raise UserError where something else is given for a batch of tasks."""
+    if not isinstance(batch, TaskBatch):
         raise UserError(f"{type(batch).__name__}: give a batch of tasks, such as algorithm.sample(source, 0, 'cpu')")
 
 

@@ -125,7 +125,7 @@ def by_vmap(func: Any, args: Any, kwargs: Any) -> Any:
     flat, spec = tree_flatten((args, kwargs))
     places = [i for i, leaf in enumerate(flat) if isinstance(leaf, TaskTensor)]
 
-    plain: list[Any] = []  # the result, if no tensor is in it: the same for every task
+    answers: list[Any] = []  # a result without tensors, equal for every task
 
     def of_one_task(*values: Tensor) -> Any:
         leaves = list(flat)
@@ -135,14 +135,14 @@ def by_vmap(func: Any, args: Any, kwargs: Any) -> Any:
         result = func(*positional, **named)
         if any(isinstance(leaf, Tensor) for leaf in tree_flatten(result)[0]):
             return result
-        plain.append(result)
+        answers.append(result)
         return values[0]
 
     given = [flat[i] for i in places]
     result = vmap(of_one_task, tuple(x.dim_of_tasks for x in given))(*(x.value for x in given))
-    return (
-        plain[0] if plain else tree_map(lambda leaf: TaskTensor(leaf, 0) if isinstance(leaf, Tensor) else leaf, result)
-    )
+    if answers:
+        return answers[0]
+    return tree_map(lambda leaf: TaskTensor(leaf, 0) if isinstance(leaf, Tensor) else leaf, result)
 
 
 def values_of(x: Any, tasks: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metalearn.algorithms.base import Algorithm
-from metalearn.algorithms.parameters import Adapted, MetaParameters, check_values
+from metalearn.algorithms.parameters import Adapted, MetaParameters, require_params
 from metalearn.data.base import TaskBatch, TaskSource, require_source
 from metalearn.recording.intervals import interval
 from metalearn.runtime.errors import UserError
@@ -64,7 +64,7 @@ def evaluate(
     Raises:
         UserError: the source has no such tasks, or the model no output for each class.
     """
-    check_values(params, None)
+    require_params(params)
     require_source(source)
     if tasks < 1:
         raise UserError(f"tasks={tasks}: must be at least 1")

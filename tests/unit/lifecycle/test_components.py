@@ -97,7 +97,7 @@ def test_a_slip_in_a_notebook(message, pieces):
     assert str(refused.value).startswith(message) and "\n" not in str(refused.value)
 
 
-def test_configurations_of_ones_own_are_composed_from_python(tmp_path):
+def test_own_configurations_are_composed_from_python(tmp_path):
     (tmp_path / "my conf" / "algo").mkdir(parents=True)
     mine = tmp_path / "my conf" / "algo" / "mine.yaml"
     mine.write_text("_target_: mypackage.Mine\nrate: 3\n")
