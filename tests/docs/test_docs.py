@@ -205,6 +205,7 @@ def test_the_attributes_of_a_control_exist(tmp_path):
     assert all(hasattr(Control, name) for name in ("tick", "check", "retrains", "state", "restore"))
 
 
+@pytest.mark.slow
 def test_own_images_with_a_table_work_as_printed(tmp_path, typed):
     part = section((DOCS / "data.md").read_text(), "## Your own images")
     (table,), (settings,), (words,) = blocks(part, "csv"), blocks(part, "yaml"), commands(part)

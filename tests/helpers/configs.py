@@ -56,12 +56,6 @@ def of_each_kind() -> list[str]:
     return list(kinds.values())
 
 
-def each_kind_by_default() -> list:
-    """All algorithms of conf/algo; those of which another computes its meta-gradient alike are slow tests."""
-    kinds = of_each_kind()
-    return [name if name in kinds else pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS]
-
-
 def every(n: int, values, rows: bool = False) -> list:
     """The values of a long table, of which every n-th is tested by default and all by make test-all.
 

@@ -67,7 +67,7 @@ def test_a_process_ended_while_it_starts_leaves_no_folder(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("algo", of_each_kind())
 def test_a_process_killed_again_and_again_on_real_omniglot(algo, tmp_path, omniglot_root):
-    most = 8 if algo == "anil" else 4
+    most = 6 if algo == "anil" else 3
     words = ("data=omniglot", f"data.root={omniglot_root}", f"algo={algo}", "steps=120", "eval.every=20", "eval.tasks=20",
              "eval.test_tasks=20", "log_every=5", "control.cycle.Save.seconds=1", "hydra.run.dir=run")  # fmt: skip
     (tmp_path / "whole").mkdir()
@@ -78,7 +78,7 @@ def test_a_process_killed_again_and_again_on_real_omniglot(algo, tmp_path, omnig
         if kills < most:
             wait_for(lambda: (tmp_path / "run" / "config.json").exists(), process)
             try:
-                process.wait(dice.uniform(3, 7))
+                process.wait(dice.uniform(3, 6))
             except subprocess.TimeoutExpired:
                 process.kill()
                 kills += 1
@@ -86,7 +86,7 @@ def test_a_process_killed_again_and_again_on_real_omniglot(algo, tmp_path, omnig
         if process.returncode == 0:
             break
         again = ["resume=run"]
-    assert kills >= 3
+    assert kills >= 2
     same(tmp_path / "whole" / "run", tmp_path / "run")
 
 

@@ -38,17 +38,21 @@ def _ray():
 LONG = ("steps=1200", "eval.every=40")
 
 
-def embedded(folder, *words):
-    """Search in one process without Ray: the trials that Ray must train to the bit."""
-    finished(begin(folder, *words, "search.engine=embedded", "hydra.sweep.dir=embedded"))
-    return folder / "embedded"
+THREE = ("search=random", *SMALL, *LONG, RATE, "search.trials=3")
 
 
-def test_a_killed_process_and_a_killed_node_lose_no_trial(tmp_path):
-    words = ["search=random", *SMALL, *LONG, RATE, "search.trials=3"]
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory):
+    """Search in one process without Ray: the three trials that Ray must train to the bit."""
+    folder = tmp_path_factory.mktemp("embedded")
+    finished(begin(folder, *THREE, "search.engine=embedded", "hydra.sweep.dir=study"))
+    return folder / "study"
+
+
+def test_a_killed_process_and_a_killed_node_lose_no_trial(embedded, tmp_path):
     nodes = TwoNodes()
     try:
-        search = begin(tmp_path, *words, "search.engine=ray", f"search.address={nodes.address}", "search.storage_path=shared",
+        search = begin(tmp_path, *THREE, "search.engine=ray", f"search.address={nodes.address}", "search.storage_path=shared",
                        "hydra.sweep.dir=study")  # fmt: skip
         study, shared = tmp_path / "study", tmp_path / "shared"
         wait_for(lambda: all(checkpoints(shared, number, "study_*/") for number in (0, 1)), search)
@@ -65,31 +69,29 @@ def test_a_killed_process_and_a_killed_node_lose_no_trial(tmp_path):
     assert "resuming from meta-step" in (study / "logs" / "0.txt").read_text()
     assert not list(shared.iterdir()), "the checkpoints of Ray are removed at the end"
     for number in range(3):
-        same_run(study / str(number), embedded(tmp_path, *words) / str(number) if number == 0 else tmp_path / "embedded" / str(number))  # fmt: skip
+        same_run(study / str(number), embedded / str(number))
 
 
-def test_a_search_that_is_stopped_and_killed_continues_each_trial_from_its_checkpoint(tmp_path):
-    words = ["search=random", *SMALL, *LONG, RATE, "search.trials=3"]
-    on_ray = ["search.engine=ray", "search.workers=2", "hydra.sweep.dir=study", "resume=auto"]
+def test_a_search_that_is_stopped_and_killed_continues_each_trial_from_its_checkpoint(embedded, tmp_path):
+    on_ray = [*THREE, "search.engine=ray", "search.workers=2", "hydra.sweep.dir=study", "resume=auto"]
     study, sessions = tmp_path / "study", tmp_path / "study" / "ray"
-    first = begin(tmp_path, *words, *on_ray)
+    first = begin(tmp_path, *on_ray)
     wait_for(lambda: all(checkpoints(sessions, number) for number in (0, 1)), first)
     first.send_signal(signal.SIGTERM)
     out = finished(first, status=128 + signal.SIGTERM)
     assert "stopped by SIGTERM" in out and "To resume: " in out
-    again = begin(tmp_path, *words, *on_ray)
+    again = begin(tmp_path, *on_ray)
     wait_for(lambda: (study / "0" / "result.json").exists() or (study / "1" / "result.json").exists(), again)
     again.kill()
     again.communicate()
     done = [number for number in (0, 1, 2) if (study / str(number) / "result.json").exists()]
     results = {number: (study / str(number) / "result.json").read_bytes() for number in done}
-    last = finished(begin(tmp_path, *words, *on_ray))
+    last = finished(begin(tmp_path, *on_ray))
     assert [row["state"] for row in table(study)] == ["complete"] * 3, last
     assert all((study / str(number) / "result.json").read_bytes() == content for number, content in results.items())
     assert any("resuming from meta-step" in (study / "logs" / f"{number}.txt").read_text() for number in (0, 1))
-    plain = embedded(tmp_path, *words)
     for number in range(3):
-        same_run(study / str(number), plain / str(number))
+        same_run(study / str(number), embedded / str(number))
 
 
 @pytest.mark.parametrize("how", ["search.prune=asha", "search.compete=hyperband"])

@@ -154,6 +154,7 @@ def test_the_best_is_not_kept_over_a_change_of_the_validation(stopped, change, k
     assert forgotten == ([] if kept else [14])
 
 
+@pytest.mark.slow
 def test_a_pause_at_a_rung_of_a_search_changes_no_rate(tmp_path):
     for name, rungs in (("whole", []), ("paused", [5, 15])):
 

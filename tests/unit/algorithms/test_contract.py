@@ -13,7 +13,7 @@ from metalearn.algorithms.parameters import nth
 from metalearn.config.locate import locate
 from metalearn.training.executor import Executor
 from metalearn.training.outer_optimizer import OuterOptimizer
-from tests.helpers.configs import ALGORITHMS, QUICK, ROOT, each_kind_by_default, small
+from tests.helpers.configs import ALGORITHMS, QUICK, ROOT, every, small
 from tests.helpers.tasks import algorithm, batch_for, batch_of, params_of
 
 RESULT = (
@@ -79,7 +79,7 @@ def test_it_names_its_paper(name):
     assert issubclass(locate(target, "algo", Algorithm), Algorithm)
 
 
-@pytest.mark.parametrize("name", each_kind_by_default())
+@pytest.mark.parametrize("name", every(len(ALGORITHMS), ALGORITHMS))
 def test_the_command_line_leaves_a_complete_record(name, typed, tmp_path):
     drawn = name == ALGORITHMS[0]  # pictures take longer than all the rest
     done = typed(*QUICK, *small(name), "hydra.run.dir=out", pictures=drawn)

@@ -301,6 +301,7 @@ def test_a_table_that_the_first_pass_fills_is_no_state(typed, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_model_that_is_right_and_the_name_of_its_run(typed, tmp_path):
     (tmp_path / "own.py").write_text(MODELS)
     done = typed(*WORDS, "model=module", "model._target_=own.Net", "algo._target_=metalearn.algorithms.anil.ANIL",
@@ -325,6 +326,7 @@ def test_a_plain_module_of_torch_is_trained_resumed_and_loaded(typed, tmp_path, 
     assert learner.features(images).shape == (4, 8)
 
 
+@pytest.mark.slow
 def test_the_usual_name_of_a_run(typed, tmp_path):
     assert typed(*GLYPHS, "test=false").returncode == 0
     (run,) = (tmp_path / "runs").iterdir()

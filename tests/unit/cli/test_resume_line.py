@@ -139,6 +139,7 @@ def test_a_run_of_the_users_own_choices_resumes_by_the_line_as_printed(typed, tm
     assert result_of(tmp_path)["algo"] == "slow"
 
 
+@pytest.mark.slow
 def test_a_choice_with_another_class_has_the_name_of_the_class(typed, tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     done = typed(*QUICK, "algo=anil", "algo._target_=mine.Tail", "hydra.run.dir=out")

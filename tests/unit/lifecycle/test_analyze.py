@@ -74,6 +74,7 @@ def test_a_run_is_analyzed_on_the_tasks_of_its_test(run, capsys):
     assert (next(folder.glob("analysis/*")) / "analysis.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_learners_side_by_side_and_in_one_picture(run, tmp_path, capsys):
     folders = [run("maml"), run("anil")]
     figure = tmp_path / "new" / "reuse.svg"

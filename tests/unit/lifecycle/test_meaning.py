@@ -35,6 +35,7 @@ def test_another_value_is(word, said, stopped):
     assert said in str(refused.value)
 
 
+@pytest.mark.slow
 def test_auto_is_no_change_where_its_value_was_given(tmp_path):
     own = ("device=cpu", "engine.kernel=grouped", "engine.chunk=2", "engine.recompute=false", "test=false")
     train(config(*GLYPHS, *own), tmp_path / "run")

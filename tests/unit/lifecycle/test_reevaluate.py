@@ -105,7 +105,7 @@ def test_a_head_for_more_ways_is_made_anew_where_only_the_head_is_adapted(name, 
     assert "with a new head" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", every(4, ["maml", "anil", "pretrain", "metasgd", "protonet"]))
+@pytest.mark.parametrize("name", every(5, ["maml", "anil", "pretrain", "metasgd", "protonet"]))
 def test_fewer_ways_take_the_first_rows_of_the_head_as_an_adapted_learner_does(name, runs, capsys):
     folder = runs / name
     if not folder.exists():
@@ -194,7 +194,11 @@ def test_an_unfinished_run_is_evaluated_with_a_warning(run, capsys):
             ("maml", ["data=nothing"], "data=nothing: no such choice; there are auto"),
             ("maml", ["data=folder"], "data.root: a value is needed"),
             ("maml", ["data=sinusoid"], "sinusoid is regression, and this learner was trained for classification"),
-            ("sinusoid", ["data=glyphs"], "glyphs is classification, and this learner was trained for regression"),
+            (
+                "sinusoid",
+                ["data=glyphs", "data.classes=[8,6,6]"],
+                "glyphs is classification, and this learner was trained for regression",
+            ),
             ("maml", ["--verbose"], "--verbose: no such option"),
             ("maml", ["more"], "one run at a time"),
         ],

@@ -85,6 +85,7 @@ def test_dropout_is_off_at_evaluation(name):
     assert torch.equal(*found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", every(2, [(), ("algo=reptile", "algo.train_shot=2")]), ids=["maml", "reptile"])
 def test_a_resumed_run_draws_the_masks_of_the_run_never_stopped(words, tmp_path, monkeypatch):
     words = (*(word for word in GLYPHS if not word.startswith("model.")), *MODEL, *words)

@@ -273,6 +273,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [k if k == "named" else pytest.param(k, marks=pytest.mark.slow) for k in RUNS])
 def test_a_run_records_its_head_and_is_evaluated_at_another_way(kind, tmp_path, capfd):
     train(config(*WORDS, *RUNS[kind], "algo=anil"), tmp_path / "run")

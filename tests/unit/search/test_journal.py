@@ -10,6 +10,7 @@ from metalearn.search.journal import JournalFile
 from tests.unit.search.toys import drawn, run, study_in
 
 
+@pytest.mark.slow
 def test_a_journal_torn_at_any_byte_is_mended(tmp_path):
     whole = study_in(tmp_path, ["x=range(9)"], trials=2)
     run(whole)

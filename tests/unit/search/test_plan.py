@@ -19,7 +19,7 @@ def accepted(*words):
     return accept(words, compose(*fixed), lambda words: compose(*words))
 
 
-@pytest.mark.parametrize(("words", "message"), every(3, [
+@pytest.mark.parametrize(("words", "message"), every(5, [
     (("algo.nothing=interval(0, 1)",), "algo.nothing"),
     (("algo.inner_optimizer.lr=interval(1, 1)",), "an empty interval"),
     (("algo.inner_optimizer.lr=tag(log, interval(0, 1))",), "must lie above 0"),
@@ -67,7 +67,7 @@ def test_mistakes_are_one_line(words, message):
     assert message in str(refused.value) and "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("words", "message"), every(3, [
+@pytest.mark.parametrize(("words", "message"), every(5, [
     ((RATE, "search.sampler=tpe"), "sampler=tpe: search=pbt draws its own start"),
     ((RATE, "search.engine=embedded"), "needs engine=ray"),
     ((RATE, "search.prune=asha"), "trains all its trials to their end"),

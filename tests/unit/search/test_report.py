@@ -58,6 +58,7 @@ def test_a_study_of_failures_alone(tmp_path):
     assert not (tmp_path / "experiment").exists()
 
 
+@pytest.mark.slow
 def test_a_study_of_pruned_trials_alone(tmp_path):
     study = study_in(tmp_path, trials=3, pruner=optuna.pruners.ThresholdPruner(lower=1))
     run(study, Toys(4, 1))
@@ -88,6 +89,7 @@ def test_a_study_of_competing_models(tmp_path):
     assert sorted(row["last_step"] for row in table) == ["1"] * 6 + ["3", "3", "9"]
 
 
+@pytest.mark.slow
 def test_a_study_with_two_objectives(tmp_path, capsys):
     study = study_in(tmp_path, trials=8, goals=(ACCURACY, MSE))
     run(study, lambda candidate: [accuracy(candidate)[0], candidate.values["steps"]])

@@ -55,7 +55,7 @@ def test_a_study_reopened_after_every_trial_draws_the_trials_of_one_left_alone(s
     assert drawn(of(again, sampler)) == drawn(whole)
 
 
-@pytest.mark.parametrize("sampler", every(4, SAMPLERS))
+@pytest.mark.parametrize("sampler", every(5, SAMPLERS))
 def test_a_kill_at_any_moment_of_a_trial_changes_nothing(sampler, tmp_path):
     """The process dies before each of its writes in turn: asked but without a number, with some of the values, ..."""
     before, alone = tmp_path / "before", tmp_path / "alone"

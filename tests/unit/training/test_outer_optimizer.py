@@ -8,17 +8,17 @@ from tests.helpers.tasks import algorithm, batch_of
 
 
 @pytest.mark.slow
-def test_memory_is_flat_over_thousands_of_steps():
+def test_memory_is_flat_over_a_thousand_steps():
     algo = algorithm("maml", filters=2, shape=(1, 4, 4), way=2, shot=1, query=1)
     params = algo.init()
     outer = OuterOptimizer(
-        optimizer={"name": "Adam", "lr": 0.003}, schedule="cosine", warmup=0, clip=None, params=params, steps=4000
+        optimizer={"name": "Adam", "lr": 0.003}, schedule="cosine", warmup=0, clip=None, params=params, steps=2000
     )
     batch = batch_of(tasks=1, way=2, shot=1, query=1, shape=(1, 4, 4), dtype=torch.float32)
     resident = []
-    for step in range(2100):
+    for step in range(1200):
         outer.step(algo.meta_gradient(outer.params, batch))
-        if step % 700 == 699:
+        if step % 400 == 399:
             with open("/proc/self/statm") as file:
                 resident.append(int(file.read().split()[1]) * 4096 / 2**20)
-    assert resident[-1] - resident[0] < 4, resident  # MB over 1,400 steps
+    assert resident[-1] - resident[0] < 2, resident  # MB over 800 steps
