@@ -35,6 +35,7 @@ _NUMBERS = (
     *(entry.format(name) for name in _SCORES for entry in ("val_{}", "test_{}", "test_{}_support")),
     "train_seconds",
     "paper_accuracy",
+    "paper_ci95",
     "pixel_nearest_neighbour",
 )
 _RECORDED = ("data", "split", "algo", "way", "shot", "query", "seed", "steps", "inner_steps_train",

@@ -86,6 +86,7 @@ def test_experiments_hold_what_they_differ_in():
 def test_a_published_result_is_of_its_way_and_shot_alone():
     assert Published(**compose("experiment=omniglot/maml_5w1s")["paper"]).entries("maml", 5, 1) == {
         "paper_accuracy": 0.987,
+        "paper_ci95": 0.004,
         "paper_source": "Finn et al. 2017, table 1",
     }
     assert Published(**compose("experiment=omniglot/maml_5w1s", "way=20")["paper"]).entries("maml", 20, 1) == {}

@@ -30,9 +30,10 @@ def test_a_published_result_stands_beside_the_test(tmp_path):
     source = {"paper_accuracy": 0.987, "paper_source": "Finn et al. 2017, table 1"}
     made(tmp_path / "a", "maml", 0.1, 0, 0.9, [0.8, 0.9], **source)
     made(tmp_path / "b", "anil", 0.1, 0, 0.8, [0.8, 0.9])
+    made(tmp_path / "c", "maml", 0.2, 0, 0.7, [0.8, 0.9], **source, paper_ci95=0.004)
     table = compare_runs(read_runs([tmp_path]))
     place = list(table.columns).index("paper")
-    assert table.columns[place - 1] == "test" and [row[place] for row in table.rows] == ["98.70%", ""]
+    assert table.columns[place - 1] == "test" and [row[place] for row in table.rows] == ["98.70%", "", "98.70 ± 0.40%"]
     assert "paper: Finn et al. 2017, table 1" in table.notes
 
 
