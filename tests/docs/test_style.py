@@ -9,7 +9,10 @@ import pytest
 from tests.helpers.configs import ROOT
 
 
-@pytest.mark.parametrize("words", [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",)])
+TYPES = pytest.param(("mypy",), marks=pytest.mark.slow)  # a minute in a fresh clone
+
+
+@pytest.mark.parametrize("words", [("ruff", "check", "."), ("ruff", "format", "--check", "."), TYPES])
 def test_static_checks(words):
     done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
