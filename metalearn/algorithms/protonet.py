@@ -11,8 +11,10 @@ from torch import Tensor
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters, nth
-from metalearn.data.base import TaskBatch
+from metalearn.config.checks import at_least
+from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.inner.gradients import gradients
+from metalearn.runtime.errors import UserError
 
 
 @dataclass(kw_only=True, eq=False)
@@ -23,13 +25,21 @@ class ProtoNet(Algorithm):
     algorithm 1, with the squared Euclidean distance. By its section 2.3 this is a linear head: -|f - c|^2 is 2 c.f -
     |c|^2, less |f|^2, which is the same for all classes. Adaptation is one step, from a head at zero to this one; the
     number of classes may differ between training and test.
+
+    Args:
+        train_way: classes in a training task; None for as many as in a test task.
     """
 
     has_inner_loop: ClassVar[bool] = False
 
+    train_way: int | None = None
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.objective.require_classes("algo=protonet")
+        if self.train_way is not None:
+            at_least(2, train_way=self.train_way)
+            self.way = self.train_way
 
     def init(self) -> MetaParameters:
         """The model's weights, with the head at zero."""
@@ -46,8 +56,14 @@ class ProtoNet(Algorithm):
         """True for the head, which prototypes replace."""
         return name in self.head.names
 
-    def require_outputs(self, way: int) -> None:
-        """Accept every number of classes."""
+    def check(self, source: TaskSource) -> None:
+        """Check the source; the message names `algo.train_way`, which may ask for too many classes."""
+        try:
+            super().check(source)
+        except UserError as error:
+            if self.train_way is None:
+                raise
+            raise UserError(f"algo.train_way={self.train_way}: {error}, or lower algo.train_way=") from error
 
     def adapt(
         self,

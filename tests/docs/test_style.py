@@ -8,7 +8,6 @@ import pytest
 
 from tests.helpers.configs import ROOT
 
-
 TYPES = pytest.param(("mypy",), marks=pytest.mark.slow)  # a minute in a fresh clone
 
 
