@@ -8,6 +8,7 @@ from typing import Any
 from metalearn.cli import app
 from metalearn.cli.job import requested
 from metalearn.cli.messages import say
+from metalearn.cli.starting import INTERRUPTED
 from metalearn.runtime.console import drop
 from metalearn.runtime.distributed import ProcessGroup, exit_now, is_torchrun, is_worker
 from metalearn.runtime.errors import refuse_foreign_files
@@ -50,7 +51,7 @@ def cli() -> None:
     except SystemExit as stopped:  # by a signal
         status = stopped.code if isinstance(stopped.code, int) else 1
     except KeyboardInterrupt:
-        say("interrupted; nothing was being trained")
+        say(INTERRUPTED)
         exit_now(130)  # at a regular exit Python may end by the signal, if C code was interrupted
     if group:
         exit_now(status)

@@ -39,6 +39,7 @@ def start(words: list[str], help_text: str, measure: Callable[["Command"], None]
     from yaml import YAMLError
 
     from metalearn.cli.overrides import trusted
+    from metalearn.cli.starting import interruptible
     from metalearn.config.messages import one_line
     from metalearn.config.quoting import quoted_words
 
@@ -46,7 +47,7 @@ def start(words: list[str], help_text: str, measure: Callable[["Command"], None]
         words, folder = _config_dir(words)
         runs, typed = _runs(words)
         flags = [] if folder is None else [f"--config-dir={folder}"]
-        with trust.limit([*flags, *typed], trusted(typed)):
+        with trust.limit([*flags, *typed], trusted(typed)), interruptible(f"interrupted; {interrupted}"):
             measure(Command(runs, quoted_words(typed), folder))
         return 0
     except BrokenPipeError:

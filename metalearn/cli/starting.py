@@ -10,7 +10,8 @@ from types import FrameType
 
 from metalearn.runtime.console import say
 
-_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+INTERRUPTED = "interrupted; nothing was being trained"
 _made: list[Path] = []  # the folder of a single run and those above it, if Hydra makes them for this command
 
 
@@ -42,16 +43,40 @@ def empty_folder_removed() -> Iterator[None]:
     _made.clear()
     before = {}
     with suppress(ValueError):  # not in the main thread
-        free = [number for number in _SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
+        free = [number for number in _ENDS if signal.getsignal(number) == signal.SIG_DFL]
         before = {number: signal.signal(number, _end) for number in free}
     try:
-        yield
+        with interruptible(INTERRUPTED):
+            yield
     except KeyboardInterrupt:
         remove_empty_folder()
         raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def interruptible(line: str) -> Iterator[None]:
+    """Let Ctrl-C end the process with this line where it interrupts the import of torch, whose C++ code would abort."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        torch = sys.modules.get("torch")
+        if torch is None or not getattr(torch.__spec__, "_initializing", False):
+            raise KeyboardInterrupt
+        remove_empty_folder()
+        os.write(sys.stderr.fileno(), f"metalearn: {line}\n".encode())
+        os._exit(130)
+
+    usual = False
+    with suppress(ValueError):  # not in the main thread
+        if usual := signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+            signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if usual:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

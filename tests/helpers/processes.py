@@ -4,6 +4,7 @@ A process that has imported what is heavy (and computed nothing) forks a child f
 `python -m metalearn.run` (or another module) as typed, with its own folder, environment, output and exit status.
 """
 
+import atexit
 import json
 import os
 import runpy
@@ -67,6 +68,7 @@ def child(order: dict) -> None:
 
         traceback.print_exc()
         status = 1
+    atexit._run_exitfuncs()  # as at a regular exit: W&B waits for its files
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
