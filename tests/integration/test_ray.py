@@ -151,7 +151,7 @@ def test_a_population_takes_over_checkpoints_and_its_schedule_is_replayed(tmp_pa
 
 
 def test_a_population_that_is_killed_resumes_with_the_settings_of_its_checkpoints(tmp_path):
-    words = ["search=pbt", *SMALL, *LONG, RATE, "search.trials=2", "search.pbt.every=40", "search.pbt.quantile=0.5",
+    words = ["search=pbt", *SMALL, *LONG, RATE, "search.trials=2", "search.pbt.every=120", "search.pbt.quantile=0.5",
              "search.workers=2", "hydra.sweep.dir=study", "resume=auto"]  # fmt: skip
     study, sessions = tmp_path / "study", tmp_path / "study" / "ray"
 
