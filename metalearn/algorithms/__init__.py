@@ -1,1 +1,1 @@
-"""Algorithms, one a file. Each gives the outer optimizer a direction."""
+"""Meta-learning algorithms, one per file. Each computes the gradient that the outer optimizer follows."""

@@ -28,13 +28,13 @@ from metalearn.runtime.errors import UserError
 class Algorithm(AlgorithmSettings):
     """An algorithm: pure functions of its meta-parameters.
 
-    A subclass defines `adapt` and `task_gradients`; `init`, `sample` and `check` where they differ. Its settings are
-    those of metalearn.algorithms.settings, and its own.
+    A subclass defines `adapt` and `task_gradients`, and overrides `init`, `sample` and `check` where its own differ.
+    Its settings are those of metalearn.algorithms.settings, and its own.
     """
 
     unit: ClassVar[str] = "tasks"  # what meta_batch counts
-    extra_kind: ClassVar[str] = "weights"  # of the layers in MetaParameters.extra, in layers.csv: `weights` or `rate`
-    has_inner_loop: ClassVar[bool] = True  # steps that start from the weights of `split_weights`
+    extra_kind: ClassVar[str] = "weights"  # of MetaParameters.extra in layers.csv: `weights` or `rate`
+    has_inner_loop: ClassVar[bool] = True  # False: adaptation takes no gradient steps
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,7 +68,8 @@ class Algorithm(AlgorithmSettings):
 
         Args:
             support_x: [T, N*K, ...]; support_y: [T, N*K] int64, or real [T, K, D].
-            training: keep what a meta-gradient needs. Without it nothing depends on other tasks or on history.
+            training: True in meta-training, where everything is kept that a meta-gradient needs. If False, the result
+                of a task depends neither on the other tasks nor on earlier calls.
             ids: in meta-training, the tasks' numbers, int64 [T], from which dropout draws its masks.
         """
         raise NotImplementedError
@@ -93,7 +94,7 @@ class Algorithm(AlgorithmSettings):
 
     @property
     def keeps_head_at_zero(self) -> bool:
-        """True if the model's own head is never learned: adaptation begins without one."""
+        """True if meta-training leaves the model's own head at zero, where adaptation starts."""
         return False
 
     @property
@@ -129,13 +130,17 @@ class Algorithm(AlgorithmSettings):
     # -- what all share --------------------------------------------------------------------------------------
 
     def meta_gradient(self, params: MetaParameters, batch: TaskBatch) -> MetaGradient:
-        """The direction for the outer optimizer, by definition: means over the tasks of a meta-batch, all at once."""
+        """Compute the meta-gradient of a meta-batch by its definition: the mean over all tasks, in one pass.
+
+        Raises:
+            UserError: `params` is not a MetaParameters, or `batch` is not a TaskBatch.
+        """
         require_params(params)
         require_batch(batch)
         return self.mean(params, self.task_gradients(params, batch), len(batch.support_x))
 
     def mean(self, params: MetaParameters, sums: MetaGradient, tasks: int) -> MetaGradient:
-        """Divide sums over tasks by their number, and move the running statistics."""
+        """Divide sums over tasks by their number, and move the running statistics towards those of the batch."""
         means = sums.with_tensors([value / tasks for value in sums.tensors()])
         return means._replace(statistics=self.passes.averaged(params.statistics, means.statistics))
 
@@ -163,7 +168,7 @@ class Algorithm(AlgorithmSettings):
         """Outputs [T, B, way] for query_x [T, B, ...]: class scores, or regression values [T, B, D].
 
         Args:
-            norm: another batch-norm mode than that of training.
+            norm: the batch-norm mode; None for that of training.
         """
         return self.query_outputs(adapted, query_x, training=False, norm=norm)[0]
 

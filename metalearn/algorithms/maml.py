@@ -43,7 +43,7 @@ class MAML(Algorithm):
         training: bool = False,
         ids: Tensor | None = None,
     ) -> Iterator[Adapted]:
-        """Descend the support loss: line 6 of algorithm 2, once for each inner step."""
+        """Descend the support loss: lines 6 and 7 of algorithm 2, once for each inner step."""
         shared, start = self.split_weights(params.model, len(support_x))
         loss = SupportLoss(self, params, shared, list(start), support_x, support_y, training, ids)
         for step, fast in enumerate(self.unroll(params, loss, start, training and self.second_order)):
@@ -51,7 +51,7 @@ class MAML(Algorithm):
             yield Adapted(shared | fast, support_x, step, ids, running, tuple(loss.batch_statistics))
 
     def task_gradients(self, params: MetaParameters, batch: TaskBatch) -> MetaGradient:
-        """Differentiate the query loss after the inner loop: line 8 of algorithm 2, summed over tasks."""
+        """Differentiate the query loss after the inner loop, summed over tasks, as in line 10 of algorithm 2."""
         params = params.leaves()
         adapted = self.adapted(params, batch.support_x, batch.support_y, batch.ids)
         outputs, statistics = self.query_outputs(adapted, batch.query_x, training=True)

@@ -12,11 +12,10 @@ from metalearn.runtime.errors import UserError
 
 @dataclass(kw_only=True, eq=False)
 class MetaSGD(MAML):
-    """MAML with a learned learning rate for each weight: theta' = theta - alpha o gradient (equation 2).
+    """MAML with a learned learning rate for each weight: theta' = theta - alpha o gradient, elementwise (equation 2).
 
     Li, Zhou, Chen & Li, "Meta-SGD: Learning to learn quickly for few-shot learning", 2017 (arxiv.org/abs/1707.09835).
-    All rates begin at `inner_optimizer.lr`. A rate may become negative; its
-    weight then follows the gradient upwards.
+    All rates begin at `inner_optimizer.lr`. A rate may become negative; its weight then follows the gradient upwards.
     """
 
     extra_kind = "rate"

@@ -63,7 +63,7 @@ class Objective:
         raise NotImplementedError
 
     def encode(self, values: list[Any], outputs: int, device: str) -> tuple[Tensor, list[Hashable]]:
-        """Convert what a user gives as targets.
+        """Convert a user's targets to a tensor.
 
         Args:
             values: one for each of B examples.

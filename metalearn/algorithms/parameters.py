@@ -38,7 +38,7 @@ class MetaParameters(NamedTuple):
         return MetaParameters(model, extra, self.statistics)
 
     def leaves(self) -> "MetaParameters":
-        """Return a copy whose learned entries have no history and can be differentiated by."""
+        """Return a copy whose learned entries are leaves of autograd's graph and require gradients."""
         return self.with_learned({name: value.detach().requires_grad_() for name, value in self.learned.items()})
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "MetaParameters":
@@ -69,19 +69,19 @@ class MetaParameters(NamedTuple):
 
 
 def require_params(params: object) -> None:
-    """Raise UserError where something else is given for meta-parameters."""
+    """Raise UserError unless `params` is a MetaParameters."""
     if not isinstance(params, MetaParameters):
         raise UserError(f"{type(params).__name__}: give meta-parameters, such as params = algorithm.init()")
 
 
 def require_batch(batch: object) -> None:
-    """Raise UserError where something else is given for a batch of tasks."""
+    """Raise UserError unless `batch` is a TaskBatch."""
     if not isinstance(batch, TaskBatch):
         raise UserError(f"{type(batch).__name__}: give a batch of tasks, such as algorithm.sample(source, 0, 'cpu')")
 
 
 class MetaGradient(NamedTuple):
-    """The meta-gradient of one meta-batch: a mean over its tasks, or a sum where it says so.
+    """The meta-gradient of one meta-batch: a mean over its tasks, but from `Algorithm.task_gradients` a sum over them.
 
     Attributes:
         gradients: the direction for the outer optimizer, by name of the learned entry.
@@ -122,10 +122,11 @@ class Adapted:
 
 
 def nth(path: Iterator[Adapted], n: int) -> Adapted:
-    """Take n inner steps.
+    """Take n inner steps, and return the adapted model.
 
     Args:
-        path: from Algorithm.adapt.
+        path: a fresh iterator from Algorithm.adapt.
+        n: number of inner steps; 0 for the model before the first.
     """
     return next(islice(path, n, None))
 

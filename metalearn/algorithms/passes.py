@@ -30,11 +30,17 @@ class Passes:
     seed: int
 
     def support(self, step: int, training: bool, ids: Tensor | None) -> NormContext:
-        """A pass over support images at an inner step; every mode normalizes them by their batch statistics."""
+        """The context of a pass over support images, which every mode normalizes by their batch statistics.
+
+        Args:
+            step: the number of the inner step, from 0.
+            training: True in meta-training.
+            ids: in meta-training, the tasks' numbers, int64 [T].
+        """
         return self._context(step, None, training, ids)
 
     def query(self, running: list[Tensor] | None, training: bool, ids: Tensor | None = None) -> NormContext:
-        """A pass over query images, which are normalized together, or by running statistics."""
+        """The context of a pass over query images, which are normalized together or by `running` ([2, C] by layer)."""
         return self._context(QUERY, running, training, ids)
 
     def over_query(
@@ -81,7 +87,10 @@ class Passes:
         return [layer.repeat(steps + 1, 1, 1) for layer in fresh]
 
     def running_statistics(self, statistics: list[Tensor], step: int, training: bool) -> list[Tensor] | None:
-        """The running statistics of an inner step (the last one's beyond it); None where batch statistics serve."""
+        """The running statistics [2, C] of each layer after `step` inner steps; None where batch statistics are used.
+
+        Steps beyond those of meta-training use the last ones.
+        """
         if self.norm != "per_step" or training:
             return None
         return [layer[min(step, len(layer) - 1)] for layer in statistics]
@@ -94,6 +103,9 @@ class Passes:
 
         Returns:
             For each layer [S+1, 2, C].
+
+        Raises:
+            UserError: the model calls its batch-norm layers in another order than it makes them, or not once each.
         """
         if passes and passes[0] and (found := [layer.shape[-1] for layer in passes[0]]) != self.channels:
             raise UserError(

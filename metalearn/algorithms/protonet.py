@@ -22,8 +22,9 @@ class ProtoNet(Algorithm):
     """Classify by the nearest prototype: the mean feature of a class's support images.
 
     Snell, Swersky & Zemel, "Prototypical networks for few-shot learning", NeurIPS 2017 (arxiv.org/abs/1703.05175),
-    algorithm 1, with the squared Euclidean distance. By its section 2.3 this is a linear head: -|f - c|^2 is 2 c.f -
-    |c|^2, less |f|^2, which is the same for all classes. Adaptation is one step, from a head at zero to this one; the
+    algorithm 1, with the squared Euclidean distance. For a feature f and a prototype c, -|f - c|^2 = 2 c.f - |c|^2 -
+    |f|^2, where |f|^2 is the same for all classes. So prototypes are a linear head with weights 2 c and biases -|c|^2
+    (the paper's "Reinterpretation as a linear model"). Adaptation is one step, from a head at zero to this one. The
     number of classes may differ between training and test.
 
     Args:
@@ -73,7 +74,7 @@ class ProtoNet(Algorithm):
         training: bool = False,
         ids: Tensor | None = None,
     ) -> Iterator[Adapted]:
-        """Compute the prototypes (equation 1): the head from step 1 on."""
+        """Yield the model with its head at zero, then with the prototypes (equation 1) as its head from step 1 on."""
         features, statistics = self.net.features(params.model, support_x, self.passes.support(0, training, ids))
         way = self.way if training else int(support_y.max()) + 1
         member = F.one_hot(support_y, way).to(features.dtype)  # [T, N*K, N]

@@ -19,7 +19,7 @@ class AlgorithmSettings:
         model: the architecture and the initial weights; any module that maps inputs to outputs by a linear head.
         head_layer: the name of the layer of the model that is its head; None for the last nn.Linear.
         objective: the loss and the score, see metalearn.algorithms.objective.
-        way, shot, query: of the training tasks.
+        way, shot, query: of the training tasks: the number of classes, and of support and query examples per class.
         norm: how batch norm gets its statistics, see metalearn.models.norm.
         labels: classes of the training source, for algorithms that classify over all of them; None in regression.
         meta_batch: tasks (or single examples) in a meta-step.
@@ -27,7 +27,8 @@ class AlgorithmSettings:
         inner_steps_test: inner-loop steps at evaluation.
         inner_optimizer: {name: SGD or Adam, lr: ..., ...}; see metalearn.inner.unroll.make_inner_loop for others.
         reduction: of the inner loss over a support set: `mean` over examples; `sum`; or `shot_mean`, the sum over
-            classes of the mean over a class's shots, N times `mean`: the hidden factor of the original MAML code.
+            classes of the mean over a class's shots. With N classes this is N times `mean`; the original MAML code uses
+            it.
         seed: of the random masks of dropout.
         engine: how gradients are computed, see metalearn.config.engine.
     """

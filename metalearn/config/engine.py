@@ -16,8 +16,8 @@ class EngineSettings:
     """Settings of the computation of meta-gradients. Values are in conf/engine/.
 
     Args:
-        kernel: how many tasks go through the model at once: `grouped`, by metalearn.kernels; `vmap`, its forward pass
-            under torch.func.vmap; `auto` chooses by device and precision (metalearn.models.functional).
+        kernel: the way in which tasks go through the model together: `grouped`, by metalearn.kernels; `vmap`, its
+            forward pass under torch.func.vmap; `auto` chooses by device and precision (metalearn.models.functional).
         fused: `grouped` may compute a chain of convolution, batch norm, activation and pooling as one function;
             false: layer by layer.
         inner_loop: `unrolled` steps all tasks at once; `higher` steps one task at a time with an optimizer of

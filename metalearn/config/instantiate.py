@@ -71,7 +71,11 @@ def require_target(node: Any, where: str) -> None:
 
 
 def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> Any:
-    """Call `target(**values, **given)` after checking `values` against its annotations."""
+    """Call `target(**values, **given)` after checking `values` against its annotations.
+
+    Raises:
+        UserError: as in `build`.
+    """
     if not isinstance(values, Mapping):
         raise UserError(f"{where}={values}: expects a group of settings")
     try:
@@ -80,7 +84,7 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}._target_: {target} cannot be built from settings") from error
     prefix = f"{where}." if where else ""
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # hands them on to another that checks
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # passes them on, to be checked there
     if unknown := [name for name in values if name in given or (name not in parameters and not open_ended)]:
         raise _unknown(where, unknown, _title(target), [own for own in parameters if own not in given])
     for name, value in values.items():
@@ -113,7 +117,10 @@ def call(target: Any, values: Mapping[str, Any], where: str, **given: Any) -> An
 
 
 def _hints(target: Any) -> dict[str, Any]:
-    """The annotations of arguments; none where they name what only a type checker imports, but for names of typing."""
+    """The annotations of the target's arguments, or {} if one of their names is imported for type checkers alone.
+
+    Names of `typing` and `collections.abc` are found even then.
+    """
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return get_type_hints(function)

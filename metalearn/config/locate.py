@@ -44,7 +44,7 @@ def locate(target: str, where: str, kind: type | None) -> Any:
 
 
 def _annotate(target: str, found: Any, kind: type) -> str:
-    """Say how a function declares what it returns, as a part of a message; one of a library needs a function around."""
+    """Say how to declare what a function returns, as a part of a message; a library's function has to be wrapped."""
     try:
         file = inspect.getsourcefile(inspect.unwrap(found))
     except TypeError:  # it is not written in Python

@@ -15,7 +15,7 @@ def quoted_words(words: list[str]) -> list[str]:
     `data.root=~/naïve [1]` becomes a quoted path below the home folder. In a sweep, a value with commas stays as it is.
 
     Raises:
-        UserError: a value such as `interval(0.01 2)`, which is meant as several values and cannot be read so.
+        UserError: a value such as `interval(0.01 2)`, which is meant as several values but has a mistake.
     """
     for word in words:
         if not word.startswith("-") and "=" in word and (mistake := misread(word)):

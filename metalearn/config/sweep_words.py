@@ -15,7 +15,7 @@ _GAP = re.compile(r"""("[^"]*"|'[^']*')|(?<=[\w.)\]'"])\s+(?=[\w.(\['"+-])""")  
 
 
 def misread(word: str) -> str | None:
-    """Explain a value that is meant as such a function and that Hydra does not read as one.
+    """Explain a value that is meant as one of Hydra's functions (see EXAMPLES), but that Hydra does not read as one.
 
     Args:
         word: of the command line, `name=value`.

@@ -54,7 +54,7 @@ def load(
         crop, flip: augmentation of training images, see metalearn.data.augment.Augment.
         rotate_train, rotate_test: rotate each class of each task by a random multiple of 90 degrees.
         name: of the data set; by default the name of the folder.
-        classes: numbers of classes of the published split (training, validation, test); warn about others.
+        classes: numbers of classes of the published split (training, validation, test); other numbers give a warning.
         how: how to get the data, for the error message if the folder is missing.
 
     Raises:

@@ -162,7 +162,7 @@ class ImageTasks:
         x = self._store(index.flatten(), None if turn is None else turn.flatten())
         if self._augment:
             x = self._augment(x, self._augment_stream, ids)
-        # CUDA multiplies by 1 / 255, which rounds otherwise than a division, unless there are digits to spare
+        # On CUDA, torch multiplies by 1 / 255, which rounds differently; in double precision the results agree
         x = x.to(torch.float64 if x.is_cuda else torch.float32).div_(255).float()
         if self._mean is not None and self._deviation is not None:
             x = x.sub_(self._mean).div_(self._deviation)

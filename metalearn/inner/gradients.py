@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def gradients(value: Tensor, weights: list[Tensor], create_graph: bool = False) -> list[Tensor]:
-    """The gradient of a sum over tasks; zeros for what it does not depend on, such as a bias before a batch norm."""
+    """The gradient of a scalar by each weight; zeros where it does not depend on a weight, such as an unused head."""
     return list(torch.autograd.grad(value, weights, create_graph=create_graph, materialize_grads=True))
 
 

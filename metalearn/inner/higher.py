@@ -37,7 +37,7 @@ class HigherLoop:
 
         names = list(start)
         weights = list(start.values()) if second_order else leaves(start.values())
-        like = leaves(weights)  # from which `higher` takes number and shapes
+        like = leaves(weights)  # `higher` only reads their number and shapes
         plain = self.optimizer(like, **self.settings)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -63,7 +63,7 @@ class HigherLoop:
         if not (isinstance(kind, str) and hasattr(torch.optim, kind)):
             raise UserError(f"{where}.name={kind}: not an optimizer of torch.optim")
         made = cls(getattr(torch.optim, kind), settings)
-        try:  # try a step: `higher` does not know every optimizer
+        try:  # take a step: `higher` does not support every optimizer of torch.optim
             next(islice(made.unroll(lambda w: w["w"].square().sum(), {"w": torch.ones(1, 2)}, False), 1, None))
         except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
             raise UserError(f"{where}: {' '.join(str(error).split())}") from error

@@ -40,7 +40,7 @@ def _check_rate(lr: float) -> None:
 
 
 class SGD:
-    """w - lr g, with optional momentum: v <- momentum v + g, w - lr v (as torch.optim.SGD)."""
+    """Gradient descent w <- w - lr g; with momentum v <- momentum v + g, w <- w - lr v, as torch.optim.SGD does it."""
 
     def __init__(self, *, lr: float, momentum: float = 0.0):
         _check_rate(lr)
@@ -57,7 +57,7 @@ class SGD:
 
 
 class Adam:
-    """Adam (Kingma & Ba, ICLR 2015, algorithm 1); Reptile's inner optimizer with betas=[0, 0.999]."""
+    """Adam (Kingma & Ba, ICLR 2015, algorithm 1). The Reptile paper uses it in the inner loop with betas=[0, 0.999]."""
 
     def __init__(self, *, lr: float, betas: list[float] = [0.9, 0.999], eps: float = 1e-8):  # noqa: B006
         _check_rate(lr)

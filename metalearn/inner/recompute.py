@@ -91,7 +91,7 @@ class _Recompute(Function):
 
 
 def _refuse_others(outputs: list[Tensor], leaves: tuple[Tensor, ...]) -> None:
-    """Raise UserError where the outputs depend on a leaf that is not among these."""
+    """Raise UserError where the outputs depend on a leaf of the graph that is not among `leaves`."""
     known = {id(leaf) for leaf in leaves}
     nodes = [output.grad_fn for output in outputs]
     seen = set(nodes)

@@ -16,7 +16,7 @@ from metalearn.inner.optimizers import Optimizer, make_optimizer
 from metalearn.kernels.modes import differentiated_twice
 from metalearn.models.weights import Weights
 
-Loss = Callable[[Weights], Tensor]  # weights to one loss a task, [T]
+Loss = Callable[[Weights], Tensor]  # from weights [T, ...] to the loss of each task [T]
 
 
 class InnerLoop(Protocol):
@@ -41,7 +41,7 @@ class UnrolledLoop:
         """Yield the weights after 0, 1, 2, ... steps on `loss`, without end.
 
         Args:
-            loss: of weights with a leading task dimension, one value a task.
+            loss: a function from weights [T, ...] to the loss of each task [T].
             start: weights [T, ...]; what is yielded first.
             second_order: True if the weights keep their dependence on `start`; otherwise each is a leaf.
             optimizer: takes the steps.

@@ -1,4 +1,4 @@
-"""Equal to conv, norm_act and pooling, block by block; faster because first derivatives need one function for all.
+"""Equal to conv, norm_act and pooling, block by block; faster as one function where first derivatives are enough.
 
 Most passes need no second derivatives: those over query images, all passes of first-order algorithms and of
 evaluation, and those of a body that is not adapted. For these all blocks are one autograd function, which avoids the
@@ -124,7 +124,14 @@ def _pooled(y: Tensor, pool: bool) -> tuple[Tensor, list[Tensor]]:
 
 
 def _behind(grad: Tensor, kept: list[Tensor], how: How, made_here: bool) -> Tensor:
-    """The gradient at the input of an activation, [B, T*C, H, W], in memory that was made here."""
+    """Take a gradient back through a block's pooling and activation: [B, T*C, H, W].
+
+    Args:
+        grad: at the output of the block.
+        kept: the saved tensors; those of the pooling and the activation, the last ones, are removed.
+        how: the settings of the block.
+        made_here: True if `grad` was made in this backward pass and may be overwritten.
+    """
     where = kept.pop() if how.pool else None
     g, y = as_groups(grad), as_groups(kept.pop())
     g = g if where is None else _pool_backward(g, y, *_WINDOW, where)

@@ -106,7 +106,7 @@ class TaskTensor(Tensor):
         return f"TaskTensor({self.tasks} tasks of {list(self.sizes)})"
 
 
-# Functions that need no value. A TaskTensor is no part of the graph of gradients, its value is: it has no hooks
+# Functions that need no value. Autograd's graph holds the value and not the TaskTensor, which therefore has no hooks
 _OF_NO_VALUE = get_default_nowrap_functions() | {
     Tensor.size, Tensor.dim, Tensor.numel, Tensor.__len__, Tensor.is_floating_point, Tensor.is_complex, torch.numel,
     torch.is_floating_point, torch.is_complex,

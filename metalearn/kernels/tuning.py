@@ -27,8 +27,8 @@ PATCH_RATIO = 3
 
 # Input values of the tasks computed at once. On the CPU activations should stay near the cache: with Conv4, `grouped`
 # is fastest with 16 to 32 tasks of 10 to 80 images, `vmap` with 32 tasks of 10, 8 of 30, 4 of 80. In a network whose
-# first convolution has fewer than CHANNELS channels, tasks lie side by side in shorter pieces, and fewer are faster:
-# one of 84x84 images with 16 channels
+# first convolution has fewer than CHANNELS channels, tasks lie side by side in shorter pieces, and fewer at once are
+# faster: one task at a time with 84x84 images and 16 channels
 VALUES_GROUPED = 2**20
 CHANNELS = 64
 VALUES_VMAP = 250_000

@@ -77,7 +77,8 @@ class Block(nn.Module):
 class Backbone(nn.Module):
     """A convolutional network with a linear head, built from settings.
 
-    With depth 4, kernel 3, stride, batch norm and ReLU it is conv4 under other names (Vinyals et al., NeurIPS 2016).
+    With depth=4, kernel=3, downsampling=stride, normalization=batch and activation=relu it computes what
+    metalearn.models.conv4.Conv4 does (Vinyals et al., NeurIPS 2016); only the names of the parameters differ.
 
     Args:
         shape: of one image, (C, H, W).
@@ -94,6 +95,9 @@ class Backbone(nn.Module):
         residual: add the input of each block to its convolution, as it is or through a 1x1 convolution.
         dropout: rate behind each block.
         pooling: `mean` over the positions of the last map, or `flatten`.
+
+    Raises:
+        ValueError: a setting is out of its range, or the inputs are not images, or too small ones.
     """
 
     def __init__(

@@ -14,12 +14,15 @@ from torch.overrides import TorchFunctionMode
 from metalearn.runtime.errors import UserError
 
 _FILLS = (Tensor.normal_, Tensor.uniform_)
-MOST_PARTS = 20_000  # layers and parameters of a model: a file may ask for any number
+MOST_PARTS = 20_000  # layers and parameters of a model
 
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Refuse a model of more layers than any has, while it is built; otherwise memory or patience would end first."""
+    """Raise UserError as soon as a model that is being built has more than MOST_PARTS layers and parameters.
+
+    A configuration file may ask for any number of layers. Without a limit, building them could fill the memory.
+    """
     count = 0
 
     def note(*_: Any) -> None:
@@ -37,7 +40,10 @@ def bounded() -> Iterator[None]:
 
 
 class WithoutFilling(TorchFunctionMode):
-    """Draw no random weights, where shapes alone are asked for: on the meta device, torch would import its compiler."""
+    """Skip the random initialization of weights where only shapes are needed.
+
+    On the meta device, torch would import its compiler to draw random numbers.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return args[0] if func in _FILLS else func(*args, **(kwargs or {}))

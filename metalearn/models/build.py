@@ -15,7 +15,7 @@ from metalearn.models.head import NEW, PAGE, WithHead, find_head, name_of
 from metalearn.models.torch_layers import pure
 from metalearn.runtime.errors import UserError
 
-OWN = {"head": str | None, "repeat_channels": int | None}  # settings of every model, which its constructor never gets
+OWN = {"head": str | None, "repeat_channels": int | None}  # settings of every model, not passed to its constructor
 MOST_CHANNELS = 64
 WAYS = ("outputs", "num_classes")  # arguments that take the number of ways
 
@@ -53,7 +53,7 @@ def build_model(node: Mapping[str, Any], shape: Sequence[int], outputs: int) -> 
         raise UserError(f"model.{twice[0]}: is known from the data and the number of ways; leave it out")
     try:
         model = build(settings, "model", nn.Module, **given)
-    except UnknownSetting as error:  # perhaps one of the choice in whose place the target was put
+    except UnknownSetting as error:  # perhaps a setting of the chosen model, of which only `_target_` was replaced
         if not error.place.partition(".")[2]:
             error.args = (f"{error}; or choose model=module, which has the settings of the target alone",)
         raise

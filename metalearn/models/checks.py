@@ -24,7 +24,9 @@ def example(model: nn.Module, shape: Sequence[int]) -> Tensor:
 
 
 def check_model(model: nn.Module, head: Head, shape: Sequence[int]) -> None:
-    """Run inputs through a copy of a model, so that a mistake in it is found at once. Random generators are kept.
+    """Run inputs through a copy of a model, so that a mistake in it is found at once.
+
+    The state of random generators stays as it is.
 
     Args:
         model: with weights in memory; with the layers of metalearn.models.torch_layers.pure.

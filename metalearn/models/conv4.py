@@ -18,9 +18,12 @@ class Conv4(nn.Module):
     Args:
         shape: of one image, (C, H, W).
         outputs: number of ways.
-        filters: channels of each block (64 in the papers).
+        filters: channels of each block (64 in the papers; 32 in Finn et al. for miniImageNet).
         downsampling: `stride` (stride 2, padding 1) or `max_pool` (2x2 after the ReLU).
         pooling: `mean` over the positions of the last map, or `flatten`.
+
+    Raises:
+        ValueError: a setting is out of its range, or the inputs are not images, or too small ones.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ class DropBlock(nn.Module):
     1810.12890), algorithm 1 and equation 1, with a mask for each channel and a constant rate.
 
     Args:
-        p: the share of values that is dropped, about.
+        p: the share of values that is dropped, approximately.
         size: side of a square; no more than that of the map.
     """
 
@@ -24,7 +24,7 @@ class DropBlock(nn.Module):
         self.p, self.size = p, size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop squares of x [B, C, H, W], and scale the rest so that its mean over a task stays."""
+        """Drop squares of x [B, C, H, W], and divide the rest by the share of values that is kept in a task."""
         masks = current_context().masks
         if masks is None or self.p == 0:
             return x

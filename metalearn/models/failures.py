@@ -28,7 +28,7 @@ def explained(error: Exception, model: nn.Module, again: Callable[[], Any], cert
     Args:
         error: raised by a forward pass of the model.
         again: repeats that pass, and so the error.
-        certain: True if the pass of one task has not failed.
+        certain: True if the pass has succeeded for one task alone, so that batching must be the cause.
     """
     text = " ".join(str(error).split())
     if isinstance(error, UserError | torch.OutOfMemoryError):
@@ -57,7 +57,7 @@ def changed_state(model: nn.Module, name: str) -> UserError:
 
 
 def innermost_layer(model: nn.Module, again: Callable[[], Any]) -> str:
-    """Name the innermost layer in which a pass ends.
+    """Name the innermost layer in which a pass fails.
 
     Args:
         model: with its layers.

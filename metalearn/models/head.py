@@ -59,7 +59,7 @@ class Head:
 
 
 class WithHead(nn.Module):
-    """A module of features, and a linear head at zero: no way is preferred before adaptation.
+    """A module of features, and a linear head at zero: no class is preferred before adaptation.
 
     Args:
         body: maps inputs [B, ...] to features [B, D].

@@ -62,7 +62,7 @@ def find_layers(model: nn.Module, shape: Sequence[int]) -> list[Layer]:
 
 
 def _parameters(model: nn.Module, modules: dict[str, nn.Module], called: dict[str, None]) -> dict[str, list[str]]:
-    """The names of parameters by the called module that they belong to; a shared one to that which is called first."""
+    """The names of parameters by the called module that they belong to; a shared one belongs to the first of them."""
     names = {id(p): name for name, p in model.named_parameters()}
     holders: dict[str, list[str]] = {}  # by called module: those inside whose parameters are its own
     for name in modules:

@@ -14,6 +14,9 @@ class MLP(nn.Module):
         shape: of one input; flattened.
         outputs: number of ways, or dimension of the regression target.
         hidden: width of each hidden layer.
+
+    Raises:
+        ValueError: `hidden` is empty, or a width is below 1.
     """
 
     def __init__(self, *, shape: tuple[int, ...], outputs: int, hidden: list[int]):

@@ -1,7 +1,7 @@
 """Batch norm whose statistics are chosen in every forward pass.
 
-There are three modes. They are the most confused setting of the field (Bronskill et al., "TaskNorm", ICML 2020,
-sections 2-3):
+There are three modes. They are often confused, though their scores cannot be compared (Bronskill et al., "TaskNorm",
+ICML 2020, sections 2-3):
 
 - `transductive`: statistics of the very images that are classified, as in the original MAML and Reptile code. All
   query images of a task are normalized together, so a prediction depends on its neighbours.
@@ -41,9 +41,9 @@ class NormContext:
 
     reference: int | None = None  # statistics come from the first `reference` rows; None: from all rows
     running: list[Tensor] | None = None  # [2, C] (mean, variance) for each layer, used instead of batch statistics
-    collect: bool = False
+    collect: bool = False  # append the statistics of each layer to `batch_statistics`
     batch_statistics: list[Tensor] = field(default_factory=list)  # with `collect`: of each layer, [2, C]
-    layer: int = 0
+    layer: int = 0  # with `running`: the number of the next batch-norm layer
     training: bool = False  # meta-training, not evaluation; `module.training` of every layer
     masks: Masks | None = None  # of dropout; None: no dropout
 
@@ -115,7 +115,7 @@ def _check_variance(shape: tuple[int, ...]) -> None:
 
 
 def normalize(x: Tensor, weight: Tensor, bias: Tensor, norm: NormContext, eps: float) -> Tensor:
-    """Batch norm over x [B, C, ...] by other statistics than those of all rows, as `norm` says; weight and bias [C]."""
+    """Batch norm over x [B, C, ...] by the statistics that `norm` chooses, with weight and bias [C]."""
     if norm.running is not None:
         mean, variance = norm.running[norm.layer]
         norm.layer += 1

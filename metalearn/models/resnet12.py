@@ -47,6 +47,9 @@ class ResNet12(nn.Module):
         drop: rate of dropout behind the first two blocks and of DropBlock behind the last two; 0.1 in the papers.
         block_size: side of the squares of DropBlock.
         pooling: `mean` over the positions of the last map, or `flatten`.
+
+    Raises:
+        ValueError: a setting is out of its range, or the inputs are not images, or too small ones.
     """
 
     def __init__(

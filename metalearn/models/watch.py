@@ -17,7 +17,7 @@ from metalearn.runtime.errors import UserError
 
 Call = tuple[str, nn.Module, list[Tensor]]  # name of a layer, the layer, its outputs
 State = dict[str, tuple[Any, Any]]  # by name: a mark that shows a change, and the value, to keep it alive
-_UNSET: list[Any] = [None, []]  # marks of what the first pass may fill, such as a table of positions
+_UNSET: list[Any] = [None, []]  # marks of attributes that the first pass may fill, such as a table of positions
 
 
 def watched(model: nn.Module, once: Callable[[], Any]) -> Any:

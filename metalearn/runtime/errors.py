@@ -93,6 +93,6 @@ def is_library(file: str) -> bool:
 
 
 def _near(file: str) -> str:
-    """A path as it is shorter: relative to the present folder, if it lies below."""
+    """Shorten a path: relative to the working directory, if it lies below it."""
     path, here = Path(file).resolve(), Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else file

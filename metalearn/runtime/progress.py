@@ -168,7 +168,7 @@ class Progress:
                 self._line(f"{what} {done}/{total}")
 
             yield report
-        if self._spoken != spoken:  # the last line told of a part: without this one, it would seem to end there
+        if self._spoken != spoken:  # a line has reported a part of the work: report its end too
             self._line(f"{what} {total}/{total}", after=0.0)
 
     @contextmanager

@@ -15,8 +15,8 @@ NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 
 
 # Environment variables of a process that another one has started
-PARENT = "METALEARN_PARENT"  # the process without which this one is to stop
-STOP = "METALEARN_STOP"  # a file that the parent writes when it is to stop, with the number of its signal
+PARENT = "METALEARN_PARENT"  # the id of the parent process; this process stops when the parent has ended
+STOP = "METALEARN_STOP"  # path of a file; when the parent writes the number of a signal there, this process stops too
 
 
 class Stopped(Exception):
@@ -45,8 +45,8 @@ class Signals:
     """Context that handles stop signals: the first is kept for `check`, and the second ends the process at once.
 
     The end of torchrun, or of the process named by `PARENT`, counts as SIGHUP, so that no process keeps training after
-    the one that started it was killed. A preemption counts as a stop, whatever stop was asked before; the caller of the
-    run has then to raise the signal again, for the handler of submitit.
+    the one that started it was killed. A preemption stops the run too, even after another signal. The caller of the run
+    must then raise the preemption signal again, so that submitit's handler starts the job anew.
 
     Args:
         forward: file to write when a signal arrives, which is the `STOP` of other processes.
@@ -103,7 +103,7 @@ class Signals:
         if self._forward:
             with contextlib.suppress(OSError):
                 self._forward.write_text(str(number))
-        if not self._stop:  # the parent says it
+        if not self._stop:  # otherwise the parent prints this line
             after = b"" if preempted else b"; once more stops at once"
             _tell(b"metalearn: %bfinishing the meta-step and saving%b\n" % (b"preempted; " * preempted, after))
 

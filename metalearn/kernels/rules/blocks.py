@@ -1,7 +1,7 @@
-"""Convolution, batch norm, activation and max-pooling: noted at first, and computed as one chain when needed.
+"""Convolution, batch norm, activation and max-pooling, evaluated lazily: a call is noted and computed when needed.
 
-The pattern convolution, batch norm, ReLU or leaky ReLU, 2x2 max-pooling is found in whatever module calls them one
-after the other. A value that a second operation uses ends a chain.
+Steps that were noted one after the other (convolution, batch norm, ReLU or leaky ReLU, 2x2 max-pooling) are computed as
+one chain, whatever modules call them. A value that a second operation uses ends a chain.
 """
 
 from typing import Any, NamedTuple
@@ -73,7 +73,7 @@ def last_step(x: Any) -> Step | None:
 
 
 def compute(x: TaskTensor) -> Tensor:
-    """Compute the noted steps down to a value in memory, or to one that another step uses too."""
+    """Compute the noted steps, starting from the last value that is in memory or that another step uses too."""
     steps: list[Step] = []
     source: Any = x
     while (step := last_step(source)) is not None and (source is x or source.users == 1):
@@ -208,13 +208,13 @@ def _activation(function: Any, slope: float | None) -> None:
         own = negative_slope if slope is None else slope
         last = last_step(x)
         fits = isinstance(last, Norm) or (isinstance(last, Conv) and last.bias is not None)
-        if not fits or own < 0:  # the sign of a result tells the side only if it is kept
+        if not fits or own < 0:  # the kernels' backward pass takes the sign of the input from that of the output
             return plain(x, *([negative_slope] if slope is None else []), inplace=inplace)
         if not inplace:
             return note(x, Activation(own), list(x.sizes))
         before = note(x.source, x.step, list(x.sizes))
         if isinstance(x.source, Noted):
-            x.source.users -= 1  # x itself is none any more
+            x.source.users -= 1  # `before` replaces x as a user
         made = note(before, Activation(own), list(x.sizes))
         x.step, x._compute = None, lambda _: made.value
         return made

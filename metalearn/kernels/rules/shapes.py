@@ -32,7 +32,7 @@ for _name in ("mean", "sum", "amax", "amin", "var", "std"):
 
 @rule(Tensor.view, Tensor.reshape, torch.reshape)
 def reshape(x: Any, *shape: Any) -> Any:
-    """Change the shape of each task's values; `view` too, for the values of a task need not lie side by side."""
+    """Change the shape of each task's values; `view` copies where needed, since they may not be contiguous."""
     if not isinstance(x, TaskTensor) or any(isinstance(s, torch.dtype) for s in shape):
         return NotImplemented
     sizes = shape[0] if shape and isinstance(shape[0], (tuple, list)) else shape
