@@ -21,7 +21,7 @@ class Passes:
 
     Args:
         norm: the batch-norm mode, see metalearn.models.norm.
-        channels: of every batch-norm layer, in the order of a forward pass.
+        channels: of every batch-norm layer, in the order of the model's constructor, which must be that of a pass.
         seed: of the masks of dropout.
     """
 
