@@ -15,12 +15,12 @@ Usage: python -m metalearn.analyze RUN... [key=value ...]
 
   RUN...          one or more runs, by their folders (the best learner is taken) or checkpoint files
 
-On the same test tasks, each learner is scored with an inner loop that adapts everything it adapts; with its first 1, 2,
-... layers frozen; with each layer alone frozen; and without inner steps (Raghu et al., ICLR 2020, table 1). A frozen
-layer keeps the weights that were learned. A layer is a convolution or a linear layer with the normalization behind it.
-Each difference is from the score with nothing frozen, with its paired 95% interval over the tasks.
+On the same test tasks, each learner is scored with its own inner loop; with its first 1, 2, ... layers frozen; with
+each layer alone frozen; and without inner steps (Raghu et al., ICLR 2020, table 1). A frozen layer keeps the weights
+that were learned in meta-training. A layer is a convolution or a linear layer with the normalization after it. Each
+difference is from the score with nothing frozen, with its paired 95% interval over the tasks.
 
-For each layer, linear CKA compares what it gives for the query images before and after adaptation, behind its
+For each layer, linear CKA compares its outputs for the query images before and after adaptation, taken after its
 normalization and before the activation (Kornblith et al., ICML 2019). It is 1 where nothing but a rotation or a common
 factor has changed.
 

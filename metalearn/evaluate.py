@@ -14,7 +14,7 @@ Each setting is by default that of the run, so that without any, the run's own t
   data=NAME       another data set, in the words of training: data=folder data.root=DIR; images of data=folder
                   are resized to those of the run
   data.KEY=VALUE  a setting of the data set; without data=NAME, of the run's own
-  split=test      test, validation, or all: every class of the data set, where none of them was trained on
+  split=test      test, validation, or all: every class of the data set, for data that the learner was not trained on
   way=5           classes in a task; fewer than in training take the first rows of the learned head, more need a new
                   head, which is possible where the inner loop adapts the head alone (anil, pretrain, protonet), or
                   where the learned head is zero

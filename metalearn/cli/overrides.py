@@ -52,8 +52,8 @@ def resumed_words(words: list[str]) -> list[str]:
 def _words_of_run(value: str, flags: list[str], settings: list[str]) -> list[str]:
     """Return the settings of a run to resume: those it was started with, then those typed now, which replace them.
 
-    If files of the user's are not here, and nothing but the resuming is typed, only that is returned, which stands for
-    the recorded configuration (metalearn.lifecycle.launch).
+    If the run needs files of the user's that are not here, and only settings of resuming are typed, only those are
+    returned; the run then uses its recorded configuration (metalearn.lifecycle.launch).
 
     Args:
         value: of `resume=`, the folder.

@@ -30,7 +30,7 @@ _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # failures of the machine, n
 
 
 class Ending(NamedTuple):
-    """End of a run, of which nothing is shown yet.
+    """End of a run, before anything about it is shown.
 
     Attributes:
         score: the best validation score; NaN without a result.

@@ -14,7 +14,7 @@ from metalearn.controls.loop import Control, ControlLoop
 
 @dataclass(kw_only=True)
 class NumberLimit(Control):
-    """Stop after n cycles; a search, after n trials that have not failed."""
+    """Stop after n cycles; in a search, after n trials that have not failed."""
 
     n: int
 

@@ -217,7 +217,7 @@ class ControlLoop:
         return view
 
     def forget_losses(self) -> None:
-        """Forget the measured losses. Used when the validation tasks have changed, so that losses do not compare."""
+        """Forget the measured losses, when the validation tasks have changed and losses are no longer comparable."""
         for cycle in self._cycles:
             cycle.loss = None
 

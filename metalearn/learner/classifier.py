@@ -57,7 +57,11 @@ class Classifier:
         return self._outputs(images).softmax(1).cpu().numpy()
 
     def features(self, images: Any) -> np.ndarray:
-        """The adapted body's features of each image: float32 [B, D]."""
+        """The adapted body's features of each image: float32 [B, D].
+
+        Raises:
+            UserError: images that the learner cannot take.
+        """
         algorithm, adapted, x = self._algorithm, self._adapted, self._inputs(images)[None]
         with torch.inference_mode(False), torch.no_grad():
             found, _ = algorithm.passes.over_query(algorithm.net.features, adapted, x, False, self._norm)

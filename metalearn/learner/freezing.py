@@ -1,4 +1,8 @@
-"""Scores of a learner some of whose layers are left as they are in the inner loop."""
+"""Scores of a learner with frozen layers, which the inner loop does not change.
+
+Raghu, Raghu, Bengio & Vinyals, "Rapid learning or feature reuse?", ICLR 2020 (arxiv.org/abs/1909.09157), section 3,
+table 1.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -85,7 +89,7 @@ class Freezing:
             The score by the parameters that are adapted.
 
         Raises:
-            UserError: frozen parameters were changed: `adapt` of a user-defined algorithm does not heed them.
+            UserError: frozen parameters were changed: `adapt` of a user-defined algorithm ignores the frozen layers.
         """
 
         def report(earlier: int, done: int) -> None:

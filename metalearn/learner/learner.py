@@ -133,6 +133,9 @@ class Learner:
 
         Batch norm uses the statistics of all given images; a `per_step` learner uses its running ones. For features
         that do not depend on the other images, use the method `features` of an adapted classifier.
+
+        Raises:
+            UserError: images that this learner cannot take.
         """
         algorithm = self.algorithm
         with torch.inference_mode(False), torch.no_grad():
@@ -201,6 +204,7 @@ class Learner:
 
         Raises:
             OSError: the file cannot be written.
+            UserError: `path` is not a path.
         """
         write_atomically(
             as_path(path, "path"),

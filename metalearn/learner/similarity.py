@@ -64,9 +64,9 @@ def representation_similarity(
     chunks: Chunks,
     watch: Callable[[int], None] = lambda done: None,
 ) -> list[list[float]]:
-    """Compare what each layer gives for query inputs before and after the inner loop of evaluation, in each task.
+    """Compare the outputs of each layer for query inputs before and after the inner loop of evaluation, in each task.
 
-    A layer gives its output behind its normalization and before the activation. All values of an input are one row.
+    Outputs are taken after the layer's normalization and before the activation. All values of an input are one row.
 
     Args:
         layers: from metalearn.models.layers.find_layers.
@@ -116,7 +116,7 @@ def query_grams(
 
     def forward(weights: Weights, x: Tensor, context: NormContext) -> tuple[Tensor, list[Tensor]]:
         def look(name: str, output: Tensor) -> None:
-            if output.ndim > 1 and len(output) == x.shape[1]:  # behind the support inputs, where these are in the pass
+            if output.ndim > 1 and len(output) == x.shape[1]:  # after the support inputs, where these are in the pass
                 grams[name] = centered_gram(output[-queries:])
 
         watch = {layer.output: partial(look, layer.output) for layer in layers}

@@ -144,7 +144,7 @@ def restored(content: Mapping[str, Any], file: Path) -> Algorithm:
             if shapes(spec) not in (found, None):
                 raise ValueError("parameters of other names or shapes than its model's")
             made = algorithm_of(spec)
-        made.net.is_checked = True  # before its training
+        made.net.is_checked = True  # it was checked before its training
         return made
     except UserError as error:
         raise type(error)(f"{file}: {error}") from error

@@ -44,7 +44,7 @@ def variant(
     own = {**spec["algo"], "inner_steps_test": inner_steps}
     with own_random():
         algorithm = algorithm_of({**spec, "algo": own, "norm": norm, "way": way, "outputs": outputs})
-        algorithm.net.is_checked = True  # before its training
+        algorithm.net.is_checked = True  # it was checked before its training
         fresh = algorithm.init()
     if outputs == spec["outputs"]:
         return algorithm, params
@@ -71,7 +71,7 @@ def _first_rows(params: MetaParameters, fresh: MetaParameters, way: int, head: t
         head: names of the head's parameters.
 
     Raises:
-        UserError: an entry depends on the number of ways in another manner.
+        UserError: an entry depends on the number of ways in another way than by its rows.
     """
 
     def cut(name: str, value: Tensor, shape: torch.Size) -> Tensor:

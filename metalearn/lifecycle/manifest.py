@@ -21,7 +21,7 @@ class RunManifest(NamedTuple):
     identity: str  # the run's ID for trackers
     group: str | None  # the sweep that it belongs to
     meaning: dict[str, Any]  # values in use of settings such as device=auto, see metalearn.lifecycle.meaning
-    role: str | None = None  # in a search: `trial`, or `confirmation of ...`; their scores do not compare
+    role: str | None = None  # in a search: `trial`, or `confirmation of ...`; their scores are not comparable
 
 
 def write_manifest(folder: Path, manifest: RunManifest) -> RunManifest:
@@ -75,12 +75,12 @@ _SAME_SCORES = ("steps", "control", "log_every", "eval.every", "eval.test_tasks"
 
 
 def changes_scores(changed: Sequence[str]) -> bool:
-    """True if scores measured before these changes do not compare with scores measured after them."""
+    """True if scores measured before these changes are not comparable with scores measured after them."""
     return any(not change.startswith(_SAME_SCORES) for change in changed)
 
 
 def json_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert a configuration to the values that JSON gives back, which compare with those of a config.json."""
+    """Convert a configuration to the values that JSON gives back, to compare it with that of a config.json."""
     values: dict[str, Any] = json.loads(json.dumps(config, default=str))
     return values
 

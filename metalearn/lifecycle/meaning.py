@@ -1,4 +1,7 @@
-"""Values in use of settings such as `device=auto` and `engine.chunk=null`; resuming with such a value is no change."""
+"""The values that settings such as `device=auto` and `engine.chunk=null` stand for in a run.
+
+A run that is resumed with such a value typed out, such as `device=cpu`, has not changed.
+"""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,7 +16,7 @@ from metalearn.runtime.errors import UserError
 
 
 def meaning(setup: Setup) -> dict[str, Any]:
-    """Return the values that are in use by the dotted name of the setting, for settings that may leave them open."""
+    """Return the values in use, by the dotted names of the settings, for settings that may leave their value open."""
     how, data = setup.phase.execution(setup.device), dict(setup.config["data"])
     if "colour" in data:
         data["colour"] = "grey" if setup.dataset.shape[0] == 1 else "rgb"
@@ -28,7 +31,7 @@ def meaning(setup: Setup) -> dict[str, Any]:
 
 
 def meaning_without_setup(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the values that are known before anything is built."""
+    """Return the part of `meaning` that is known before anything is built."""
     with suppress(UserError):  # this machine has no such device
         return {"device": resolve_device(str(config["device"]))}
     return {}

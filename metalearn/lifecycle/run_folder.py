@@ -55,13 +55,13 @@ class OpenedRun:
 
     @property
     def scores_changed(self) -> bool:
-        """True if earlier validation scores do not compare with those to come."""
+        """True if earlier validation scores are not comparable with later ones."""
         return changes_scores(self.changed)
 
 
 @contextmanager
 def unused_removed(folder: Path, invocation: Invocation) -> Iterator[None]:
-    """Remove the folder of a new run that ends by a mistake before it has any result, unless the user named it."""
+    """Remove the folder of a new run that ends with an error before it has any result, unless the user named it."""
     try:
         yield
     except Unfinished:
@@ -211,7 +211,7 @@ class Search(NamedTuple):
 
 
 def unfinished(pattern: str, config: Mapping[str, Any]) -> Search:
-    """Find the last unfinished run of this very configuration, and lock it for this process.
+    """Find the last unfinished run of exactly this configuration, and lock it for this process.
 
     Runs that another process works on are skipped.
 

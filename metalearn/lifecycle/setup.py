@@ -106,7 +106,7 @@ class Setup:
         return {"way": settings.way, "shot": settings.shot, "query": self.evaluation.query, "device": self.device}
 
     def controls(self, retraining: bool) -> dict[str, Control]:
-        """Make the controls; a retraining has no validation classes and keeps the controls that need none."""
+        """Make the controls. A retraining has no validation classes, and only the controls that need none."""
         made = controls.make_all(self.control.cycle)
         if self.added_controls:
             last = max((i for i, control in enumerate(made.values()) if control.measures), default=len(made) - 1)
@@ -127,7 +127,7 @@ def prepare(
         config: as metalearn.compose returns it.
         group: the processes that share each meta-batch; None for one process.
         added_controls: controls of a study, applied after the control that measures.
-        like: of another run, whose data set is used if the settings of the data are equal.
+        like: the parts of another run, whose data set is used if the settings of the data are equal.
 
     Raises:
         UserError: a setting is wrong, or settings do not fit each other, the data or the machine.

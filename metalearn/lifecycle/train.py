@@ -66,7 +66,7 @@ def _train(
     Args:
         content: the checkpoint to resume from; None to start from scratch.
         first: in a retraining, the result of the first training.
-        scores_changed: the validation scores in the checkpoint do not compare with those to come.
+        scores_changed: the validation scores in the checkpoint are not comparable with later ones.
     """
     setup = session.setup
 

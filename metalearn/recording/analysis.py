@@ -35,7 +35,7 @@ def show(result: Result, folder: Path) -> None:
                 f"{result['layers'][-1]['layer']}: 0 steps")  # fmt: skip
     console.say(f"difference: {unit}from none frozen, on the same tasks, with its paired 95% interval")
     console.say(
-        "CKA: of a layer's outputs for the query inputs before and after adaptation, behind its norm and before "
+        "CKA: of a layer's outputs for the query inputs before and after adaptation, after its norm and before "
         "the activation"
     )
     console.say(f"record: {folder}")

@@ -12,7 +12,8 @@ def interval(scores: Sequence[float], bounded: bool = True) -> float:
     """Half-width of the 95% interval of the mean over independent tasks, by Student's t.
 
     Equal scores have no spread to estimate the interval from. For scores in 0..1, it is then bounded by the number n of
-    tasks: with 95% confidence, at most a share of 1 - 0.05^(1/n) of all tasks has another score.
+    tasks: with 95% confidence, at most a share of 1 - 0.05^(1/n) of all tasks has another score (the exact one-sided
+    bound of Clopper & Pearson, Biometrika 1934).
 
     Args:
         scores: one for each task.

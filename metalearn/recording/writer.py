@@ -7,10 +7,9 @@ from metalearn.runtime.console import warn
 
 
 class RetryingWriter:
-    """Writes files, and repeats at the next occasion what failed.
+    """Write files, and try again later to write those that failed.
 
-    A full disk does not stop the training. One warning reports it, and another that everything is
-    written at last.
+    A full disk does not stop the training. One warning reports it, and another one that all files are written.
     """
 
     def __init__(self) -> None:
@@ -22,7 +21,7 @@ class RetryingWriter:
         Args:
             path: the file.
             write: writes it.
-            again: writes it later; by default the same as `write`.
+            again: writes it when `write` has failed; by default the same as `write`.
         """
         try:
             write()

@@ -24,4 +24,4 @@ class Candidate:
     controls: Mapping[str, Control]
 
 
-Evaluator = Callable[[Candidate], Sequence[float]]  # trains one; returns its scores, one an objective
+Evaluator = Callable[[Candidate], Sequence[float]]  # trains one; returns a score for each objective

@@ -47,7 +47,7 @@ class Composer:
         try:
             for override in changes:
                 OmegaConf.update(config, override.key_or_group, _value(override), merge=True)
-        except OmegaConfBaseException:  # no such setting: Hydra has the words for it
+        except OmegaConfBaseException:  # no such setting: Hydra raises an error that explains it
             return plain(self._load(words))
         return plain(config)
 

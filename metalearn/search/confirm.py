@@ -42,9 +42,9 @@ class Confirmed:
         name: `trial 7`, or DEFAULTS.
         overrides: words of the command line.
         values: the searched settings by name; the last ones, where they changed in mid-training.
-        learners: the best of its runs, one a seed.
+        learners: the best learner of each run, one for each seed.
         scores: of each validation task, means over the seeds.
-        means: over the tasks, one a seed.
+        means: mean scores over the tasks, one for each seed.
     """
 
     name: str

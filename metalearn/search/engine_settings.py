@@ -17,9 +17,9 @@ class PopulationSettings:
 
     Args:
         every: meta-steps between two exchanges; None: a tenth of a training.
-        quantile: share of the trials that take over the checkpoint of another, and as many are taken over.
-        resample: probability to draw a setting anew, not to perturb it.
-        factors: of which one multiplies a number that is perturbed.
+        quantile: share of the trials, the worst, that take over the checkpoint of one of the best, an equal share.
+        resample: probability that a setting is drawn anew and not perturbed.
+        factors: a number that is perturbed is multiplied by one of these.
     """
 
     every: int | None
@@ -63,7 +63,7 @@ class EngineSettings:
     """Settings of the engine of a search."""
 
     engine: Literal["embedded", "ray"]
-    address: str | None  # of a Ray cluster that runs
+    address: str | None  # of a running Ray cluster
     storage_path: str | None  # a folder that all machines of that cluster see
     resources: dict[str, Any]  # of a trial on Ray
     pbt: dict[str, Any] | None  # population-based training

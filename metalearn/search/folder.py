@@ -22,7 +22,7 @@ def write_spec(folder: Path, spec: dict[str, Any]) -> None:
 
 
 def find_study(folders: Path, spec: dict[str, Any]) -> Path | None:
-    """Return the newest folder below a folder with a study of this spec, or else with one that it extends, or None."""
+    """Return the newest subfolder with a study of this spec, else with one that this spec extends, else None."""
     found = sorted(folders.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
     shorter = None
     for file in found:

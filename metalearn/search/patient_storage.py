@@ -1,6 +1,6 @@
 """A storage of Optuna that waits while its server is away.
 
-Optuna's heartbeat ends at the first refused connection, and a worker with it. Here every call is repeated.
+Optuna's heartbeat thread fails at the first refused connection, and then the worker fails. Here every call is repeated.
 """
 
 import contextlib

@@ -47,7 +47,7 @@ class Plan:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """Facts that a resumed study must share with the one that was begun, by the words of a message."""
+        """Facts that a resumed study must share with the one that was begun, by the names that messages use."""
         settings = self.settings
         return {
             "space": self.space.describe(),

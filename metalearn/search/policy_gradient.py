@@ -2,10 +2,10 @@
 
 An action is one configuration and its reward the validation score. Each hyperparameter has an actor of its own:
 a categorical distribution over discrete values, with logits that start equal, or a Gaussian over an interval, whose
-mean and standard deviation are learned. Both follow the gradient of E[reward * log p(action)] (Williams, "Simple
-statistical gradient-following algorithms for connectionist reinforcement learning", Machine Learning 1992, equation 11;
-for discrete and continuous hyperparameters together Odom, "Simultaneous continuous/discrete hyperparameter tuning with
-policy gradients", 2020).
+mean and standard deviation are learned. Both follow E[reward * d log p(action)], the gradient of the expected reward
+(Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning", Machine Learning
+1992, equation 11; for discrete and continuous hyperparameters together Odom, "Simultaneous continuous/discrete
+hyperparameter tuning with policy gradients", 2020).
 """
 
 import hashlib
@@ -83,8 +83,8 @@ class GaussianActor:
     def update(self, actions: Sequence[float], rewards: np.ndarray, rate: float) -> None:
         """Take one step along the mean over a batch of reward * d log p(action).
 
-        The derivatives with respect to the mean and to the logarithm of the standard deviation are those of the
-        truncated Gaussian; the mean moves in units of the standard deviation.
+        The derivatives by the mean and by the logarithm of the standard deviation are those of the truncated Gaussian.
+        They are scaled by the variance and by 1/2, as in the natural gradient of a Gaussian that is not truncated.
 
         Args:
             actions: values drawn, [B].

@@ -18,10 +18,10 @@ from metalearn.search.engine_settings import PopulationSettings
 from metalearn.search.space import Hyperparameter, Space
 from metalearn.search.unit_interval import from_unit, values
 
-# The settings that may change in mid-training, by their beginnings. A resumed run (metalearn.lifecycle.run_folder)
-# accepts any change that leaves names and shapes of the meta-parameters alone. Of those, the ones that make other
-# validation tasks, other data or another schedule of steps are left out: the members of a population would no longer
-# compare. So are those that replace a class: the state of one optimizer means nothing to another
+# The settings that may change in mid-training, by the prefixes of their names. A resumed run
+# (metalearn.lifecycle.run_folder) accepts any change that keeps names and shapes of the meta-parameters. Of those, the
+# ones that make other validation tasks, other data or another schedule of steps are left out: the members of a
+# population would no longer be comparable. So are those that replace a class: no optimizer can use another's state
 MAY_CHANGE = ("algo.", "outer.")
 _CLASSES = ("algo._target_", "algo.inner_optimizer", "algo.inner_optimizer.name", "algo.inner_optimizer._target_",
             "outer.optimizer", "outer.optimizer.name")  # fmt: skip
@@ -65,7 +65,7 @@ def _start(words: Sequence[str], compose: Callable[[Sequence[str]], dict[str, An
 
 def perturbed(space: Space, found: Mapping[str, Any], settings: PopulationSettings,
               numbers: random.Random) -> dict[str, Any]:  # fmt: skip
-    """Return settings a little beside those of a good trial, inside the space.
+    """Return settings near those of a good trial, inside the space.
 
     A number is multiplied by one of the factors, a choice moves to one beside it in the list; with a small probability
     either is drawn anew.
@@ -73,6 +73,7 @@ def perturbed(space: Space, found: Mapping[str, Any], settings: PopulationSettin
     Args:
         space: of the search.
         found: the settings of the good trial.
+        settings: the factors, and the probability of a fresh draw.
         numbers: source of random numbers.
     """
     return {p.name: _perturbed(p, found[p.name], settings, numbers) for p in space.hyperparameters}

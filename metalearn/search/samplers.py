@@ -1,7 +1,7 @@
 """The samplers of a search by name: Optuna's, and those of this package.
 
 Each draw has a new sampler. Its random numbers are a function of (seed, trial number, hyperparameter), and it reads all
-else from the study. A study that was killed and resumed therefore draws the trials of the study left alone.
+else from the study. A study that was killed and resumed therefore draws the same trials as one that was never stopped.
 """
 
 import hashlib
@@ -32,7 +32,10 @@ class _Genetic(optuna.samplers.NSGAIISampler):
 
 
 class _GaussianProcess(optuna.samplers.GPSampler):
-    """Optuna's sampler, which after a kill in the middle of a draw would count the trial itself among the others."""
+    """Optuna's sampler, which does not see the trial that is drawn.
+
+    After a kill in the middle of a draw, Optuna's own would count that trial among the others.
+    """
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

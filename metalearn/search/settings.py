@@ -24,7 +24,7 @@ class SearchSettings(EngineSettings):
     compete: Literal["none", "halving", "hyperband"]
     factor: int  # competing models: one of `factor` is promoted, and trains `factor` times as long
     first_rung: int | None  # competing models: meta-steps of the first rung
-    failures: int  # failed trials after which the study ends
+    failures: int  # failed trials that are tolerated; one more ends the study
     workers: int  # processes on this machine
     storage: str | None  # a PostgreSQL database, which workers on several machines share
     name: str | None  # of the study in that database

@@ -100,7 +100,7 @@ class Study:
         return heartbeats.retries(self.record, records, self.trials) or any(t.state in BUSY for t in records)
 
     def recover(self, worker: str | None = None) -> None:
-        """Give back the trials of a worker that was killed. None: of all workers; call it where none is alive.
+        """Give back the trials of a worker that was killed; with None, of all workers, none of which may be alive.
 
         A storage with heartbeats gives back those of other machines by itself.
         """
@@ -168,7 +168,7 @@ class Study:
         """Record the end of a trial.
 
         Args:
-            values: its scores, one an objective; None where it was not trained to its end.
+            values: its scores, one for each objective; None where it was not trained to its end.
             message: why it failed.
             seconds: its duration.
 

@@ -1,8 +1,8 @@
 """The loop over the trials of a study, under the controls that also end a training.
 
-The study is the iterated model of metalearn.controls.loop: an iteration is a finished trial, its loss the trial's. The
-loop keeps no state. It first walks through the trials that are finished already, in their order, so that a resumed
-study stops where the same study left alone would.
+The study is the iterated model of metalearn.controls.loop: an iteration is a finished trial, and its loss is that of
+the trial. The loop keeps no state. It first walks through the trials that are finished already, in their order, so that
+a resumed study stops where it would have stopped without interruption.
 """
 
 import math
@@ -79,7 +79,7 @@ class StudyModel:
         self._numbers.add(record.number)
 
     def measure(self) -> float:
-        """Return the loss of the last trial, of a paused or pruned one its last; infinite for a failed one."""
+        """Return the loss of the last trial; for a paused or pruned one, its last loss; for a failed one, infinity."""
         last = self._seen[-1] if self._seen else None
         value = last.value if last is not None and len(self._study.goals) == 1 else None
         return math.inf if value is None else self._study.goals[0].loss(value)
@@ -104,7 +104,7 @@ class StudyModel:
 
 
 class StudyLoop(ControlLoop):
-    """The loop over a study's trials, each a cycle. Failures and further rungs of a trial are no further trials."""
+    """The loop over a study's trials, each a cycle. Failures and further rungs of a trial do not count as trials."""
 
     unit = "trials"
     place = PLACE
@@ -125,7 +125,7 @@ def run(study: Study, evaluate: Evaluator, *, criteria: Mapping[str, Any] | None
         study: the study.
         evaluate: trains a configuration and returns its scores; raises Paused where its control does.
         criteria: controls by name with their settings, such as `{"Threshold": {"value": 0.02}}`.
-        failures: failed trials after which the study ends.
+        failures: failed trials that are tolerated; one more ends the study.
         check: called before each trial; raises Stopped after a signal.
         after: called after each trial of this process.
     """

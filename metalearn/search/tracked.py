@@ -18,7 +18,8 @@ from metalearn.trackers.base import StudyReport, TrackerRun
 def identity(study: Study, name: str) -> str:
     """Return the identifier of a study: its name, and what distinguishes it from others of that name.
 
-    Trials have it with their number, so that a trial keeps its identifier when it is resumed, promoted or retried.
+    The identifier of a trial is that of the study with the trial's number. It stays when the trial is resumed, promoted
+    or retried.
     """
     return f"{re.sub(r'[^0-9A-Za-z_-]+', '_', name)[:40]}-{study.record.user_attrs[IDENTITY]}"
 

@@ -20,7 +20,7 @@ class TrackerRun(NamedTuple):
 class StudyReport(NamedTuple):
     """The report of a study."""
 
-    run: TrackerRun  # that shows it
+    run: TrackerRun  # the run of the tracker that shows the report
     columns: Sequence[str]  # of the table of trials
     rows: Sequence[Sequence[Any]]
     values: Mapping[str, Any]  # the best trial, its score and its settings, and the confirmation
@@ -28,7 +28,7 @@ class StudyReport(NamedTuple):
 
 
 class Tracker:
-    """Receives what a run measures. Every method does nothing; a subclass overrides what it shows."""
+    """Base class of trackers, which receive what a run measures. By default every method does nothing."""
 
     def start(self, config: dict[str, Any], folder: Path, run: TrackerRun) -> None:
         """Start or resume a run.
@@ -75,7 +75,7 @@ class Tracker:
 
 
 class SafeTracker(Tracker):
-    """Passes all calls to another tracker, and disables it with one warning when it fails.
+    """Pass all calls to another tracker, and disable it with one warning when it fails.
 
     Only UserError propagates, such as a missing package.
     """

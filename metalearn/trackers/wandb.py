@@ -116,7 +116,7 @@ class WandB(Tracker):
 
 
 def _title(folder: Path, run: TrackerRun) -> str:
-    """Return the name of a run in W&B: its folder, from that of its sweep or study on."""
+    """Return the name of a run in W&B: the path of its folder, beginning with the folder of its sweep or study."""
     if run.job == "summary":
         return f"{run.group}/summary"
     parts = folder.parts

@@ -16,12 +16,12 @@ from metalearn.training.result import RunState
 class Checkpoints:
     """The folder `checkpoints/` of a run.
 
-    A write that fails does not stop the training. It is repeated at the next occasion.
+    A write that fails does not stop the training. It is tried again at the next write.
 
     Args:
         folder: of the run.
         spec: what a checkpoint says about its learner, see metalearn.learner.spec.
-        writer: repeats writes that failed.
+        writer: tries again to write files that failed.
     """
 
     def __init__(self, folder: Path, spec: dict[str, Any], writer: RetryingWriter):

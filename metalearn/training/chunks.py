@@ -10,12 +10,12 @@ from metalearn.runtime.errors import UserError
 
 
 class Chunks:
-    """Chooses how many tasks are computed at once, and halves the number when memory is short.
+    """Choose how many tasks are computed at once, and halve the number when memory is short.
 
-    The choice is a rule and no measurement, so that the same run gives the same bits.
+    The choice follows a rule and not a measurement, so that the same run gives the same bits.
 
     Attributes:
-        size: the number of tasks, fixed by `engine.chunk` or by `halve`; None: by their input values.
+        size: the number of tasks, fixed by `engine.chunk` or by `halve`; None: chosen by the input values of a task.
     """
 
     def __init__(self, algorithm: Algorithm):

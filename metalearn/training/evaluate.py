@@ -20,7 +20,7 @@ from metalearn.training.layers import layer_distances, layer_parts
 
 @dataclass(frozen=True)
 class Score:
-    """Mean over tasks with its 95% confidence interval (Student's t, half-width). Lists are not in its text."""
+    """Mean score over tasks, with the half-width of its 95% interval (Student's t). Its repr leaves out the lists."""
 
     mean: float
     ci95: float
@@ -55,11 +55,19 @@ def evaluate(
     A task whose outputs are not finite has accuracy 0, and counts as one of `nonfinite`.
 
     Args:
+        algorithm: adapts to the support sets and predicts.
+        params: the learned meta-parameters.
+        source: of the tasks.
         tasks: how many; always tasks 0 .. tasks-1 of the source, so that two learners are compared on the same.
+        way, shot, query: classes in a task, support images a class, query images a class.
+        device: of the tasks and of `params`: `cpu`, `cuda` or `cuda:N`.
         curve: score after every inner step as well.
         support: score with batch norm's support statistics as well, as a loaded learner predicts.
         watch: called before each batch of tasks with the number of tasks done; what it raises ends the evaluation.
         chunks: chooses how many tasks are adapted at once; by default a new one.
+
+    Returns:
+        The score after the last inner step, with that of each task.
 
     Raises:
         UserError: the source has no such tasks, or the model no output for each class.

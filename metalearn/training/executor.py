@@ -14,7 +14,7 @@ from metalearn.training.cuda_graph import CudaGraphed
 
 
 class Executor:
-    """Computes an algorithm's meta-gradient; how is decided here and nowhere else.
+    """Compute an algorithm's meta-gradient. Chunks, processes and the CUDA graph are chosen here and nowhere else.
 
     Args:
         algorithm: computes the gradients of one chunk of tasks; its `engine` has the settings.

@@ -10,9 +10,9 @@ from metalearn.algorithms.parameters import Adapted, MetaParameters, Part, layer
 
 
 def layer_parts(algorithm: Algorithm, params: MetaParameters) -> dict[str, Part]:
-    """The part of the model that tables and pictures count each learned entry to: its layer.
+    """Map the name of each learned entry to the part of the model that shows it in tables and pictures: its layer.
 
-    Batch norm's gamma and beta are two parts, since a mean over both would say nothing.
+    Batch norm's gamma and beta are two parts, since a mean over both would have no meaning.
     """
     norms = algorithm.net.norm_parameters
     found: dict[str, Part] = {}

@@ -43,6 +43,10 @@ class OuterOptimizer:
     Attributes:
         params: the present meta-parameters.
         schedule: of the learning rate, without warm-up.
+
+    Raises:
+        UserError: no such optimizer or scheduler, or a wrong argument of it.
+        ValueError: `warmup`, `clip` or `clip_value` is out of range.
     """
 
     def __init__(
@@ -78,7 +82,7 @@ class OuterOptimizer:
         self._settings = {"optimizer": optimizer, **self.schedule.settings}
 
     def step(self, result: MetaGradient) -> dict[str, Tensor]:
-        """Change the meta-parameters by one step, and take over the running statistics.
+        """Change the meta-parameters by one step, and keep the new running statistics.
 
         Returns:
             `grad_norm` before clipping and `weight_norm` after the step, left on their device.

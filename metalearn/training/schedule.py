@@ -32,10 +32,10 @@ class Schedule:
         steps: meta-steps of the run.
         maximize: True if a higher score is better.
         optimizer: of one parameter group, without steps taken.
-        trial: makes a like optimizer, to try the scheduler on.
+        trial: makes another optimizer with the same settings, to try the scheduler on.
 
     Attributes:
-        settings: all that the rates depend on but scores, as plain values.
+        settings: all that the rates depend on, except the scores, as plain values.
         needs_scores: True if the schedule steps at measurements.
         rates: with `needs_scores`, the rates so far, each with the meta-step from which it holds; else empty.
 
@@ -70,10 +70,11 @@ class Schedule:
             self._scheduler.step()
 
     def measured(self, step: int, score: float | None) -> None:
-        """Take a validation score into account; None forgets all earlier ones, which do not compare with later ones.
+        """Take a validation score into account.
 
         Args:
             step: meta-steps taken.
+            score: None forgets all earlier scores, which are not comparable with later ones.
         """
         self._scores.append((step, score))
         if not isinstance(self._scheduler, ReduceLROnPlateau):

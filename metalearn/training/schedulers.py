@@ -64,7 +64,7 @@ def make(node: Mapping[str, Any], steps: int, maximize: bool, optimizer: Optimiz
         steps: meta-steps of the run.
         maximize: True if a higher score is better.
         optimizer: whose rate it changes.
-        trial: makes a like optimizer, to try a scheduler on.
+        trial: makes another optimizer with the same settings, to try a scheduler on.
 
     Raises:
         UserError: an argument is wrong, or the schedule ends before the run.

@@ -116,7 +116,7 @@ class Trainer:
             self.checkpoints.save(file, self.params, self.step)
 
     def finish(self, stop: Stop) -> TrainingResult:
-        """Record the last row, measure a learner that was not measured, and save.
+        """Record the last row, measure the last learner if it was not measured, and save.
 
         Raises:
             UserError: training diverged before any learner could be kept.
@@ -212,7 +212,7 @@ class Trainer:
         self.record.start(state["tables"])
 
     def _so_far(self) -> Mapping[str, float]:
-        """Return loss, score and rate since the last row, to be shown; empty if the row is this moment's."""
+        """Return loss, score and rate since the last row, to be shown; empty if a row was recorded just now."""
         if not len(self._metrics):
             return {}
         means, seconds = self._metrics.so_far()

@@ -30,7 +30,7 @@ class Group:
 
     @property
     def results(self) -> list[Mapping[str, Any]]:
-        """The content of result.json for each seed; of runs with the same seed, of one that was tested."""
+        """The content of result.json for each seed; if several runs have a seed, of a tested one where there is one."""
         found: dict[str, Mapping[str, Any]] = {}
         for run in self.runs:
             seed = spelled(run.settings.get("seed"))

@@ -174,7 +174,7 @@ def _settings(node: Mapping[str, Any], config: Mapping[str, Any], result: Mappin
     if not node:
         return {name: result[name] for name in _RECORDED if name in result} | _norm(result)
     flat = {name: value for name, value in _flat(node) if not _ignored(name)}
-    if isinstance(flat.get("data.split"), list) and "split" in result:  # shares, for which the data had a split perhaps
+    if isinstance(flat.get("data.split"), list) and "split" in result:  # a published split may have replaced the shares
         flat["data.split"] = result["split"]
     named = {
         "algo": result.get("algo") or _target(node, "algo"),

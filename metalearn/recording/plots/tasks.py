@@ -31,7 +31,7 @@ def tasks(
 ) -> Path:
     """Draw the first test tasks: support and query images as in the files, with predictions.
 
-    All classes of a task are drawn, so fewer tasks at many ways. Without classes, functions are drawn.
+    All classes of a task are drawn; for many ways, there are therefore fewer tasks. In regression, functions are drawn.
 
     Args:
         params: the learned meta-parameters.

@@ -1,4 +1,4 @@
-"""The ends of Ray Tune that a search holds: what asks for trials, and what listens to their progress."""
+"""The searcher and the callback that connect Ray Tune to a study: one asks for trials, one records their progress."""
 
 import signal
 import time
@@ -42,7 +42,7 @@ class Asking(Searcher):
 
 
 class Listening(Callback):
-    """Records what Ray reports, and stops it after a signal, when the running trials are saved.
+    """Record what Ray reports, and stop Ray after a signal, when the running trials are saved.
 
     Args:
         ledger: that records.
@@ -63,7 +63,7 @@ class Listening(Callback):
         return self._since is not None
 
     def setup(self, *args: Any, **info: Any) -> None:
-        """Take the signals back, which Ray has taken over."""
+        """Restore this process's signal handlers, which Ray has replaced."""
         for number, handler in self._handlers:
             signal.signal(number, handler)
 

@@ -78,7 +78,7 @@ class Progress:
         seconds: duration.
         results: entries of result.json by name, if it was trained to its end.
         failure: why it failed.
-        stopped: it was saved between two validations, for the search stops.
+        stopped: it was saved between two validations, because the search stops.
     """
 
     number: int

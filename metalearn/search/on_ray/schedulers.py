@@ -17,7 +17,7 @@ from metalearn.search.space import Space
 
 
 class _Bracket(hyperband._Bracket):
-    """A bracket that is full once it has had its trials; Ray's has room for another whenever one of them ends."""
+    """A bracket that is full once it was given all its trials; Ray's takes another one whenever a trial has ended."""
 
     def filled(self) -> bool:
         """True if no further trial may be added."""
@@ -27,9 +27,9 @@ class _Bracket(hyperband._Bracket):
 class Hyperband(HyperBandScheduler):
     """Ray's Hyperband for trials that are asked for one after another, some of which may fail.
 
-    In Ray 2.60 a bracket whose trials end before it is full never is, so that all trials may train to their end in the
-    first one. It also marks a bracket as being processed at its first rung and never takes the mark away; a trial that
-    ends later by itself then leaves the others of its bracket paused for ever.
+    In Ray 2.60 a bracket never becomes full if its trials end before. All trials may then train to their end in the
+    first bracket. Ray also marks a bracket as being processed at its first rung and never takes the mark away; a trial
+    that ends later by itself then leaves the others of its bracket paused for ever.
     """
 
     def _create_bracket(self, s: int) -> Any:

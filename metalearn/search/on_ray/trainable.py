@@ -27,7 +27,7 @@ _LOOK = 1.0  # seconds between two looks for the file that stops a search
 
 
 class Watch(Report):
-    """Pause at the first new validation, and soon after the file that stops the search is there.
+    """Pause at the first new validation, or soon after the file appears that stops the search.
 
     Args:
         begin: the meta-step of the last validation.
@@ -60,7 +60,7 @@ class Watch(Report):
 
 
 class Training(Trainable):
-    """A trial in a process of Ray, which may train one after another."""
+    """A trial in a process of Ray. One process may train several trials, one after the other."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Prepare for a trial, with its checkpoint of an earlier session if there is one."""
