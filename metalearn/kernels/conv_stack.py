@@ -95,7 +95,9 @@ class _Blocks(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         if torch.is_grad_enabled():  # autograd would cut the graph here, and the missing parts would be zeros
-            raise RuntimeError("this forward pass was not made inside differentiated_twice(True): leave out create_graph=True")
+            raise RuntimeError(
+                "this forward pass was not made inside differentiated_twice(True): leave out create_graph=True"
+            )
         grad, kept, of_below = grads[0], list(ctx.saved_tensors), None
         by_x, by_below, *asked = (ctx.needs_input_grad[i] for i in (0, 1, *range(4, len(ctx.needs_input_grad), 3)))
         hows = ctx.hows[len(ctx.hows) - len(asked) :]

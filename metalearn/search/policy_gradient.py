@@ -4,7 +4,7 @@ An action is one configuration and its reward the validation score. Each hyperpa
 a categorical distribution over discrete values, with logits that start equal, or a Gaussian over an interval, whose
 mean and standard deviation are learned. Both follow E[reward * d log p(action)], the gradient of the expected reward
 (Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning", Machine Learning
-1992, equation 11; for discrete and continuous hyperparameters together Odom, "Simultaneous continuous/discrete
+1992, theorem 1; for discrete and continuous hyperparameters together Odom, "Simultaneous continuous/discrete
 hyperparameter tuning with policy gradients", 2020).
 """
 
