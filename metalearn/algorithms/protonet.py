@@ -11,10 +11,10 @@ from torch import Tensor
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters, nth
+from metalearn.algorithms.settings import naming
 from metalearn.config.checks import at_least
 from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.inner.gradients import gradients
-from metalearn.runtime.errors import UserError
 
 
 @dataclass(kw_only=True, eq=False)
@@ -59,12 +59,8 @@ class ProtoNet(Algorithm):
 
     def check(self, source: TaskSource) -> None:
         """Check the source; the message names `algo.train_way`, which may ask for too many classes."""
-        try:
+        with naming("algo.train_way", self.train_way):
             super().check(source)
-        except UserError as error:
-            if self.train_way is None:
-                raise
-            raise UserError(f"algo.train_way={self.train_way}: {error}, or lower algo.train_way=") from error
 
     def adapt(
         self,

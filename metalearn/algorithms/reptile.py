@@ -8,11 +8,11 @@ from torch import Tensor
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import Adapted, MetaGradient, MetaParameters, nth
+from metalearn.algorithms.settings import naming
 from metalearn.config.checks import at_least
 from metalearn.data.base import TaskBatch, TaskSource
 from metalearn.models.functional import sum_over_tasks
 from metalearn.models.weights import Weights
-from metalearn.runtime.errors import UserError
 
 
 @dataclass(kw_only=True, eq=False)
@@ -72,10 +72,8 @@ class Reptile(Algorithm):
 
     def check(self, source: TaskSource) -> None:
         """Check the source; the message names `algo.train_shot`, which may ask for too many images."""
-        try:
+        with naming("algo.train_shot", self.train_shot):
             super().check(source)
-        except UserError as error:
-            raise UserError(f"algo.train_shot={self.train_shot}: {error}, or lower algo.train_shot=") from error
 
     def task_gradients(self, params: MetaParameters, batch: TaskBatch) -> MetaGradient:
         """Sum theta - adapted over tasks. The query loss is measured; nothing is learned from it."""

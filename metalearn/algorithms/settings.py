@@ -1,5 +1,7 @@
 """The settings that every algorithm has. Values are in conf/algo/."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,6 +11,7 @@ from metalearn.algorithms.objective import Objective
 from metalearn.config.checks import at_least
 from metalearn.config.engine import EngineSettings
 from metalearn.models.norm import NormMode
+from metalearn.runtime.errors import UserError
 
 
 @dataclass(kw_only=True, eq=False)
@@ -52,3 +55,14 @@ class AlgorithmSettings:
     def __post_init__(self) -> None:
         at_least(1, meta_batch=self.meta_batch)
         at_least(0, inner_steps=self.inner_steps, inner_steps_test=self.inner_steps_test)
+
+
+@contextmanager
+def naming(setting: str, value: int | None) -> Iterator[None]:
+    """Name a setting of training tasks in the error of a source that cannot give such tasks; None changes nothing."""
+    try:
+        yield
+    except UserError as error:
+        if value is None:
+            raise
+        raise UserError(f"{setting}={value}: {error}, or lower {setting}=") from error

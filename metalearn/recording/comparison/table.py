@@ -70,8 +70,8 @@ def _scores(group: Group, best: Group | None, marked: bool) -> dict[str, str]:
         score = group.score(part, mode)
         cells[heading] = objective.spell(*score) if score else ""
         if heading == "test" and "paper_accuracy" in result:
-            ci95 = result.get("paper_ci95")
-            cells["paper"] = f"{100 * result['paper_accuracy']:.2f}{f' ± {100 * ci95:.2f}' if ci95 else ''}%"
+            printed = f" ± {100 * result['paper_ci95']:.2f}" if "paper_ci95" in result else ""
+            cells["paper"] = f"{100 * result['paper_accuracy']:.2f}{printed}%"
     cells["validation"] += " *" if marked else ""
     paired = difference(group, best) if best is not None and not marked else None
     cells["difference"] = f"{objective.spell_difference(*paired[:2])} ({paired[2]} tasks)" if paired else ""

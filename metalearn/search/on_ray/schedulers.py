@@ -28,8 +28,8 @@ class Hyperband(HyperBandScheduler):
     """Ray's Hyperband for trials that are asked for one after another, some of which may fail.
 
     In Ray 2.60 a bracket never becomes full if its trials end before. All trials may then train to their end in the
-    first bracket. Ray also marks a bracket as being processed at its first rung and never takes the mark away; a trial
-    that ends later by itself then leaves the others of its bracket paused for ever.
+    first bracket. Ray also marks a bracket as being processed at its first rung and never takes the mark away. If a
+    trial ends by itself after that, the other trials of its bracket stay paused.
     """
 
     def _create_bracket(self, s: int) -> Any:
