@@ -22,7 +22,8 @@ class EngineSettings:
             false: layer by layer.
         inner_loop: `unrolled` steps all tasks at once; `higher` steps one task at a time with an optimizer of
             torch.optim.
-        chunk: the number of tasks computed at once; null chooses it by their size.
+        chunk: the number of tasks computed at once; null chooses it by their size and, on the CPU, by that
+            of the model.
         recompute: compute the inner steps again in the backward pass of a second-order meta-gradient and keep few of
             them, so that memory hardly grows with their number; null: above 10 steps.
         precision: of products, see metalearn.runtime.device.

@@ -33,3 +33,7 @@ VALUES_GROUPED = 2**20
 CHANNELS = 64
 VALUES_VMAP = 250_000
 VALUES_CUDA = 2**26
+
+# Adapted weights of the tasks computed at once on the CPU, each task its own: 256 MB. An inner step holds several times
+# as much
+OWN_WEIGHTS = 2**26

@@ -62,6 +62,11 @@ class Functional:
         return {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
 
     @cached_property
+    def parameter_count(self) -> int:
+        """Values of all parameters of the model; at least 1."""
+        return max(1, sum(p.numel() for p in self._model.parameters()))
+
+    @cached_property
     def first_channels(self) -> int:
         """Channels of the maps of the first convolution; 64 where there is none."""
         return next((layer.out_channels for layer in self._model.modules() if isinstance(layer, nn.Conv2d)), 64)

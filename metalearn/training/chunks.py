@@ -4,7 +4,7 @@ import torch
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.data.base import TaskBatch
-from metalearn.kernels.tuning import CHANNELS, VALUES_CUDA, VALUES_GROUPED, VALUES_VMAP
+from metalearn.kernels.tuning import CHANNELS, OWN_WEIGHTS, VALUES_CUDA, VALUES_GROUPED, VALUES_VMAP
 from metalearn.runtime.console import warn
 from metalearn.runtime.errors import UserError
 
@@ -15,7 +15,8 @@ class Chunks:
     The choice follows a rule and not a measurement, so that the same run gives the same bits.
 
     Attributes:
-        size: the number of tasks, fixed by `engine.chunk` or by `halve`; None: chosen by the input values of a task.
+        size: the number of tasks, fixed by `engine.chunk` or by `halve`; None: chosen by the input values of a task
+            and, on the CPU, by the weights of the model.
     """
 
     def __init__(self, algorithm: Algorithm):
@@ -26,10 +27,10 @@ class Chunks:
         if self.algorithm.inner.tasks_at_once:
             return self.algorithm.inner.tasks_at_once
         values = batch.support_x[0].numel() + batch.query_x[0].numel()
-        device = batch.support_x.device.type
-        grouped = self.algorithm.net.is_grouped(device)
-        room = VALUES_CUDA if device != "cpu" else self._room_grouped() if grouped else VALUES_VMAP
-        return self.size or max(1, room // values)
+        if batch.support_x.device.type != "cpu":  # where memory is short, `halve` is called
+            return self.size or max(1, VALUES_CUDA // values)
+        room = self._room_grouped() if self.algorithm.net.is_grouped("cpu") else VALUES_VMAP
+        return self.size or max(1, min(room // values, OWN_WEIGHTS // self.algorithm.net.parameter_count))
 
     def _room_grouped(self) -> int:
         """Input values at once; fewer for a narrow network, whose tasks lie in shorter pieces side by side."""

@@ -54,3 +54,13 @@ def test_fewer_tasks_of_a_narrow_network_are_computed_at_once(filters, size, at_
     algo = algorithm("maml", filters=filters, shape=shape, way=5, shot=1, query=1)
     batch = batch_of(tasks=1, way=5, shot=1, query=1, shape=shape, dtype=torch.float32)
     assert Chunks(algo).tasks_at_once(batch) == at_once
+
+
+def test_fewer_tasks_of_a_large_network_are_computed_at_once_on_the_cpu(monkeypatch):
+    """Each task has weights of its own: those of a large network fill the memory."""
+    algo = algorithm("maml", filters=64, shape=(1, 28, 28), way=5, shot=1, query=1)
+    batch = batch_of(tasks=1, way=5, shot=1, query=1, shape=(1, 28, 28), dtype=torch.float32)
+    assert algo.net.parameter_count == sum(value.numel() for value in algo.init().model.values())
+    for at_once, room in ((133, 200), (20, 20), (1, 0.5)):
+        monkeypatch.setattr("metalearn.training.chunks.OWN_WEIGHTS", int(room * algo.net.parameter_count))
+        assert Chunks(algo).tasks_at_once(batch) == at_once
