@@ -160,6 +160,9 @@ def _search(asked: Plan, folder: Path, compose: Compose, resumed: bool, signals:
     if not any(trial.values for trial in study.latest().values()):
         warn(f"{folder}: no trial has a score")
         sys.exit(1)
+    if len(study.failed()) > settings.failures:
+        warn(f"{folder}: too many trials have failed: the search is not done, and nothing is confirmed")
+        sys.exit(1)
     if settings.confirm:
         _confirm(asked, study, trials, folder, signals, database)
     tracked.summarize(study, asked.setup, folder, name, pictures)

@@ -160,6 +160,19 @@ def test_a_search_of_failures_is_an_error(typed, tmp_path):
     assert done.returncode == 1 and "3 trials have failed (search.failures=2)" in done.stdout, done.stderr
 
 
+def test_too_many_failures_end_a_search_that_can_then_go_on(typed, tmp_path):
+    """A trial has a score, but the search is not done: its status is 1, and nothing is confirmed."""
+    words = ("-m", "search=grid", *SMALL, "way=choice(5, 100, 101, 3)", "hydra.sweep.dir=study")
+    confirm = ("search.confirm=1", "search.confirm_seeds=2", "search.confirm_tasks=12")
+    done = typed(*words, *confirm, "search.failures=1")
+    assert done.returncode == 1 and "the search is not done, and nothing is confirmed" in done.stdout, done.stderr
+    assert [row["state"] for row in trials(tmp_path / "study")] == ["complete", "failed", "failed"]
+    assert not (tmp_path / "study" / "confirmed.json").exists()
+    done = typed(*words, *confirm, "search.failures=2", "resume=auto")
+    assert done.returncode == 0 and (tmp_path / "study" / "confirmed.json").exists(), done.stderr
+    assert trials(tmp_path / "study")[-1]["state"] == "complete"
+
+
 def test_a_control_ends_a_search(typed, tmp_path):
     done = typed(*SEARCH, "+search.control.NumberLimit.n=2", "hydra.sweep.dir=study")
     assert done.returncode == 0 and "the search ended: 2 trials are done" in done.stdout, done.stderr
