@@ -125,7 +125,7 @@ def by_vmap(func: Any, args: Any, kwargs: Any) -> Any:
     flat, spec = tree_flatten((args, kwargs))
     places = [i for i, leaf in enumerate(flat) if isinstance(leaf, TaskTensor)]
 
-    answers: list[Any] = []  # results without tensors, the same for every task
+    answers: list[Any] = []  # outputs that hold no tensor
 
     def of_one_task(*values: Tensor) -> Any:
         leaves = list(flat)

@@ -63,8 +63,8 @@ class Functional:
 
     @cached_property
     def parameter_count(self) -> int:
-        """Values of all parameters of the model; at least 1."""
-        return max(1, sum(p.numel() for p in self._model.parameters()))
+        """Number of values of all parameters of the model."""
+        return sum(p.numel() for p in self._model.parameters())
 
     @cached_property
     def first_channels(self) -> int:

@@ -24,13 +24,13 @@ class Chunks:
 
     def tasks_at_once(self, batch: TaskBatch) -> int:
         """The number of tasks like those of this batch."""
-        if self.algorithm.inner.tasks_at_once:
-            return self.algorithm.inner.tasks_at_once
+        if fixed := self.algorithm.inner.tasks_at_once or self.size:
+            return fixed
         values = batch.support_x[0].numel() + batch.query_x[0].numel()
         if batch.support_x.device.type != "cpu":  # where memory is short, `halve` is called
-            return self.size or max(1, VALUES_CUDA // values)
+            return max(1, VALUES_CUDA // values)
         room = self._room_grouped() if self.algorithm.net.is_grouped("cpu") else VALUES_VMAP
-        return self.size or max(1, min(room // values, OWN_WEIGHTS // self.algorithm.net.parameter_count))
+        return max(1, min(room // values, OWN_WEIGHTS // self.algorithm.net.parameter_count))
 
     def _room_grouped(self) -> int:
         """Input values at once; fewer for a narrow network, whose tasks lie in shorter pieces side by side."""
