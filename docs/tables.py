@@ -14,6 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "experiments" / "algorithms"
 SPEED = ROOT / "experiments" / "speed" / "table.md"
+SEARCH = ROOT / "experiments" / "search"
 BLOCK = re.compile(r"(?<=<!-- table )([\w ]+)( -->\n)(.*?)(?=<!-- end -->)", re.DOTALL)
 
 
@@ -42,6 +43,11 @@ def comparison() -> str:
 def speed() -> str:
     """Return the table of `make speed` and the sentences below it."""
     return "\n" + SPEED.read_text().strip() + "\n\n"
+
+
+def searches(name: str) -> str:
+    """Return the table of a study of searches: `omniglot` or `analytic`."""
+    return "\n" + (SEARCH / f"{name}.md").read_text().strip() + "\n\n"
 
 
 def ratios() -> str:
@@ -121,6 +127,7 @@ def _table(titles: list[str], rows: list[list[str]]) -> str:
 TABLES: dict[str, Callable[..., str]] = {
     "comparison": comparison,
     "speed": speed,
+    "searches": searches,
     "ratios": ratios,
     "summary": summary,
     "result": result,

@@ -1,13 +1,14 @@
 """Searches on real Omniglot: inner rate, inner steps and outer rate, at an equal budget of meta-steps.
 
-Command: `python experiments/search/omniglot.py` (about 2 hours on two cores). It resumes where it was stopped. Writes
-omniglot.json, omniglot.md and omniglot.png beside this file; the studies themselves go below --folder.
+Command: `python experiments/search/omniglot.py` (two to three hours on two cores). It resumes where it was stopped.
+Writes omniglot.json, omniglot.md and omniglot.png beside this file; the studies themselves go below --folder.
 
 Lake's split (alphabets of the test are new). Each search has about 2,000 meta-steps: 22 trials of 90, a population of
 as many (`pbt`, by Ray Tune), or as many competing trials as the same meta-steps train. Every sampler, competing models
 and a population for ANIL; random, TPE, policy gradient, competing models and a population for MAML; 3 seeds each, of
 the sampler and of the runs. At the end of each search its winner and the default settings are trained again with 3
-fresh seeds and compared on new validation tasks, then tested.
+fresh seeds and compared on new validation tasks, then tested. The searches of one seed confirm on the same tasks, so
+that each is also compared with random search, seed by seed.
 
     --folder DIR   of the studies (default runs/search_omniglot)
     --at-once N    searches at the same time, with one thread each (default 2)
@@ -123,14 +124,14 @@ def summary(folder: Path) -> list[dict[str, Any]]:
 
 def show(entries: list[dict[str, Any]]) -> None:
     """Print the table, and write it with its picture."""
-    columns = ["algorithm", "search", "seeds", "meta-steps", "best in the search", "confirmed", "over the defaults",
-               "better than the defaults", "over the defaults in the test"]  # fmt: skip
+    columns = ["algorithm", "search", "meta-steps", "best in the search", "confirmed", "over random search",
+               "over the defaults", "better than the defaults", "over the defaults in the test"]  # fmt: skip
     rows = [
-        [e["algo"], e["sampler"], str(e["seeds"]), f"{fmean(e['meta_steps']):.0f}", _mean(e["best"]),
-         _mean(e["confirmed"]), _mean(e["gain"], "+"), f"{e['better']} of {e['seeds']}", _mean(e["test_gain"], "+")]
+        [e["algo"], e["sampler"], f"{fmean(e['meta_steps']):.0f}", _mean(e["best"]), _mean(e["confirmed"]),
+         over_random(e, entries), _mean(e["gain"], "+"), f"{e['better']} of {e['seeds']}", _mean(e["test_gain"], "+")]
         for e in entries
     ]  # fmt: skip
-    title = "Accuracy in percent, mean over seeds of the search with its 95% interval"
+    title = "Accuracy in percent, mean over 3 seeds of the search with its 95% interval"
     table(title, columns, rows)
     lines = [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]
     (HERE / "omniglot.md").write_text("\n".join([f"{title}.", "", *lines]) + "\n")
@@ -152,23 +153,37 @@ def show(entries: list[dict[str, Any]]) -> None:
     saved(figure, HERE / "omniglot.png")
 
 
+def over_random(entry: dict[str, Any], entries: list[dict[str, Any]]) -> str:
+    """Return the confirmed accuracy minus that of random search with the same seeds, and what its interval says."""
+    random = next(e for e in entries if (e["algo"], e["sampler"]) == (entry["algo"], "random"))
+    if entry is random:
+        return ""
+    gains = [own - other for own, other in zip(entry["confirmed"], random["confirmed"], strict=True)]
+    mean, half = fmean(gains), interval(gains, bounded=False)
+    verdict = "better" if mean > half else "worse" if mean < -half else "no better"
+    return f"{_mean(gains, '+')} ({verdict})"
+
+
 def _mean(values: list[float], sign: str = "") -> str:
     return f"{100 * fmean(values):{sign}.2f} ± {100 * interval(values, bounded=False):.2f}"
 
 
 def main() -> None:
-    """Run what is missing, and show all that is done."""
+    """Run what is missing, and show the result once all searches are done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/search_omniglot"))
     parser.add_argument("--at-once", type=int, default=2)
     options = parser.parse_args()
-    every = list(jobs())
+    every, problems = list(jobs()), 0
     with Progress() as progress, ThreadPoolExecutor(options.at_once) as pool:
         task = progress.add_task("searches", total=len(every))
         for done in as_completed([pool.submit(run, job, options.folder.resolve()) for job in every]):
             progress.advance(task)
             if problem := done.result():
+                problems += 1
                 say(problem)
+    if problems:
+        sys.exit(f"{problems} searches did not end: the same command goes on with them")
     show(summary(options.folder))
 
 

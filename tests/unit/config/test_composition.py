@@ -68,11 +68,11 @@ EXPERIMENTS = choices("experiment")
 
 @pytest.mark.slow
 def test_experiments_hold_what_they_differ_in():
-    assert len(EXPERIMENTS) == 16
+    assert len(EXPERIMENTS) == 28
     for name in EXPERIMENTS:
         text = (CONF / "experiment" / f"{name}.yaml").read_text()
         assert text.splitlines()[1] == f"# python -m metalearn.run experiment={name}"
-        assert len(text.splitlines()) <= 8
+        assert len(text.splitlines()) <= 10
         node, short = compose(f"experiment={name}"), name.rpartition("/")[2]
         assert short == f"{node['algo']['_target_'].rpartition('.')[2].lower()}_{node['way']}w{node['shot']}s"
         published = call(Published, node["paper"], "paper").entries(
