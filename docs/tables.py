@@ -33,11 +33,11 @@ def updated(text: str) -> str:
     return BLOCK.sub(block, text)
 
 
-def comparison() -> str:
-    """Return the whole comparison, as `python -m metalearn.compare experiments/algorithms --markdown` prints it."""
+def comparison(study: str = "algorithms") -> str:
+    """Return the whole comparison of a study, as `python -m metalearn.compare experiments/STUDY --markdown` prints it."""
     from metalearn.compare import markdown
 
-    return "\n" + markdown(STUDY).strip() + "\n\n"
+    return "\n" + markdown(ROOT / "experiments" / study).strip() + "\n\n"
 
 
 def speed() -> str:

@@ -143,8 +143,11 @@ def _show(found: Mapping[str, list[float]], seeds: int, trials: int) -> None:
                 axis.plot(range(1, values.shape[1] + 1), values.mean(0), label=sampler, **look)
         axis.set(title=name, xlabel="trial", ylabel="regret", yscale="log")
         axis.grid(alpha=0.25)
-    axes[0, 1].legend(fontsize=8, frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
-    figure.suptitle(f"best value so far: mean over {seeds} seeds", fontsize=10)
+    labelled = [axis.get_legend_handles_labels() for axis in axes.ravel()]
+    lines_by_name = {name: line for own, names in labelled for line, name in zip(own, names, strict=True)}
+    shown = [name for name in SAMPLERS if name in lines_by_name]
+    figure.legend([lines_by_name[name] for name in shown], shown, fontsize=8, frameon=False, loc="outside right upper")
+    figure.suptitle(f"best value so far: mean over {seeds} seeds; a line ends where all have found 0", fontsize=10)
     saved(figure, HERE / "analytic.png")
 
 
