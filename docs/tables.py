@@ -34,7 +34,7 @@ def updated(text: str) -> str:
 
 
 def comparison(study: str = "algorithms") -> str:
-    """Return the whole comparison of a study, as `python -m metalearn.compare experiments/STUDY --markdown` prints it."""
+    """Return the comparison of a study, as `python -m metalearn.compare experiments/STUDY --markdown` prints it."""
     from metalearn.compare import markdown
 
     return "\n" + markdown(ROOT / "experiments" / study).strip() + "\n\n"
