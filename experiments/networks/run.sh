@@ -26,8 +26,9 @@ one() {  # a name, then settings
     one png_resnet12_maml $colour $resnet12 algo=maml query=1 steps=160
     one png_resnet12_anil $colour $resnet12 algo=anil query=1 steps=320
     one png_resnet12_reptile $colour $resnet12 algo=reptile steps=60
-    one png_resnet18_maml $colour $resnet18 algo=maml algo.inner_optimizer.lr=0.02 query=1 steps=60
-    one png_resnet18_anil $colour $resnet18 algo=anil query=1 steps=120
+    one png_resnet18_maml $colour $resnet18 algo=maml algo.inner_optimizer.lr=0.02 outer.optimizer.lr=0.001 query=1 \
+        steps=90
+    one png_resnet18_anil $colour $resnet18 algo=anil outer.optimizer.lr=0.001 query=1 steps=150
     one png_resnet18_reptile $colour $resnet18 algo=reptile steps=30
 } | OMP_NUM_THREADS=1 xargs -P 2 -L 1 python -m metalearn.run resume=auto
 python -m metalearn.compare $folder
