@@ -198,7 +198,7 @@ def main() -> None:
                 problems += 1
                 say(problem)
     if problems:
-        sys.exit(f"{problems} searches did not end: the same command goes on with them")
+        sys.exit(f"{problems} searches failed; start the same command again to continue them")
     show(summary(options.folder))
 
 

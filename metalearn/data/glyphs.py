@@ -23,7 +23,9 @@ _STROKES, _DOTS = 3, 48  # maximum strokes per glyph; dots per stroke, about a p
 def load(
     *, classes: list[int], split_seed: int, rotate_train: bool, rotate_test: bool, notice: str | None = None
 ) -> Dataset:
-    """Generate characters: 28x28 pixels, ink 1, paper 0; a pure function of `split_seed`.
+    """Generate characters: 28x28 pixels, ink 1, paper 0; a function of `split_seed`.
+
+    Rounding differs between processors: there, a few grey values in a million differ by 1 of 255.
 
     Args:
         classes: numbers of classes for training, validation and test.
