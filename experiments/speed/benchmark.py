@@ -37,8 +37,9 @@ from end_to_end import end_to_end  # noqa: E402
 from engine_process import OURS, PEERS, Setting, matmul_rate, peer_task_of, work  # noqa: E402
 from networks import NETWORKS  # noqa: E402
 from report import markdown, pictures, show  # noqa: E402
-from rich.progress import track  # noqa: E402
 from settings import ALGORITHMS, CHOSEN, GROWTH, KEPT, LONG, NETWORK_SETTINGS, ORDINARY, SETTINGS  # noqa: E402
+
+from metalearn.runtime.progress import Progress  # noqa: E402
 
 
 class Bench:
@@ -183,15 +184,17 @@ def measure(
 ) -> dict[str, Any]:
     """Measure comparisons on one device; add those that failed to `failed`. Ctrl-C leaves out the rest."""
     bench = Bench(device, starts, turns, folder)
-    for job in track(jobs, description=f"{device}: {len(jobs)} comparisons"):
-        try:
-            bench.compare(*job)
-        except Failed as error:
-            failed.append(f"{device}: {error}")
-            print(failed[-1], flush=True)
-        except KeyboardInterrupt:
-            failed.append(f"{device}: interrupted at {job[0]}, {job[1]}")
-            break
+    with Progress().counting(f"{device}: comparisons", len(jobs)) as done:
+        for number, job in enumerate(jobs, start=1):
+            try:
+                bench.compare(*job)
+            except Failed as error:
+                failed.append(f"{device}: {error}")
+                print(failed[-1], flush=True)
+            except KeyboardInterrupt:
+                failed.append(f"{device}: interrupted at {job[0]}, {job[1]}")
+                break
+            done(number)
     return {"rows": bench.rows, "matmul_gflops": bench.rate / 1e9, "end_to_end": end_to_end(device, 105)}
 
 

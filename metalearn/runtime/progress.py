@@ -138,7 +138,7 @@ class Progress:
                 rate = f"{each:.1f} s each" if each > 1 else f"{1 / max(each, 1e-9):.1f} a second"
                 say(f"expected time on this machine: about {duration(pace.remaining)} for {pace.total - step} "
                     f"meta-steps ({rate}), without validation and test")  # fmt: skip
-        self._line(f"step {step}/{pace.total}  {self._values}".rstrip())
+        self._line(f"step {step}/{pace.total}  {self._values}".rstrip(), pace)
 
     def values(self, row: Mapping[str, float]) -> None:
         """Show the values of a row of metrics.csv and timing.csv."""
@@ -165,11 +165,11 @@ class Progress:
                 check()
                 pace.step(done)
                 self._update(task, done, "")
-                self._line(f"{what} {done}/{total}")
+                self._line(f"{what} {done}/{total}", pace)
 
             yield report
         if self._spoken != spoken:  # a line has reported a part of the work: report its end too
-            self._line(f"{what} {total}/{total}", after=0.0)
+            self._line(f"{what} {total}/{total}", pace, after=0.0)
 
     @contextmanager
     def _shown(self, what: str, pace: Pace) -> Iterator[int]:
@@ -190,15 +190,16 @@ class Progress:
         with contextlib.suppress(OSError):
             self._bar.update(task, completed=done, shown=shown)  # type: ignore[arg-type]
 
-    def _line(self, text: str, after: float = LINE_SECONDS) -> None:
-        """Print a line if there is no terminal and the last line is old enough."""
+    def _line(self, text: str, pace: Pace, after: float = LINE_SECONDS) -> None:
+        """Print a line if there is no terminal and the last line is old enough.
+
+        It ends with the time of the training, or without one, with that of the work itself.
+        """
         if console().is_terminal or self._clock() - self._spoken < after:
             return
         self._spoken = self._clock()
-        spent = (
-            f"  {duration(self._pace.elapsed)} elapsed, about {_words(self._pace.remaining)} left" if self._pace else ""
-        )
-        say(text + spent)
+        whole = self._pace or pace
+        say(f"{text}  {duration(whole.elapsed)} elapsed, about {_words(whole.remaining)} left")
 
 
 def duration(seconds: float) -> str:

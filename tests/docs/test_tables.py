@@ -66,7 +66,7 @@ def test_the_speed_table_is_that_of_the_results_and_names_where_a_peer_is_faster
     assert all(keys <= row.keys() for row in results["rows"])
     ours = {"cpu": "grouped", "cuda": "vmap"}
     chosen = [r for r in results["rows"] if r["engine"] == ours[r["device"]] and r["ratio_to_best_peer"] is not None]
-    text = " ".join((folder / "table.md").read_text().partition("Slower than the faster peer:")[2].split())
+    text = " ".join((folder / "table.md").read_text().split()).partition("Slower than the faster peer:")[2]
     named = [f"{row['network']}, {row['algo']}, {row['setting']}: " for row in chosen if row["ratio_to_best_peer"] < 1]
     assert len(chosen) >= 16 and text.count("; ") + bool(text) == len(named)
     assert all(name in text for name in named)

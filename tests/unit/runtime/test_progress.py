@@ -125,7 +125,10 @@ def test_a_work_that_a_log_tells_of_is_told_to_its_end(clock, capfd):
             clock.now += 25.0
     with bar.counting("quick", 4) as report:
         report(2)
-    assert capfd.readouterr().out.splitlines() == ["pictures 3/4", "pictures 4/4"]
+    assert capfd.readouterr().out.splitlines() == [
+        "pictures 3/4  75 s elapsed, about 25 s left",
+        "pictures 4/4  2 min elapsed, about 0 s left",
+    ]
 
 
 def test_a_log_file_has_the_expected_time_and_a_line_a_minute(clock, capfd):
