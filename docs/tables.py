@@ -14,6 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "experiments" / "algorithms"
 SPEED = ROOT / "experiments" / "speed" / "table.md"
+PUBLISHED = ROOT / "experiments" / "published" / "table.md"
 SEARCH = ROOT / "experiments" / "search"
 BLOCK = re.compile(r"(?<=<!-- table )([\w ]+)( -->\n)(.*?)(?=<!-- end -->)", re.DOTALL)
 
@@ -48,6 +49,11 @@ def speed() -> str:
 def searches(name: str) -> str:
     """Return the table of a study of searches: `omniglot` or `analytic`."""
     return "\n" + (SEARCH / f"{name}.md").read_text().strip() + "\n\n"
+
+
+def published() -> str:
+    """Return the table of `python experiments/published/table.py`."""
+    return "\n" + PUBLISHED.read_text().strip() + "\n\n"
 
 
 def ratios() -> str:
@@ -119,15 +125,18 @@ def _cells(r: dict[str, Any]) -> list[str]:
 
 def _table(titles: list[str], rows: list[list[str]]) -> str:
     """Return a Markdown table without columns that are empty."""
+    from metalearn.recording.comparison.formats import markdown_lines
+
     kept = [i for i in range(len(titles)) if any(row[i] for row in rows)]
-    lines = [[titles[i] for i in kept], ["---"] * len(kept), *([row[i] for i in kept] for row in rows)]
-    return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n\n"
+    lines = markdown_lines([titles[i] for i in kept], [[row[i] for i in kept] for row in rows])
+    return "\n" + "\n".join(lines) + "\n\n"
 
 
 TABLES: dict[str, Callable[..., str]] = {
     "comparison": comparison,
     "speed": speed,
     "searches": searches,
+    "published": published,
     "ratios": ratios,
     "summary": summary,
     "result": result,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metalearn.algorithms.objective import Classification
+from metalearn.recording.comparison.formats import markdown_lines
 from metalearn.recording.comparison.groups import Group, difference
 from metalearn.recording.comparison.runs import read_run
 from metalearn.recording.plots.style import look, pyplot, saved, score_ticks
@@ -21,6 +22,7 @@ ALGORITHMS = ("maml", "fomaml", "anil", "metasgd", "reptile", "protonet")
 WAYS = (5, 20)
 COLUMNS = ("task", "algorithm", "test", "seeds", "published", "difference", "support statistics", "minutes",
            "minutes to the published accuracy")  # fmt: skip
+PAIRS = ("task", "algorithms", "difference", "tasks", "")
 NOTE = """\
 `test` is the accuracy in percent on 600 test tasks with one query image a class, as in MAML's code, and transductive
 batch norm; ± is its 95% interval over tasks, or with several seeds the mean and the standard deviation over seeds.
@@ -94,9 +96,9 @@ def row(cell: Cell) -> list[str]:
     ]
 
 
-def differences(found: Sequence[Cell]) -> list[str]:
-    """Return a line for each pair of algorithms on the same tasks: their difference, and whether it is real."""
-    lines = []
+def differences(found: Sequence[Cell]) -> list[list[str]]:
+    """Return a row for each pair of algorithms on the same tasks: their difference, and whether it is real."""
+    rows = []
     for way in WAYS:
         for a, b in combinations([cell for cell in found if cell.way == way], 2):
             paired = difference(a.group, b.group)
@@ -104,10 +106,9 @@ def differences(found: Sequence[Cell]) -> list[str]:
                 continue
             mean, half, tasks = paired
             verdict = "differ" if abs(mean) > half else "within noise"
-            lines.append(
-                f"| {way}-way | {a.algo} - {b.algo} | {100 * mean:+.2f} ± {100 * half:.2f} | {tasks} | {verdict} |"
-            )
-    return lines
+            apart = f"{100 * mean:+.2f} ± {100 * half:.2f}"
+            rows.append([f"{way}-way 1-shot", f"{a.algo} - {b.algo}", apart, str(tasks), verdict])
+    return rows
 
 
 def draw(found: Sequence[Cell], path: Path) -> None:
@@ -146,8 +147,8 @@ def main() -> None:
         return
     rows = [row(cell) for cell in found]
     table("published numbers", list(COLUMNS), rows)
-    lines = [f"| {' | '.join(cells)} |" for cells in (COLUMNS, ["---"] * len(COLUMNS), *rows)]
-    pairs = ["| task | algorithms | difference | tasks | |", "|---|---|---|---|---|", *differences(found)]
+    lines = markdown_lines(COLUMNS, rows)
+    pairs = markdown_lines(PAIRS, differences(found))
     (HERE / "table.md").write_text("\n".join([*lines, "", *NOTE.splitlines(), "", *pairs]) + "\n")
     draw(found, HERE / "curves.png")
 

@@ -26,6 +26,7 @@ import optuna
 from rich.progress import track
 
 from metalearn.config.compose import compose
+from metalearn.recording.comparison.formats import markdown_lines
 from metalearn.recording.intervals import interval
 from metalearn.recording.plots.style import COLOURS, LINES, pyplot, saved
 from metalearn.runtime.console import table
@@ -131,7 +132,7 @@ def _show(found: Mapping[str, list[float]], seeds: int, trials: int) -> None:
         rows.append(row)
     title = f"regret after {trials} trials: mean over {seeds} seeds, 95% interval"
     table(title, ["sampler", *FUNCTIONS], rows)
-    lines = [f"| {' | '.join(cells)} |" for cells in (["sampler", *FUNCTIONS], ["---"] * (len(FUNCTIONS) + 1), *rows)]
+    lines = markdown_lines(["sampler", *FUNCTIONS], rows)
     (HERE / "analytic.md").write_text("\n".join([f"{title[0].upper()}{title[1:]}.", "", *lines]) + "\n")
     plt = pyplot()
     figure, axes = plt.subplots(2, 2, figsize=(9.5, 7), layout="constrained")

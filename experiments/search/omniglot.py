@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 from rich.progress import Progress
 
 from metalearn.algorithms.objective import Classification
+from metalearn.recording.comparison.formats import markdown_lines
 from metalearn.recording.intervals import interval
 from metalearn.recording.plots.style import COLOURS, LINES, pyplot, saved, score_ticks
 from metalearn.runtime.console import say, table
@@ -145,8 +146,7 @@ def show(entries: list[dict[str, Any]]) -> None:
     ]  # fmt: skip
     title = "Accuracy in percent, mean over 3 seeds of the search with its 95% interval"
     table(title, columns, rows)
-    lines = [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]
-    (HERE / "omniglot.md").write_text("\n".join([f"{title}.", "", *lines]) + "\n")
+    (HERE / "omniglot.md").write_text("\n".join([f"{title}.", "", *markdown_lines(columns, rows)]) + "\n")
     (HERE / "omniglot.json").write_text(json.dumps(entries, indent=1) + "\n")
     plt = pyplot()
     figure, axes = plt.subplots(1, len(SAMPLERS), figsize=(11, 4.2), layout="constrained", squeeze=False)

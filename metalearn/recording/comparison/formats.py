@@ -31,9 +31,14 @@ def as_csv(runs: Sequence[Run]) -> str:
 
 def as_markdown(table: Table) -> str:
     """Format a table as Markdown, with its notes below."""
-    lines = [table.title, "", f"| {' | '.join(table.columns)} |", "|---" * len(table.columns) + "|"]
-    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in table.rows]
-    return "\n".join([*lines, *([""] if table.notes else []), "  \n".join(table.notes)]).rstrip()
+    lines = [table.title, "", *markdown_lines(table.columns, table.rows), *([""] if table.notes else [])]
+    return "\n".join([*lines, "  \n".join(table.notes)]).rstrip()
+
+
+def markdown_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Format the columns and rows of a table as lines of Markdown."""
+    cells = [[cell.replace("|", "/") for cell in row] for row in rows]
+    return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *(f"| {' | '.join(row)} |" for row in cells)]
 
 
 def as_latex(table: Table) -> str:
