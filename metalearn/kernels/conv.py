@@ -8,7 +8,6 @@ derivative of a grouped convolution goes through the groups one by one.
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
@@ -132,16 +131,19 @@ def _is_small(x: Tensor, y: Tensor, geometry: Geometry, shape: torch.Size) -> bo
 
 
 def _by_patches(x: Tensor, y: Tensor, geometry: Geometry, shape: torch.Size) -> Tensor:
-    """The gradient of each task's own weight as a product of its patches of x with y: memory for one task's patches."""
+    """The gradient of each task's own weight as a product of y with its patches of x, in memory for one task."""
     (down, right), (above, left) = geometry.stride, geometry.padding
     *_, outputs, inputs, height, width = shape
-    images = F.pad(x.permute(4, 0, 2, 3, 1), (0, 0, left, left, above, above))  # [T, B, H, W, I]
-    windows = images.unfold(2, height, down).unfold(3, width, right).permute(0, 1, 2, 3, 5, 6, 4)
+    images, (rows, columns) = x.permute(4, 0, 2, 3, 1), x.shape[2:4]  # [T, B, H, W, I]
+    padded = x.new_zeros(len(x), rows + 2 * above, columns + 2 * left, inputs)  # the same memory for every task
+    inner = padded[:, above : above + rows, left : left + columns]
+    windows = padded.unfold(1, height, down).unfold(2, width, right).permute(0, 1, 2, 4, 5, 3)
+    patches = x.new_empty(windows.shape)
     grads = y.permute(4, 1, 0, 2, 3).flatten(2)  # [T, O, B*H'*W']
-    patches = x.new_empty(windows.shape[1:])
     made = x.new_empty(len(grads), outputs, height, width, inputs)
-    for of_task, grad, window in zip(made, grads, windows, strict=True):
-        patches.copy_(window)
+    for of_task, grad, image in zip(made, grads, images, strict=True):
+        inner.copy_(image)
+        patches.copy_(windows)
         torch.mm(grad, patches.view(-1, height * width * inputs), out=of_task.view(outputs, -1))
     return made.permute(0, 1, 4, 2, 3).view(shape)
 
