@@ -7,7 +7,8 @@ import pytest
 from tests.docs.pages import script
 from tests.helpers.configs import ALGORITHMS, ROOT, config
 
-tables = script("docs/tables.py")
+tables, published = script("docs/tables.py"), script("experiments/published/table.py")
+CELLS = published.cells()
 STUDY = ROOT / "experiments" / "algorithms"
 FLOORS = {"maml": 0.96, "fomaml": 0.95, "anil": 0.95, "metasgd": 0.96, "reptile": 0.90, "pretrain": 0.88,
           "boil": 0.95, "protonet": 0.94}  # fmt: skip
@@ -71,3 +72,19 @@ def test_the_speed_table_is_that_of_the_results_and_names_where_a_peer_is_faster
     assert len(chosen) >= 16 and text.count("; ") + bool(text) == len(named)
     assert all(name in text for name in named)
     assert all(entry["share"] < 0.05 for entry in results["end_to_end"])
+
+
+def test_the_published_table_is_that_of_the_run_folders():
+    assert published.markdown(CELLS) == (ROOT / "experiments" / "published" / "table.md").read_text()
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_a_recipe_says_what_its_run_reached_and_the_run_is_that_of_the_recipe(cell):
+    recipe = (published.RECIPES / f"{cell.name}.yaml").read_text()
+    assert published.with_headline(recipe, cell) == recipe
+    node = config(f"experiment=published/{cell.name}")
+    for result in cell.group.results:
+        for key in ("way", "shot", "query", "steps"):
+            assert result[key] == node[key], key
+        assert result["steps_taken"] == result["steps"] and result["test_tasks"] == node["eval"]["test_tasks"]
+        assert result["algo"] == cell.algo and result["data"] == "omniglot" and result["norm_mode"] == node["norm"]
