@@ -1,6 +1,6 @@
 """Measured thresholds: constants, so that equal commands give equal bits. Nothing is timed at run time.
 
-Those of the CPU were measured on 2 cores of an AMD EPYC with torch 2.14, in November 2026; those of CUDA on an
+Those of the CPU were measured on 2 cores of an AMD EPYC, if not said otherwise, with torch 2.14; those of CUDA on an
 NVIDIA H200 with torch 2.11, on 26 November 2026. `experiments/speed/benchmark.py` measures whole
 meta-steps with them; single layers were timed for the thresholds by hand.
 """
@@ -25,12 +25,12 @@ SERIAL_SUM = 1024
 # The patch kernel is faster where a patch has at most 1 / PATCH_RATIO as many values as there are filters
 PATCH_RATIO = 3
 
-# Input values of the tasks computed at once. On the CPU activations should stay near the cache: with Conv4, `grouped`
-# is fastest with 16 to 32 tasks of 10 to 80 images, `vmap` with 32 tasks of 10, 8 of 30, 4 of 80. In a network whose
-# first convolution has fewer than CHANNELS channels, tasks lie side by side in shorter pieces, and fewer at once are
-# faster: one task at a time with 84x84 images and 16 channels
-VALUES_GROUPED = 2**20
-CHANNELS = 64
+# Input values of the tasks computed at once, measured on 2 cores of an Intel Xeon with AVX-512 in November 2026. With
+# images of 28x28, `grouped` took the same time with 16 and 32 tasks of 80 images, for Conv4 and the narrow ResNet-12.
+# With colour images of 84x84, ResNet-12 took 0.7 of the time with 8 tasks of 10 images at once instead of one; with
+# tasks of 80 images, one at a time was fastest. `vmap` is fastest with 32 tasks of 10 images of 28x28, 8 of 30, 4 of 80
+# (EPYC)
+VALUES_GROUPED = 2**21
 VALUES_VMAP = 250_000
 VALUES_CUDA = 2**26
 

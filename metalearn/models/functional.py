@@ -66,11 +66,6 @@ class Functional:
         """Number of values of all parameters of the model."""
         return sum(p.numel() for p in self._model.parameters())
 
-    @cached_property
-    def first_channels(self) -> int:
-        """Channels of the maps of the first convolution; 64 where there is none."""
-        return next((layer.out_channels for layer in self._model.modules() if isinstance(layer, nn.Conv2d)), 64)
-
     def is_grouped(self, device: str) -> bool:
         """True if the rules and kernels of metalearn.kernels are used on this device (`cpu`, `cuda`).
 

@@ -4,7 +4,7 @@ import torch
 
 from metalearn.algorithms.base import Algorithm
 from metalearn.data.base import TaskBatch
-from metalearn.kernels.tuning import CHANNELS, OWN_WEIGHTS, VALUES_CUDA, VALUES_GROUPED, VALUES_VMAP
+from metalearn.kernels.tuning import OWN_WEIGHTS, VALUES_CUDA, VALUES_GROUPED, VALUES_VMAP
 from metalearn.runtime.console import warn
 from metalearn.runtime.errors import UserError
 
@@ -29,12 +29,8 @@ class Chunks:
         values = batch.support_x[0].numel() + batch.query_x[0].numel()
         if batch.support_x.device.type != "cpu":  # where memory is short, `halve` is called
             return max(1, VALUES_CUDA // values)
-        room = self._room_grouped() if self.algorithm.net.is_grouped("cpu") else VALUES_VMAP
+        room = VALUES_GROUPED if self.algorithm.net.is_grouped("cpu") else VALUES_VMAP
         return max(1, min(room // values, OWN_WEIGHTS // self.algorithm.net.parameter_count))
-
-    def _room_grouped(self) -> int:
-        """Input values at once; fewer for a narrow network, whose tasks lie in shorter pieces side by side."""
-        return VALUES_GROUPED * min(self.algorithm.net.first_channels, CHANNELS) // CHANNELS
 
     def halve(self, size: int) -> None:
         """Compute half as many tasks at once from now on, after `size` were too many for the memory of the device.

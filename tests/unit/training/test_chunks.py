@@ -48,11 +48,12 @@ def test_an_evaluation_too_large_is_halved_and_scores_the_same(monkeypatch, smal
     assert (a.curve, a.confused, chunks.size) == (b.curve, b.confused, 2)
 
 
-@pytest.mark.parametrize(("filters", "size", "at_once"), [(64, 28, 133), (128, 28, 133), (16, 28, 33), (16, 84, 3)])
-def test_fewer_tasks_of_a_narrow_network_are_computed_at_once(filters, size, at_once):
-    shape = (1, size, size)
-    algo = algorithm("maml", filters=filters, shape=shape, way=5, shot=1, query=1)
-    batch = batch_of(tasks=1, way=5, shot=1, query=1, shape=shape, dtype=torch.float32)
+@pytest.mark.parametrize(
+    ("shape", "query", "at_once"), [((1, 28, 28), 1, 267), ((3, 84, 84), 1, 9), ((3, 84, 84), 15, 1)]
+)
+def test_fewer_tasks_of_more_and_larger_images_are_computed_at_once(shape, query, at_once):
+    algo = algorithm("maml", shape=shape, way=5, shot=1, query=query)
+    batch = batch_of(tasks=1, way=5, shot=1, query=query, shape=shape, dtype=torch.float32)
     assert Chunks(algo).tasks_at_once(batch) == at_once
 
 
@@ -61,6 +62,6 @@ def test_fewer_tasks_of_a_large_network_are_computed_at_once_on_the_cpu(monkeypa
     algo = algorithm("maml", filters=64, shape=(1, 28, 28), way=5, shot=1, query=1)
     batch = batch_of(tasks=1, way=5, shot=1, query=1, shape=(1, 28, 28), dtype=torch.float32)
     assert algo.net.parameter_count == sum(value.numel() for value in algo.init().model.values())
-    for at_once, room in ((133, 200), (20, 20), (1, 0.5)):
+    for at_once, room in ((267, 300), (20, 20), (1, 0.5)):
         monkeypatch.setattr("metalearn.training.chunks.OWN_WEIGHTS", int(room * algo.net.parameter_count))
         assert Chunks(algo).tasks_at_once(batch) == at_once
