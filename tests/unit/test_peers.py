@@ -102,6 +102,7 @@ def test_what_a_peer_imports_needs_neither_torch_nor_this_project(file):
 def test_a_faster_peer_is_seen_in_the_table(speed):
     report = speed("report")
     results = json.loads((SPEED / "results.json").read_text())
+    results["rows"] = [row for row in results["rows"] if row["engine"] not in report.OUTSIDE]
     first = next(r for r in results["rows"] if (r["device"], r["algo"], r["engine"]) == ("cpu", "maml", "grouped"))
     before = report.table_of(results, "cpu")
     for engine, factor in (("torchopt", 0.25), ("jax", 2.0)):
