@@ -15,7 +15,7 @@ for recipe in $recipes; do
         for seed in 1 2; do echo "experiment=published/$recipe seed=$seed hydra.run.dir=${folder}_seed$seed"; done ;;
     esac
 done | OMP_NUM_THREADS=1 xargs -P 2 -L 1 python -m metalearn.run resume=auto
-for recipe in $recipes; do  # 10 inner steps were better than the recipes' 3 on validation tasks of five shots
+for recipe in $recipes; do  # with 10 inner steps, chosen on validation tasks
     case $recipe in protonet*) steps= ;; *) steps=inner_steps=10 ;; esac
     echo "experiments/published/$recipe shot=5 $steps"
 done | OMP_NUM_THREADS=1 xargs -P 2 -L 1 python -m metalearn.evaluate
