@@ -33,7 +33,7 @@ ELSEWHERE = {
     "outer.schedule": "scheduler lr_scheduler schedule",
     "outer.warmup": "warmup_steps warmup_iters warmup_epochs num_warmup_steps",
     "outer.clip, the norm, or outer.clip_value": "grad_clip clip_grad max_grad_norm gradient_clip_val clip_norm",
-    "+outer.optimizer.weight_decay": "weight_decay wd",
+    "outer.weight_decay": "weight_decay wd decay",
     "+control.cycle.NumberSinceBest.n": "patience early_stopping",
     "eval.every": "val_every eval_interval eval_freq val_interval validate_every",
     "eval.tasks and eval.test_tasks": "eval_tasks test_tasks num_eval_tasks val_tasks test_episodes",

@@ -30,12 +30,14 @@ class OuterOptimizer:
     """An optimizer of torch.optim that follows the directions an algorithm gives.
 
     Args:
-        optimizer: {name: a class of torch.optim, lr: ..., weight_decay: ..., ...}.
+        optimizer: {name: a class of torch.optim, lr: ..., momentum: ..., ...}.
         schedule: of the learning rate: `constant`, or a `linear` or `cosine` decay to 0 at the end of the run; or
             {name: a class of torch.optim.lr_scheduler, its arguments}.
         warmup: meta-steps over which the learning rate first rises linearly, under any schedule.
         clip: largest norm of the whole meta-gradient, or null.
         clip_value: largest absolute value of each of its entries, or null; applied before `clip`.
+        weight_decay: share of everything learned that a meta-step takes away, times the present rate over
+            `optimizer.lr` (Loshchilov & Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2).
         params: the meta-parameters at the beginning; their learned entries are changed in place.
         steps: meta-steps of the run, for the schedule.
         maximize: True if a higher validation score is better, for the schedule.
@@ -46,7 +48,7 @@ class OuterOptimizer:
 
     Raises:
         UserError: no such optimizer or scheduler, or a wrong argument of it.
-        ValueError: `warmup`, `clip` or `clip_value` is out of range.
+        ValueError: `warmup`, `clip`, `clip_value` or `weight_decay` is out of range.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class OuterOptimizer:
         warmup: int,
         clip: float | None,
         clip_value: float | None = None,
+        weight_decay: float = 0.0,
         params: MetaParameters,
         steps: int,
         maximize: bool = True,
@@ -67,7 +70,9 @@ class OuterOptimizer:
         for name, limit in {"clip": clip, "clip_value": clip_value}.items():
             if limit is not None and limit <= 0:
                 raise ValueError(f"{name}={limit}: must be above 0, or null")
-        self.params, self.clip, self.clip_value = params, clip, clip_value
+        if not 0 <= weight_decay < 1:
+            raise ValueError(f"weight_decay={weight_decay}: must be at least 0 and below 1")
+        self.params, self.clip, self.clip_value, self.weight_decay = params, clip, clip_value, weight_decay
         self._warmup, self._taken = warmup, 0
         self.parameters = {name: p.requires_grad_() for name, p in params.learned.items()}
         settings = {key: value for key, value in optimizer.items() if key != "name"}
@@ -78,6 +83,7 @@ class OuterOptimizer:
             _try(kind, settings)
         except (TypeError, ValueError, RuntimeError, AssertionError, OverflowError) as error:
             raise UserError(f"outer.optimizer: {_why(error, kind)}") from error
+        self._full_rate = float(self.optimizer.defaults["lr"])
         self.schedule = Schedule(schedule, steps, maximize, self.optimizer, lambda: _try(kind, settings))
         self._settings = {"optimizer": optimizer, **self.schedule.settings}
 
@@ -96,6 +102,7 @@ class OuterOptimizer:
             clipped = _norm([parameter.grad for parameter in parameters])
         if self.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, clipped)
+        self._decay(parameters)
         scheduled = [group["lr"] for group in self.optimizer.param_groups]
         for group in self.optimizer.param_groups:
             group["lr"] *= self._warmth
@@ -106,6 +113,12 @@ class OuterOptimizer:
         self.schedule.advance(self._taken)
         self.params = self.params._replace(statistics=result.statistics)
         return {"grad_norm": norm, "weight_norm": _norm(parameters)}
+
+    def _decay(self, parameters: list[Tensor]) -> None:
+        """Shrink all that is learned, in proportion to the present rate."""
+        if self.weight_decay and self._full_rate:
+            with torch.no_grad():
+                torch._foreach_mul_(parameters, 1 - self.weight_decay * self.lr / self._full_rate)
 
     @property
     def lr(self) -> float:

@@ -74,6 +74,8 @@ MISTAKES = {
     "outer.schedule={name:OneCycleLR,max_lr:1,total_steps:$steps}": "total_steps=$steps: must be a whole number or null",
     "outer.schedule=ReduceLROnPlateau ~control.cycle.Evaluate": "no control measures: add Evaluate to control.cycle",
     "outer.clip_value=0": "outer.clip_value=0: must be above 0, or null",
+    "outer.weight_decay=1": "outer.weight_decay=1: must be at least 0 and below 1",
+    "weight_decay=0.1": "outer.weight_decay",
     "outer.clip=-1": "outer.clip=-1: must be above 0",
     "algo.inner_steps=abc": "must be a whole number",
     "algo.inner_steps=-1": "must be at least 0",

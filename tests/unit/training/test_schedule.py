@@ -114,7 +114,7 @@ def test_short_names(schedule, expected):
 @pytest.mark.parametrize(("name", "optimizer"), CASES)
 def test_resumed_after_any_step_is_never_stopped(name, optimizer, tmp_path):
     """Through a file, which holds plain values only."""
-    settings = {"warmup": 5, "clip": 1.5, "clip_value": 1.2}
+    settings = {"warmup": 5, "clip": 1.5, "clip_value": 1.2, "weight_decay": 0.02}
     whole = outer_of(SCHEDULES[name], optimizer, **settings)
     seen = [step(whole, taken) for taken in range(STEPS)]
     running = outer_of(SCHEDULES[name], optimizer, **settings)
@@ -197,6 +197,25 @@ def test_weight_decay_is_an_argument_of_the_optimizer():
     w = (1.0, -2.0, 3.0)
     assert after(name="SGD", weight_decay=0.5) == pytest.approx([v - 0.1 * (1 + 0.5 * v) for v in w])
     assert after(name="AdamW", weight_decay=0.5) == pytest.approx([v * (1 - 0.1 * 0.5) - 0.1 for v in w])
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("warmup", [0, 4])
+def test_weight_decay_follows_the_rate_as_in_adamw(schedule, warmup):
+    ours = outer_of(schedule, {"name": "Adam", "lr": 0.1}, warmup=warmup, weight_decay=0.1 * 0.3)
+    torchs = outer_of(schedule, {"name": "AdamW", "lr": 0.1, "weight_decay": 0.3}, warmup=warmup)
+    for taken in range(STEPS):
+        assert step(ours, taken) == step(torchs, taken)
+        assert torch.allclose(ours.params.model["w"], torchs.params.model["w"], rtol=1e-5)
+
+
+def test_weight_decay_does_not_depend_on_the_optimizer_or_its_rate():
+    still = MetaGradient({"w": torch.zeros(3)}, {}, [])
+    for optimizer in ({"name": "SGD", "lr": 1.0}, {"name": "SGD", "lr": 0.01}, {"name": "RMSprop", "lr": 0.1}):
+        outer = outer_of("linear", optimizer, steps=4, weight_decay=0.1)
+        outer.step(still)
+        outer.step(still)
+        assert outer.params.model["w"].tolist() == pytest.approx([v * 0.9 * 0.925 for v in (1.0, -2.0, 3.0)])
 
 
 def inside(**node):

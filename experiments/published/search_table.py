@@ -1,0 +1,41 @@
+"""The table of the searches for the recipes' settings: `python experiments/published/search_table.py`.
+
+Reads the trials in search/, which search.sh makes, and writes search.md.
+"""
+
+import csv
+import json
+from pathlib import Path
+
+from metalearn.recording.comparison.formats import markdown_lines
+
+HERE = Path(__file__).resolve().parent
+COLUMNS = ("recipe", "settings of all trials", "outer rate", "decay at a meta-step", "validation accuracy")
+OWN = ("device", "engine.", "eval.", "experiment", "outer.", "pictures", "test")  # words that say nothing here
+RATE = 0.003  # of the recipes, where it is not searched
+SHOWN = "%.2g"
+
+
+def rows() -> list[list[str]]:
+    """Return a row for each trial, from the smallest weight decay of its recipe to the largest."""
+    found = []
+    for folder in sorted((HERE / "search").iterdir()):
+        settings = json.loads((folder / "search.json").read_text())["settings of all trials"]
+        shared = ", ".join(word for word in settings if not word.startswith(OWN))
+        with open(folder / "trials.csv", newline="") as file:
+            for trial in csv.DictReader(file):
+                if trial["state"] != "complete":
+                    continue
+                rate = float(trial.get("outer.optimizer.lr") or RATE)
+                decay = rate * float(trial["outer.optimizer.weight_decay"])
+                found.append((folder.name, shared, rate, decay, 100 * float(trial["val_accuracy"])))
+    return [[name, words, SHOWN % rate, SHOWN % decay, f"{score:.2f}"] for name, words, rate, decay, score in sorted(found)]
+
+
+def main() -> None:
+    """Write the table."""
+    (HERE / "search.md").write_text("\n".join(markdown_lines(COLUMNS, rows())) + "\n")
+
+
+if __name__ == "__main__":
+    main()
