@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The published numbers on two cores: the recipes of conf/experiment/published, two at a time with one thread each, the
-# longest first, and those of under 20 minutes with three seeds. Each learner is then tested with five shots too. Stopped
-# and started again, it resumes. It ends in table.md, curves.png, and the numbers at the top of the recipes.
+# longest first, and those of under 20 minutes with three seeds. Each learner is then tested with five shots too, and
+# those of 20 ways with 5. Stopped and started again, it resumes. It ends in table.md, curves.png, and the numbers at
+# the top of the recipes.
 #
 #     run.sh [RECIPE...]    such as maml_5w1s; without one, all
 set -euo pipefail
@@ -11,12 +12,13 @@ recipes=${*:-metasgd_20w1s maml_20w1s anil_20w1s fomaml_20w1s reptile_20w1s prot
 for recipe in $recipes; do
     folder=experiments/published/$recipe
     echo "experiment=published/$recipe hydra.run.dir=$folder"
-    case $recipe in anil_5w1s | reptile_5w1s | protonet_*)  # under 20 minutes: three seeds
+    case $recipe in maml_5w1s | anil_5w1s | reptile_5w1s | protonet_*)  # under 20 minutes: three seeds
         for seed in 1 2; do echo "experiment=published/$recipe seed=$seed hydra.run.dir=${folder}_seed$seed"; done ;;
     esac
 done | OMP_NUM_THREADS=1 xargs -P 2 -L 1 python -m metalearn.run resume=auto
-for recipe in $recipes; do  # with 10 inner steps, chosen on validation tasks
-    case $recipe in protonet*) steps= ;; *) steps=inner_steps=10 ;; esac
+for recipe in $recipes; do  # inner steps were chosen on validation tasks
+    case $recipe in protonet*) steps= ;; maml*) steps=inner_steps=1 ;; reptile*) steps=inner_steps=50 ;; *) steps=inner_steps=10 ;; esac
     echo "experiments/published/$recipe shot=5 $steps"
+    case $recipe in *_20w1s) echo "experiments/published/$recipe way=5" ;; esac
 done | OMP_NUM_THREADS=1 xargs -P 2 -L 1 python -m metalearn.evaluate
 python experiments/published/table.py

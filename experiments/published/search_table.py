@@ -21,20 +21,30 @@ def rows() -> list[list[str]]:
     found = []
     for folder in sorted((HERE / "search").iterdir()):
         settings = json.loads((folder / "search.json").read_text())["settings of all trials"]
+        recipe = folder.name.removesuffix("_rate")
         shared = ", ".join(word for word in settings if not word.startswith(OWN))
         with open(folder / "trials.csv", newline="") as file:
             for trial in csv.DictReader(file):
                 if trial["state"] != "complete":
                     continue
+                inner = trial.get("algo.inner_optimizer.lr")
+                words = f"algo.inner_optimizer.lr={inner}, {shared}" if inner else shared
                 rate = float(trial.get("outer.optimizer.lr") or RATE)
-                decay = rate * float(trial["outer.optimizer.weight_decay"])
-                found.append((folder.name, shared, rate, decay, 100 * float(trial["val_accuracy"])))
-    return [[name, words, SHOWN % rate, SHOWN % decay, f"{score:.2f}"] for name, words, rate, decay, score in sorted(found)]
+                decay = float(trial.get("outer.weight_decay") or rate * float(trial["outer.optimizer.weight_decay"]))
+                found.append((recipe, words, rate, decay, 100 * float(trial["val_accuracy"])))
+    return [
+        [name, words, SHOWN % rate, SHOWN % decay, f"{score:.2f}"] for name, words, rate, decay, score in sorted(found)
+    ]
+
+
+def markdown() -> str:
+    """Return the table in Markdown."""
+    return "\n".join(markdown_lines(COLUMNS, rows())) + "\n"
 
 
 def main() -> None:
     """Write the table."""
-    (HERE / "search.md").write_text("\n".join(markdown_lines(COLUMNS, rows())) + "\n")
+    (HERE / "search.md").write_text(markdown())
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from tests.docs.pages import script
 from tests.helpers.configs import ALGORITHMS, ROOT, config
 
 tables, published = script("docs/tables.py"), script("experiments/published/table.py")
+searched = script("experiments/published/search_table.py")
 CELLS = published.cells()
 STUDY = ROOT / "experiments" / "algorithms"
 FLOORS = {"maml": 0.96, "fomaml": 0.95, "anil": 0.95, "metasgd": 0.96, "reptile": 0.90, "pretrain": 0.88,
@@ -74,7 +75,8 @@ def test_the_speed_table_is_that_of_the_results_and_names_where_a_peer_is_faster
     assert all(entry["share"] < 0.05 for entry in results["end_to_end"])
 
 
-def test_the_published_table_is_that_of_the_run_folders():
+def test_the_published_tables_are_those_of_the_runs_and_searches():
+    assert searched.markdown() == (ROOT / "experiments" / "published" / "search.md").read_text()
     assert published.markdown(CELLS) == (ROOT / "experiments" / "published" / "table.md").read_text()
 
 
