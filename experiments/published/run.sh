@@ -16,7 +16,7 @@ for recipe in $recipes; do
         for seed in 1 2; do echo "experiment=published/$recipe seed=$seed hydra.run.dir=${folder}_seed$seed"; done ;;
     esac
 done | OMP_NUM_THREADS=1 xargs -P 2 -L 1 python -m metalearn.run resume=auto
-for recipe in $recipes; do  # inner steps were chosen on validation tasks
+for recipe in $recipes; do  # inner steps were chosen on validation tasks of 5 ways
     case $recipe in protonet*) steps= ;; maml*) steps=inner_steps=1 ;; reptile*) steps=inner_steps=50 ;; *) steps=inner_steps=10 ;; esac
     echo "experiments/published/$recipe shot=5 $steps"
     case $recipe in *_20w1s) echo "experiments/published/$recipe way=5" ;; esac

@@ -2,8 +2,7 @@
 # Searches for the weight decay of the recipes of conf/experiment/published, on validation classes; each begins with the
 # recipe's other settings of then and trains for a part of its steps. It ends in search.md.
 #
-#     search.sh [WORD...]    words for the searches of 5-way tasks with second order and of ANIL, such as
-#                            device=cuda engine.cuda_graph=true
+#     search.sh [WORD...]    words for the first six searches, such as device=cuda engine.cuda_graph=true
 #
 # They ran beside each other on an NVIDIA H200 with 16 cores of an Intel Xeon, in 390 s; those of Reptile and of 20-way
 # FOMAML on the cores. fomaml_5w1s_rate came later, in 18 minutes on one core. AdamW shrinks weights by its rate times

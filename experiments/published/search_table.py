@@ -13,7 +13,6 @@ HERE = Path(__file__).resolve().parent
 COLUMNS = ("recipe", "settings of all trials", "outer rate", "decay at a meta-step", "validation accuracy")
 OWN = ("device", "engine.", "eval.", "experiment", "outer.", "pictures", "test")  # words that say nothing here
 RATE = 0.003  # of the recipes, where it is not searched
-SHOWN = "%.2g"
 
 
 def rows() -> list[list[str]]:
@@ -33,7 +32,8 @@ def rows() -> list[list[str]]:
                 decay = float(trial.get("outer.weight_decay") or rate * float(trial["outer.optimizer.weight_decay"]))
                 found.append((recipe, words, rate, decay, 100 * float(trial["val_accuracy"])))
     return [
-        [name, words, SHOWN % rate, SHOWN % decay, f"{score:.2f}"] for name, words, rate, decay, score in sorted(found)
+        [name, words, f"{rate:.2g}", f"{decay:.2g}", f"{score:.2f}"]
+        for name, words, rate, decay, score in sorted(found)
     ]
 
 

@@ -135,7 +135,7 @@ def _by_patches(x: Tensor, y: Tensor, geometry: Geometry, shape: torch.Size) -> 
     (down, right), (above, left) = geometry.stride, geometry.padding
     *_, outputs, inputs, height, width = shape
     images, (rows, columns) = x.permute(4, 0, 2, 3, 1), x.shape[2:4]  # [T, B, H, W, I]
-    padded = x.new_zeros(len(x), rows + 2 * above, columns + 2 * left, inputs)  # reused for every task
+    padded = x.new_zeros(len(x), rows + 2 * above, columns + 2 * left, inputs)  # one buffer for all tasks
     inner = padded[:, above : above + rows, left : left + columns]
     windows = padded.unfold(1, height, down).unfold(2, width, right).permute(0, 1, 2, 4, 5, 3)
     patches = x.new_empty(windows.shape)

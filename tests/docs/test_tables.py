@@ -88,5 +88,7 @@ def test_a_recipe_says_what_its_run_reached_and_the_run_is_that_of_the_recipe(ce
     for result in cell.group.results:
         for key in ("way", "shot", "query", "steps"):
             assert result[key] == node[key], key
+        steps = node["algo"]["inner_steps"], node["algo"]["inner_steps_test"]
+        assert (result["inner_steps_train"], result["inner_steps_test"]) == steps
         assert result["steps_taken"] == result["steps"] and result["test_tasks"] == 600
         assert result["algo"] == cell.algo and result["data"] == "omniglot" and result["norm_mode"] == node["norm"]
