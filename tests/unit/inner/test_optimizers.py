@@ -87,7 +87,7 @@ def test_it_is_chosen_on_the_command_line_and_recorded(typed, tmp_path):
     [
         ({**MINE, "momentum": 2.0}, r"algo\.inner_optimizer\.momentum=2\.0: must be at least 0"),
         ({**MINE, "momentum": "x"}, r"algo\.inner_optimizer\.momentum=x: must be a number"),
-        ({**MINE, "decay": 1.0}, r"algo\.inner_optimizer\.decay: Heavy has no such setting; it has lr, momentum"),
+        ({**MINE, "damping": 1.0}, r"algo\.inner_optimizer\.damping: Heavy has no such setting; it has lr, momentum"),
         ({"_target_": f"{HERE}.Heavy", "lr": 0.1}, r"algo\.inner_optimizer\.momentum: a value is needed"),
         ({"_target_": f"{HERE}.NoOptimizer"}, r"does not make a metalearn\.inner\.optimizers\.Optimizer"),
         ({"_target_": "nowhere.Mine"}, r"algo\.inner_optimizer\._target_=nowhere\.Mine: cannot be imported"),
