@@ -12,13 +12,37 @@ recipes=${*:-metasgd_20w1s maml_20w1s anil_20w1s fomaml_20w1s reptile_20w1s prot
 for recipe in $recipes; do
     folder=experiments/published/$recipe
     echo "experiment=published/$recipe hydra.run.dir=$folder"
-    case $recipe in maml_5w1s | anil_5w1s | reptile_5w1s | protonet_*)  # under 20 minutes: three seeds
+    case $recipe in maml_5w1s | fomaml_20w1s | anil_* | reptile_* | protonet_*)  # under 20 minutes: three seeds
         for seed in 1 2; do echo "experiment=published/$recipe seed=$seed hydra.run.dir=${folder}_seed$seed"; done ;;
     esac
 done | OMP_NUM_THREADS=1 xargs -P 2 -L 1 python -m metalearn.run resume=auto
-for recipe in $recipes; do  # inner steps were chosen on validation tasks of 5 ways
-    case $recipe in protonet*) steps= ;; maml*) steps=inner_steps=1 ;; reptile*) steps=inner_steps=50 ;; *) steps=inner_steps=10 ;; esac
-    echo "experiments/published/$recipe shot=5 $steps"
-    case $recipe in *_20w1s) echo "experiments/published/$recipe way=5" ;; esac
-done | OMP_NUM_THREADS=1 xargs -P 2 -L 1 python -m metalearn.evaluate
+# Other tests of the same learners; their inner steps were chosen on validation tasks
+while read -r recipe words; do
+    case " $recipes " in *[[:space:]]$recipe[[:space:]]*) echo "experiments/published/$recipe $words" ;; esac
+done <<'END' | OMP_NUM_THREADS=1 xargs -P 2 -L 1 python -m metalearn.evaluate
+maml_5w1s shot=5 inner_steps=1
+fomaml_5w1s shot=5 inner_steps=10
+anil_5w1s shot=5 inner_steps=10
+metasgd_5w1s shot=5 inner_steps=10
+reptile_5w1s shot=5 inner_steps=50
+protonet_5w1s shot=5
+maml_20w1s way=5
+maml_20w1s shot=5 inner_steps=1
+maml_20w1s way=5 shot=5 inner_steps=1
+fomaml_20w1s way=5 inner_steps=20
+fomaml_20w1s shot=5 inner_steps=20
+fomaml_20w1s way=5 shot=5 inner_steps=10
+anil_20w1s way=5
+anil_20w1s shot=5 inner_steps=1
+anil_20w1s way=5 shot=5 inner_steps=1
+metasgd_20w1s way=5
+metasgd_20w1s shot=5 inner_steps=1
+metasgd_20w1s way=5 shot=5 inner_steps=1
+reptile_20w1s way=5
+reptile_20w1s shot=5 inner_steps=50
+reptile_20w1s way=5 shot=5
+protonet_20w1s way=5
+protonet_20w1s shot=5
+protonet_20w1s way=5 shot=5
+END
 python experiments/published/table.py

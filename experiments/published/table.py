@@ -41,9 +41,9 @@ batch norm; ± is its 95% interval over tasks, or with several seeds the mean an
 `difference` is that to the published accuracy, which counts as reached where it lies in the interval over tasks or
 below it. `support statistics` is the same test with statistics of the support set alone, as a single image is
 classified. With five shots, or 5 ways after training on 20, the learner of the recipe's row is tested, as in Meta-SGD's
-paper. With five shots, learners of 5 ways take 10 inner steps (MAML: 1, Reptile: 50; not protonet) and learners of 20
-ways 1, chosen on validation tasks. Minutes are those of meta-training on one thread, with other work on the second core; the published accuracy counts as reached
-there at the first measurement whose interval reaches it (600 validation tasks; 20-way: 200)."""
+paper; the inner steps of these tests were chosen on validation tasks, and run.sh has them. Minutes are those of
+meta-training on one thread, with other work on the second core; the published accuracy counts as reached there at the
+first measurement whose interval reaches it (600 validation tasks; 20-way: 200)."""
 
 
 class Cell(NamedTuple):
