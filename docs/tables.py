@@ -13,6 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "experiments" / "algorithms"
+ANALYZED = ("maml", "fomaml", "anil", "boil", "reptile")
 SPEED = ROOT / "experiments" / "speed" / "table.md"
 PUBLISHED = ROOT / "experiments" / "published" / "table.md"
 SEARCH = ROOT / "experiments" / "search"
@@ -71,21 +72,41 @@ def ratios() -> str:
 
 
 def summary(data: str) -> str:
-    """Return a short table of the runs on a data set, the best by validation first."""
-    rows = [r for r in map(_result, sorted(STUDY.glob(f"{data}_*"))) if r is not None]
-    rows.sort(key=lambda r: -r["val_accuracy"])
-    cells = [_cells(r) for r in rows]
-    titles = ["`algo=`", "test", "test, support statistics", "meta-steps"]
-    return _table(titles, [[f"`{r['algo']}`", c[1], c[2], c[3]] for r, c in zip(rows, cells, strict=True)])
+    """Return a short table of the algorithms on a data set, the best by validation first."""
+    from metalearn.recording.comparison.groups import group_runs
+    from metalearn.recording.comparison.runs import read_runs
+
+    groups = [group for group in group_runs(read_runs([STUDY])) if group.results[0]["data"] == data]
+    titles = ["`algo=`", "test", "test, support statistics"]
+    return _table(titles, [[f"`{group.results[0]['algo']}`", *_cells(group)[1:3]] for group in groups])
 
 
 def result(algo: str) -> str:
     """Return the runs of one algorithm, a row for each data set."""
-    rows = [r for r in map(_result, sorted(STUDY.glob(f"*_{algo}"))) if r is not None]
-    if not rows:
+    from metalearn.recording.comparison.groups import group_runs
+    from metalearn.recording.comparison.runs import read_runs
+
+    groups = [group for group in group_runs(read_runs([STUDY])) if group.results[0]["algo"] == algo]
+    if not groups:
         return "\nNot yet in the results table.\n\n"
-    titles = ["data", "validation", "test", "test, support statistics", "meta-steps"]
-    return _table(titles, [[r["data"], *_cells(r)] for r in rows])
+    titles = ["data", "validation", "test", "test, support statistics", "seeds", "meta-steps"]
+    return _table(titles, [[group.results[0]["data"], *_cells(group)] for group in groups])
+
+
+def reuse() -> str:
+    """Return what freezing layers does to the accuracy of the learners, and how much each layer changes."""
+    rows = []
+    for algo in ANALYZED:
+        for file in sorted((STUDY / f"omniglot_{algo}").glob("analysis/*/result.json")):
+            result = json.loads(file.read_text())
+            *first, last, head = result["layers"]
+            frozen = last["frozen_up_to"], head["frozen_alone"], result["without_steps"]
+            changes = [f"{100 * f['difference']:+.2f} ± {100 * f['difference_ci95']:.2f}" for f in frozen]
+            similar = min(layer["cka"] for layer in first), last["cka"], head["cka"]
+            score = f"{100 * result['test_accuracy']:.2f} ± {100 * result['test_ci95']:.2f}"
+            rows.append([algo, str(result["inner_steps_test"]), score, *changes, *(f"{cka:.3f}" for cka in similar)])
+    titles = ["algorithm", "inner steps", "own inner loop", "body frozen", "head frozen", "nothing adapted"]
+    return _table([*titles, "CKA of layers 1 to 3", "layer 4", "head"], rows)
 
 
 def settings(name: str, group: str = "algo") -> str:
@@ -105,22 +126,16 @@ def drawn(_: str = "") -> str:
     return str(runpy.run_path(str(ROOT / "docs" / "draw_imports.py"))["table"]())
 
 
-def _result(folder: Path) -> dict[str, Any] | None:
-    file = folder / "result.json"
-    return json.loads(file.read_text()) if file.is_file() else None
+def _cells(group: Any) -> list[str]:
+    """Return validation score, both test scores, number of seeds and meta-steps of runs that differ in their seed."""
 
+    def score(part: str, mode: str = "") -> str:
+        found = group.score(part, mode)
+        return f"{100 * found[0]:.2f} ± {100 * found[1]:.2f}%" if found else ""
 
-def _cells(r: dict[str, Any]) -> list[str]:
-    def score(mean: str, half: str) -> str:
-        return f"{100 * r[mean]:.2f} ± {100 * r[half]:.2f}%" if mean in r else ""
-
+    r = group.results[0]
     taken = str(r["steps_taken"]) if r["steps_taken"] == r["steps"] else f"{r['steps_taken']} of {r['steps']}"
-    return [
-        score("val_accuracy", "val_ci95"),
-        score("test_accuracy", "test_ci95"),
-        score("test_accuracy_support", "test_ci95_support"),
-        taken,
-    ]
+    return [score("val"), score("test"), score("test", "_support"), str(len(group.results)), taken]
 
 
 def _table(titles: list[str], rows: list[list[str]]) -> str:
@@ -140,6 +155,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "ratios": ratios,
     "summary": summary,
     "result": result,
+    "reuse": reuse,
     "settings": settings,
     "layers": drawn,
 }

@@ -44,8 +44,9 @@ SAMPLERS = {
     "maml": ("random", "tpe", "policy_gradient", "compete", "pbt"),
 }
 AT_ONCE = ("compete", "pbt")  # trials do not end one after the other: the picture shows the end alone
-WORDS = ("data=omniglot", "data.split=lake", f"steps={STEPS}", "eval.every=10", "eval.tasks=100", "eval.test_tasks=600",
-         "search/space=inner_loop", "search.confirm=1", "pictures=none")  # fmt: skip
+WORDS = ("data=omniglot", "data.split=lake", f"steps={STEPS}", "query=5", "algo.meta_batch=8", "outer.weight_decay=0",
+         "eval.every=10", "eval.tasks=100", "eval.test_tasks=600", "eval.query=5", "search/space=inner_loop",
+         "search.confirm=1", "pictures=none")  # fmt: skip
 
 
 class Job(NamedTuple):

@@ -11,8 +11,8 @@ from tests.helpers.configs import ROOT, every
 from tests.helpers.processes import refused
 
 GROUPS = {
-    "algo=anil": ["algo.meta_batch=8", "tasks (or single examples) in a meta-step", "algo.inner_optimizer={name: SGD, lr: 0.4}",
-                  "Raghu et al. 2020", "steps=3000"],
+    "algo=anil": ["algo.meta_batch=16", "tasks (or single examples) in a meta-step", "algo.inner_optimizer={name: SGD, lr: 0.4}",
+                  "Raghu et al. 2020", "steps=3000", "query=1"],
     "algo=reptile": ["algo.train_shot=10", "eval.query=5"],
     "data=auto": ["data.root=", "data.glyphs.classes=[600, 100, 200]", "omniglot-py"],
     "data=folder": ["data.crop=0 pad training images by this many pixels on each side and crop at random",
@@ -20,7 +20,7 @@ GROUPS = {
     "data=sinusoid": ["model=mlp", "data.amplitude=[0.1, 5.0]", "algo.inner_optimizer.lr=0.01"],
     "model=conv4": ["model.filters=64", "channels of each block"],
     "outer=adam": ["outer.optimizer={name: Adam, lr: 0.003}", "outer.schedule=cosine", "outer.clip=null",
-                   "outer.weight_decay=0"],
+                   "outer.weight_decay=0.001"],
     "control=early_stopping": ["control.cycle.NumberSinceBest.n=6", "control.cycle.Save.seconds=60.0", "InvalidValue",
                                "Patience", "PQ", "limit of the quotient"],
     "tracker=wandb": ["project=metalearn", "entity=null user or team"],
@@ -107,7 +107,7 @@ def test_help_of_a_choice_imports_nothing_heavy():
     code = "import sys; sys.argv = ['x', '--help', 'algo=anil', 'control=steps']\nfrom metalearn.run import cli\n"
     code += "try: cli()\nfinally: print(sorted({'torch', 'hydra', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]" and "algo.meta_batch=8" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]" and "algo.meta_batch=16" in done.stdout
 
 
 @pytest.mark.parametrize("words", every(3, ["--help", "--help control=steps", "--cfg job"]))

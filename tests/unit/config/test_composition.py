@@ -25,7 +25,10 @@ def test_an_algorithm_composes_with_every_data_set(algo):
         assert node["steps"] == budget.get("steps", 3000)
         assert (node["way"], node["shot"]) == ((1, 10) if regression else (5, 1))
         assert node["query"] == (10 if regression else budget.get("query", 5))
-        assert node["eval"]["query"] == budget.get("eval", {}).get("query", node["query"])
+        assert node["eval"]["query"] == (10 if regression else budget.get("eval", {}).get("query", node["query"]))
+        assert node["outer"]["weight_decay"] == (
+            0 if regression else budget.get("outer", {}).get("weight_decay", 0.001)
+        )
         assert node["model"]["_target_"].endswith(".MLP" if regression else ".Conv4")
         changed = {name for name in own if name != "defaults" and node["algo"][name] != own[name]}
         assert changed <= ({"inner_steps_test", "inner_optimizer"} if regression else set())
@@ -103,7 +106,7 @@ def test_only_groups_that_set_others_reach_beyond_their_node():
 
 
 def test_an_algorithm_of_ones_own_is_one_plain_file(tmp_path, typed):
-    text = (CONF / "algo" / "anil.yaml").read_text().replace("meta_batch: 8", "meta_batch: 3")
+    text = (CONF / "algo" / "anil.yaml").read_text().replace("meta_batch: 16", "meta_batch: 3")
     (tmp_path / "mine" / "algo").mkdir(parents=True)
     (tmp_path / "mine" / "algo" / "own.yaml").write_text(text)
     shown = yaml.safe_load(typed("--config-dir=mine", "algo=own", "data=sinusoid", "--cfg", "job").stdout)

@@ -28,7 +28,7 @@ def test_two_meta_steps_of_maml():
         outer.step()
         losses.append(float(result.metrics["loss"]))
     assert len(losses) == 2 and all(0 < loss < 10 for loss in losses)
-    assert maml.meta_batch == 8 and maml.inner_optimizer == {"name": "SGD", "lr": 0.4} and maml.query == 5
+    assert maml.meta_batch == 16 and maml.inner_optimizer == {"name": "SGD", "lr": 0.4} and maml.query == 1
 
 
 @pytest.mark.parametrize("name", every(4, ALGORITHMS))
