@@ -157,7 +157,8 @@ def test_the_meta_gradient_is_that_of_a_plain_loop(kind, name):
     ours = algo.meta_gradient(params, batch).gradients
     each = [of_one_task(name, algo, net, params, *(field[t] for field in batch[:4])) for t in range(2)]
     mean = {n: (each[0][n] + each[1][n]) / 2 for n in each[0]}
-    close({n: ours[n] for n in mean}, mean, rtol=1e-6, atol=1e-8)
+    # The last maps of ResNet-18 have one value an image: batch norm over five of them enlarges rounding errors
+    close({n: ours[n] for n in mean}, mean, rtol=1e-6, atol=1e-6 if kind == "resnet18" else 1e-8)
 
 
 @pytest.mark.parametrize("name", ["maml", "anil", "reptile"])
