@@ -73,20 +73,14 @@ def ratios() -> str:
 
 def summary(data: str) -> str:
     """Return a short table of the algorithms on a data set, the best by validation first."""
-    from metalearn.recording.comparison.groups import group_runs
-    from metalearn.recording.comparison.runs import read_runs
-
-    groups = [group for group in group_runs(read_runs([STUDY])) if group.results[0]["data"] == data]
+    groups = [group for group in _groups() if group.results[0]["data"] == data]
     titles = ["`algo=`", "test", "test, support statistics"]
     return _table(titles, [[f"`{group.results[0]['algo']}`", *_cells(group)[1:3]] for group in groups])
 
 
 def result(algo: str) -> str:
     """Return the runs of one algorithm, a row for each data set."""
-    from metalearn.recording.comparison.groups import group_runs
-    from metalearn.recording.comparison.runs import read_runs
-
-    groups = [group for group in group_runs(read_runs([STUDY])) if group.results[0]["algo"] == algo]
+    groups = [group for group in _groups() if group.results[0]["algo"] == algo]
     if not groups:
         return "\nNot yet in the results table.\n\n"
     titles = ["data", "validation", "test", "test, support statistics", "seeds", "meta-steps"]
@@ -124,6 +118,14 @@ def drawn(_: str = "") -> str:
     import runpy
 
     return str(runpy.run_path(str(ROOT / "docs" / "draw_imports.py"))["table"]())
+
+
+def _groups() -> list[Any]:
+    """Return the runs of the results table in groups that differ only in their seed, the best by validation first."""
+    from metalearn.recording.comparison.groups import group_runs
+    from metalearn.recording.comparison.runs import read_runs
+
+    return group_runs(read_runs([STUDY]))
 
 
 def _cells(group: Any) -> list[str]:

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 folder=experiments/algorithms
-algorithms="fomaml maml metasgd boil reptile pretrain protonet anil"  # the longest first
+algorithms="fomaml boil maml metasgd reptile pretrain protonet anil"  # the longest first
 for seed in 0 1 2; do
     for algo in $algorithms; do
         run=$folder/omniglot_$algo

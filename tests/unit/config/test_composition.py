@@ -43,6 +43,14 @@ def test_words_of_the_command_line_come_last():
     assert compose("experiment=omniglot/reptile_5w1s", "algo=anil")["steps"] == 100000  # the experiment's, not anil's
 
 
+def test_the_papers_settings_are_not_those_of_short_runs():
+    for algo in ("maml", "fomaml", "anil"):
+        for shot in (1, 5):
+            node = compose(f"experiment=omniglot/{algo}_5w{shot}s")
+            assert node["query"] == node["eval"]["query"] == shot
+            assert node["outer"]["weight_decay"] == 0 and node["algo"]["meta_batch"] == 32
+
+
 WRONG = (
     "algo=mmal",
     "stpes=3",
