@@ -206,10 +206,13 @@ class Watch:
             name = self._sweep.name(record.number)
             if before is None or before.status is not None:
                 say(f"{name}: {self._sweep.own(record.words)}")
+            # A preempted run may have been started again since the last look
+            if record.preempted and (before is None or record.preempted != before.preempted):
+                complain(f"{name}: {record.preempted}; it will be started again")
             if record.status == 0:
                 say(f"{name} is complete")
-            elif record.status is not None:
-                complain(f"{name}: {record.ending}" + ("; it will be started again" if record.waits else ""))
+            elif record.status is not None and not record.waits:
+                complain(f"{name}: {record.ending}")
 
 
 def _first_line(error: Exception) -> str:

@@ -113,6 +113,7 @@ class Task:
         earlier = read_job(folder)
         if earlier is not None and (earlier.sweep, earlier.number) == (begun.sweep, begun.number):
             config.resume = "auto"  # the launcher starts it again, after a preemption or the loss of a machine
+            begun = begun._replace(preempted=earlier.preempted)
         write_job(folder, begun)
         ended = self._ended(config)
         over = begun._replace(status=ended.status, why=ended.why)
@@ -164,7 +165,7 @@ def accepted(forget: bool = False) -> bool:
 def _preempted(number: int, folder: Path, record: JobRecord, ended: Ending) -> Ending:
     """Let the handler of submitit start the job again, which ends this process; else return the end of the run."""
     why = record.why.replace(f"stopped by {signal.Signals(number).name}", "preempted")
-    write_job(folder, record._replace(why=why, waits=True))
+    write_job(folder, record._replace(why=why, preempted=why))
     try:
         signal.raise_signal(number)
     except Exception as error:  # too many times

@@ -26,7 +26,7 @@ class JobRecord(NamedTuple):
         status: exit status: 0 for a complete run, 128 + the number of a signal that stopped it; None while it runs, and
             for one that a study paused.
         why: reason of the failure, of the stop or of the pause.
-        waits: True for a preempted run, which the launcher starts again.
+        preempted: how the last preemption ended the run, which the launcher then starts again; kept when it has.
     """
 
     sweep: str
@@ -34,7 +34,7 @@ class JobRecord(NamedTuple):
     words: list[str]
     status: int | None = None
     why: str = ""
-    waits: bool = False
+    preempted: str = ""
 
     @property
     def stopped(self) -> bool:
@@ -45,6 +45,11 @@ class JobRecord(NamedTuple):
     def paused(self) -> bool:
         """True if a study paused or pruned the run."""
         return self.status is None and bool(self.why)
+
+    @property
+    def waits(self) -> bool:
+        """True from a preemption until the launcher starts the run again."""
+        return self.stopped and self.why == self.preempted
 
     @property
     def ending(self) -> str:

@@ -141,11 +141,15 @@ def test_jobs_of_submitit_are_preempted_stopped_and_killed(whole, tmp_path):
     """The preempted job is saved, started again by submitit, and ends as if it had never been stopped."""
     needs("submitit")
     process = begin(tmp_path, "-m", *LONG, "hydra/launcher=submitit_local", "hydra.sweep.dir=sweep")
-    places = [tmp_path / "sweep" / run for run in "012"]
-    wait_for(lambda: all(trains(place) for place in places), process)
-    jobs = jobs_below(tmp_path / "sweep")
-    for number, sent in enumerate((signal.SIGUSR2, signal.SIGTERM, signal.SIGKILL)):
-        os.kill(jobs[number], sent)
+    signals = {0: signal.SIGUSR2, 1: signal.SIGTERM, 2: signal.SIGKILL}
+
+    def sent():
+        """Send each job its signal as soon as it trains: they may start seconds apart."""
+        for number in [number for number in signals if trains(tmp_path / "sweep" / str(number))]:
+            os.kill(jobs_below(tmp_path / "sweep")[number], signals.pop(number))
+        return not signals
+
+    wait_for(sent, process)
     out, error = process.communicate(timeout=600)
     assert process.returncode == 143 and "Traceback" not in error, error
     rows = table(tmp_path / "sweep")

@@ -12,8 +12,9 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from metalearn.cli import launchers
-from metalearn.cli.sweep import KILLED, Report, SweepProcess
+from metalearn.cli.sweep import KILLED, Report, SweepProcess, Watch
 from metalearn.cli.task import Task
+from metalearn.recording.comparison.sweep import Sweep
 from metalearn.recording.job import JobRecord, read_job, write_job
 from metalearn.runtime.errors import Unfinished, UserError
 from metalearn.runtime.signals import PARENT, STOP
@@ -125,6 +126,21 @@ def test_a_preempted_run_leaves_the_process_to_submitit(again, hydra, tmp_path, 
         signal.signal(signal.SIGUSR2, before)
     record = read_job(place)
     assert record.status == 140 and not record.waits and record.why.endswith("timed-out too many times.")
+
+
+def test_a_preemption_is_printed_even_if_the_run_was_started_again_between_two_looks(tmp_path, capfd):
+    watch = Watch(Sweep(["seed=0,1,2,3"], tmp_path), "mine")
+    begun = JobRecord("mine", 3, ["seed=3"])
+    first, second = (f"preempted at meta-step {step}" for step in (4, 8))
+    again = begun._replace(preempted=first)
+    for record in (begun, again, again._replace(status=140, why=second, preempted=second),
+                   begun._replace(preempted=second), begun._replace(preempted=second, status=0)):  # fmt: skip
+        write_job(tmp_path / "3", record)
+        watch._look()
+    out = capfd.readouterr()
+    ends = [line.split(": ", 2)[-1] for line in out.err.splitlines()]
+    assert ends == [f"{why}; it will be started again" for why in (first, second)]
+    assert out.out.count("is complete") == 1
 
 
 def test_a_preemption_may_follow_a_stop(hydra, tmp_path, monkeypatch):
