@@ -54,6 +54,8 @@ class Algorithm(AlgorithmSettings):
     def init(self) -> MetaParameters:
         """The meta-parameters before any training."""
         model = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        if self.keeps_head_at_zero:
+            model |= {name: torch.zeros_like(model[name]) for name in self.head.names}
         return MetaParameters(model, {}, self.passes.initial_statistics(self.inner_steps))
 
     def adapt(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from metalearn.algorithms.base import Algorithm
@@ -14,6 +15,7 @@ from metalearn.inner.gradients import gradients
 from metalearn.inner.optimizers import Optimizer
 from metalearn.inner.recompute import recomputed
 from metalearn.models.weights import Weights
+from metalearn.runtime.errors import UserError
 
 
 @dataclass(kw_only=True, eq=False)
@@ -25,11 +27,26 @@ class MAML(Algorithm):
 
     Args:
         adapt_norm: True if the inner loop adapts batch norm's gamma and beta (the original code does not).
+        zero_head: True if every inner loop starts from a head at zero, which is not learned (the zeroing trick of Kao,
+            Chiu & Chen, "MAML is a noisy contrastive learner in classification", ICLR 2022, arxiv.org/abs/2106.15367).
     """
 
     second_order: ClassVar[bool] = True  # the meta-gradient goes through the inner gradients
 
     adapt_norm: bool = True
+    zero_head: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.zero_head and not any(self.is_adapted(name) for name in self.head.names):
+            raise UserError(
+                f"algo.zero_head=true: {type(self).__name__} does not adapt the head, which would stay at zero"
+            )
+
+    @property
+    def keeps_head_at_zero(self) -> bool:
+        """True with `zero_head`."""
+        return self.zero_head
 
     def is_adapted(self, name: str) -> bool:
         """True; for batch norm's gamma and beta only with `adapt_norm`."""
@@ -57,6 +74,8 @@ class MAML(Algorithm):
         outputs, statistics = self.query_outputs(adapted, batch.query_x, training=True)
         loss = self.objective.loss(outputs, batch.query_y).sum()
         gradient = self.differentiate(loss, params, adapted)
+        if self.zero_head:
+            gradient |= {name: torch.zeros_like(gradient[name]) for name in self.head.names}
         statistics_of_all = self.passes.summed([*adapted.batch_statistics, statistics])
         return MetaGradient(gradient, self.objective.metrics(outputs, batch.query_y), statistics_of_all)
 

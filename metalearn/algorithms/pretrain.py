@@ -38,14 +38,13 @@ class Pretrain(Algorithm):
             )
 
     def init(self) -> MetaParameters:
-        """The model's weights; for classification with a head at zero and a classifier over all training classes."""
+        """The model's weights; for classification also a classifier over all training classes."""
         params = super().init()
         if self.labels is None:
             return params
         layer = nn.Linear(self.head.in_features, self.labels)
-        head = {name: torch.zeros_like(params.model[name]) for name in self.head.names}
         classifier = {f"classifier.{name}": p.detach() for name, p in layer.named_parameters()}
-        return params._replace(model=params.model | head, extra=classifier)
+        return params._replace(extra=classifier)
 
     @property
     def keeps_head_at_zero(self) -> bool:

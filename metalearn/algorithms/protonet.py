@@ -42,12 +42,6 @@ class ProtoNet(Algorithm):
             at_least(2, train_way=self.train_way)
             self.way = self.train_way
 
-    def init(self) -> MetaParameters:
-        """The model's weights, with the head at zero."""
-        params = super().init()
-        zeros = {name: torch.zeros_like(params.model[name]) for name in self.head.names}
-        return params._replace(model=params.model | zeros)
-
     @property
     def keeps_head_at_zero(self) -> bool:
         """True: prototypes are the head."""

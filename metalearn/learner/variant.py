@@ -50,12 +50,15 @@ def variant(
         return algorithm, params
     if outputs < spec["outputs"]:
         return algorithm, _first_rows(params, fresh, way, algorithm.head.names)
-    wide = [name for name, value in fresh.model.items() if value.shape != params.model[name].shape]
+    wide = [name for name, value in fresh.learned.items() if value.shape != params.learned[name].shape]
     zero = not any(params.model[name].any() for name in algorithm.head.names)
-    if set(wide) - set(algorithm.head.names) or not (zero or algorithm.can_replace_head):
+    others = set(wide) - set(algorithm.head.names)
+    if others or not (zero or algorithm.can_replace_head):
+        what = "learned rates" if others & set(params.extra) else "a learned head"
         raise UserError(
-            f"{way} classes, but this {spec['name']} learner has a learned head for {spec['way']}; more classes need a "
-            "new head, and so a learner whose inner loop adapts the head alone (anil, pretrain, protonet)"
+            f"{way} classes, but this {spec['name']} learner has {what} for {spec['way']}; more classes "
+            "need a new head, and so a learner whose inner loop adapts the head alone (anil, pretrain, protonet) or "
+            "starts from a head at zero (algo.zero_head=true)"
         )
     head = {name: fresh.model[name].to(params.model[name].device) for name in wide}
     return algorithm, params._replace(model=params.model | head)

@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from metalearn.algorithms.parameters import nth
 from metalearn.models.head import without_head
+from metalearn.runtime.errors import UserError
 from metalearn.training.chunks import Chunks
 from metalearn.training.executor import Executor
 from tests.helpers.configs import ALGORITHMS, NO_HIGHER, inner_steps, node_of
@@ -186,6 +187,25 @@ def test_norm_parameters_are_left_alone_where_asked(name):
     assert torch.equal(adapted["norms.0.weight"], params.model["norms.0.weight"])
     assert (adapted["convs.0.weight"] != params.model["convs.0.weight"]).any()
     assert algo.meta_gradient(params, batch).gradients["norms.0.weight"].abs().max() > 0  # still learned outside
+
+
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if "zero_head" in node_of(name)])
+def test_a_head_that_is_left_at_zero_changes_no_other_gradient(name):
+    zero, free, batch = algorithm(name, zero_head=True), algorithm(name), batch_of()
+    params, head = params_of(zero), zero.head.names
+    params.model.update({entry: torch.zeros_like(params.model[entry]) for entry in head})
+    found, expected = (algo.meta_gradient(params, batch).gradients for algo in (zero, free))
+    assert not any(found[entry].any() for entry in head) and all(expected[entry].any() for entry in head)
+    close(*({entry: g for entry, g in gradient.items() if entry not in head} for gradient in (found, expected)))
+    assert zero.keeps_head_at_zero and not free.keeps_head_at_zero
+    assert not any(zero.init().model[entry].any() for entry in head)
+
+
+def test_boil_refuses_a_head_at_zero():
+    with pytest.raises(
+        UserError, match=r"algo\.zero_head=true: BOIL does not adapt the head, which would stay at zero"
+    ):
+        algorithm("boil", zero_head=True)
 
 
 def test_anil_adapts_the_head_alone():

@@ -34,6 +34,8 @@ def runs(tmp_path_factory):
     for algo in ("maml", "anil", "pretrain"):
         train(config(*WORDS, f"algo={algo}"), folder / algo)
     train(config(*WORDS, "norm=per_step"), folder / "per_step")
+    for algo in ("fomaml", "metasgd"):
+        train(config(*WORDS, f"algo={algo}", "algo.zero_head=true"), folder / f"{algo}_zero_head")
     train(config("data=sinusoid", "steps=4", "eval.every=2", "eval.tasks=5", "eval.test_tasks=7"), folder / "sinusoid")
     return folder
 
@@ -96,8 +98,8 @@ def test_the_same_settings_have_one_record_and_others_another(run, capsys):
     assert len(list(folder.glob("evaluations/*"))) == 4
 
 
-@pytest.mark.parametrize("name", ["anil", "pretrain"])
-def test_a_head_for_more_ways_is_made_anew_where_only_the_head_is_adapted(name, run, capsys):
+@pytest.mark.parametrize("name", ["anil", "pretrain", "fomaml_zero_head"])
+def test_a_head_for_more_ways_is_made_anew_where_only_the_head_is_adapted_or_it_is_not_learned(name, run, capsys):
     folder = run(name)
     assert evaluate.main([str(folder), "way=8"]) == 0
     again = record(folder)
@@ -178,6 +180,11 @@ def test_an_unfinished_run_is_evaluated_with_a_warning(run, capsys):
                 "8 classes, but this maml learner has a learned head for 5; more classes need a new head",
             ),
             ("maml", ["way=20"], "20 classes, but this maml learner has a learned head"),
+            (
+                "metasgd_zero_head",
+                ["way=8"],
+                "8 classes, but this metasgd learner has learned rates for 5; more classes",
+            ),
             ("anil", ["way=20"], "way=20: the test split has only 12 classes"),
             ("anil", ["way=1"], "way=1: classification needs at least 2"),
             ("maml", ["norm=per_step"], "norm=per_step: this learner has no running statistics"),
