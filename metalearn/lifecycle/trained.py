@@ -27,6 +27,8 @@ from metalearn.recording.result import write_result
 from metalearn.runtime.console import say, warn
 from metalearn.runtime.device import Precision, resolve_device
 
+_NOT_RECORDED = ("_target_", "root", "download")  # of the data: its name is recorded, and no place of this machine
+
 
 class Trained(NamedTuple):
     """A trained learner, read from its checkpoint."""
@@ -161,6 +163,7 @@ class Prepared:
             "split": dataset.split,
             "part": tasks.split,
             "data_fingerprint": dataset.fingerprint,
+            "data_settings": {name: value for name, value in self.data.items() if name not in _NOT_RECORDED},
             "classes_seen_in_training": training_classes.as_entry(self._seen),
             "way": tasks.way,
             "shot": tasks.shot,

@@ -174,8 +174,6 @@ def _settings(node: Mapping[str, Any], config: Mapping[str, Any], result: Mappin
     if not node:
         return {name: result[name] for name in _RECORDED if name in result} | _norm(result)
     flat = {name: value for name, value in _flat(node) if not _ignored(name)}
-    if isinstance(flat.get("data.split"), list) and "split" in result:  # a published split may have replaced the shares
-        flat["data.split"] = result["split"]
     named = {
         "algo": result.get("algo") or _target(node, "algo"),
         "data": result.get("data") or _target(node, "data"),
@@ -186,9 +184,12 @@ def _settings(node: Mapping[str, Any], config: Mapping[str, Any], result: Mappin
     if "part" in result:  # a record of metalearn.evaluate
         flat |= {setting: result[name] for name, setting in _EVALUATED.items() if name in result}
         other = f"{result['data']}, {str(result.get('data_fingerprint'))[:16]}"
-        if found.get(DATA_FOUND) != other:  # other data than the run's: its data settings do not apply
+        if "data_settings" in result or found.get(DATA_FOUND) != other:  # the data settings of the run do not apply
             flat = {name: value for name, value in flat.items() if not name.startswith("data.")}
+            flat |= _flat({"data": result.get("data_settings", {})})
             found = {DATA_FOUND: other}
+    if isinstance(flat.get("data.split"), list) and "split" in result:  # a published split may have replaced the shares
+        flat["data.split"] = result["split"]
     return role | named | flat | _norm(result) | found  # last: a column only if no other setting distinguishes the data
 
 

@@ -12,6 +12,7 @@ import metalearn
 from metalearn import evaluate
 from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
+from metalearn.recording.comparison.runs import read_runs
 from tests.helpers.configs import config, every
 from tests.helpers.processes import refused
 
@@ -87,7 +88,12 @@ def test_other_settings_and_other_data(run, capsys):
     again = record(folder)
     assert (again["shot"], again["eval_query"], again["norm_mode"], again["part"]) == (2, 2, "support", "validation")
     assert len(again["adaptation_curve"]) == 6 and len(again["test_scores"]) == 4
-    assert again["data_fingerprint"][:16] not in json.loads((folder / "config.json").read_text())["data"]
+    config = json.loads((folder / "config.json").read_text())
+    assert again["data_fingerprint"][:16] not in config["data"]
+    before = {name: value for name, value in config["config"]["data"].items() if name != "_target_"}
+    assert again["data_settings"] == before | {"split_seed": 1}
+    first, second = (run.settings for run in read_runs([folder], evaluations=True))
+    assert (first["data.split_seed"], second["data.split_seed"]) == (0, 1)
 
 
 @pytest.mark.slow
