@@ -16,7 +16,10 @@ STUDY = ROOT / "experiments" / "algorithms"
 ANALYZED = ("maml", "fomaml", "anil", "boil", "reptile")
 SPEED = ROOT / "experiments" / "speed" / "table.md"
 PUBLISHED = ROOT / "experiments" / "published" / "table.md"
+HARDER = ROOT / "experiments" / "harder"
 SEARCH = ROOT / "experiments" / "search"
+HARDER_TESTS = ("20-way", "20-way, one alphabet", "5-way", "5-way, upright", "Omniglot to glyphs", "glyphs to glyphs",
+                "glyphs to Omniglot")  # fmt: skip
 BLOCK = re.compile(r"(?<=<!-- table )([\w ]+)( -->\n)(.*?)(?=<!-- end -->)", re.DOTALL)
 
 
@@ -97,10 +100,33 @@ def reuse() -> str:
             frozen = last["frozen_up_to"], head["frozen_alone"], result["without_steps"]
             changes = [f"{100 * f['difference']:+.2f} ± {100 * f['difference_ci95']:.2f}" for f in frozen]
             similar = min(layer["cka"] for layer in first), last["cka"], head["cka"]
-            score = f"{100 * result['test_accuracy']:.2f} ± {100 * result['test_ci95']:.2f}"
+            score = _percent(result["test_accuracy"], result["test_ci95"])
             rows.append([algo, str(result["inner_steps_test"]), score, *changes, *(f"{cka:.3f}" for cka in similar)])
     titles = ["algorithm", "inner steps", "own inner loop", "body frozen", "head frozen", "nothing adapted"]
     return _table([*titles, "CKA of layers 1 to 3", "layer 4", "head"], rows)
+
+
+def harder() -> str:
+    """Return what the learners of experiments/harder score on each test, and nearest neighbours in pixel space."""
+    rows, pixels = [], []
+    for folder in sorted(HARDER.glob("lake_*")):
+        algo = folder.name.removeprefix("lake_")
+        found = {_harder_test(file): json.loads(file.read_text()) for file in HARDER.glob(f"*_{algo}/**/result.json")}
+        tests = [found[title] for title in HARDER_TESTS]
+        rows.append([algo, *(_percent(test["test_accuracy"], test["test_ci95"]) for test in tests)])
+        pixels = [f"{100 * test['pixel_nearest_neighbour']:.2f}" for test in tests]
+    return _table(["algorithm", *HARDER_TESTS], [*rows, ["pixels", *pixels]])
+
+
+def _harder_test(file: Path) -> str:
+    """Return the title of a test in `HARDER_TESTS`, from its record."""
+    result = json.loads(file.read_text())
+    trained, data = file.relative_to(HARDER).parts[0].partition("_")[0], result.get("data_settings", {})
+    if trained == "glyphs" or result["data"] == "glyphs":
+        names = {"lake": "Omniglot", "omniglot": "Omniglot", "glyphs": "glyphs"}
+        return f"{names[trained]} to {names[result['data']]}"
+    upright = ", upright" * (not data.get("rotate_test", True))
+    return f"{result['way']}-way{', one alphabet' * bool(data.get('within_alphabet'))}{upright}"
 
 
 def settings(name: str, group: str = "algo") -> str:
@@ -140,6 +166,11 @@ def _cells(group: Any) -> list[str]:
     return [score("val"), score("test"), score("test", "_support"), str(len(group.results)), taken]
 
 
+def _percent(score: float, half: float) -> str:
+    """Return a score and the half-width of its interval, in percent."""
+    return f"{100 * score:.2f} ± {100 * half:.2f}"
+
+
 def _table(titles: list[str], rows: list[list[str]]) -> str:
     """Return a Markdown table without columns that are empty."""
     from metalearn.recording.comparison.formats import markdown_lines
@@ -158,6 +189,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "summary": summary,
     "result": result,
     "reuse": reuse,
+    "harder": harder,
     "settings": settings,
     "layers": drawn,
 }

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Searches for the weight decay of the recipes of conf/experiment/published, on validation classes; each begins with the
-# recipe's other settings of then and trains for a part of its steps. It ends in search.md.
+# Searches for the weight decay of the recipes of conf/experiment/published, and for a head at zero, on validation
+# classes; each begins with the recipe's other settings of then and trains for a part of its steps. It ends in search.md.
 #
 #     search.sh [WORD...]    words for the first six searches, such as device=cuda engine.cuda_graph=true
 #
 # They ran beside each other on an NVIDIA H200 with 16 cores of an Intel Xeon, in 390 s; those of Reptile and of 20-way
-# FOMAML on the cores. fomaml_5w1s_rate came later, in 18 minutes on one core. AdamW shrinks weights by its rate times
+# FOMAML on the cores. fomaml_5w1s_rate came later, in 18 minutes on one core, and the last three in 12. AdamW shrinks weights by its rate times
 # its weight decay; outer.weight_decay is that product.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 words=$*
 search() {  # NAME, which begins with the recipe, then words
     folder=runs/published_search/$1
-    python -m metalearn.run -m search=grid experiment=published/"${1%_rate}" test=false pictures=none search.confirm=0 \
+    python -m metalearn.run -m search=grid experiment=published/"${1%_[rh]*}" test=false pictures=none search.confirm=0 \
         hydra.sweep.dir="$folder" resume=auto "${@:2}"
     mkdir -p experiments/published/search/"$1"
     cp "$folder"/trials.csv "$folder"/search.json experiments/published/search/"$1"/
@@ -32,4 +32,10 @@ search fomaml_20w1s $adamw steps=1250 eval.every=1250 eval.tasks=300 algo.inner_
     algo.inner_optimizer.lr=0.1 "$decay=choice(0.1,0.3)"
 search fomaml_5w1s_rate steps=2000 eval.every=1000 eval.tasks=600 algo.meta_batch=16 algo.inner_steps=3 \
     "outer.weight_decay=choice(0.001,0.003)" "algo.inner_optimizer.lr=choice(0.1,0.2,0.05)"
+search fomaml_20w1s_head steps=500 eval.every=500 query=5 algo.meta_batch=4 algo.inner_steps=3 \
+    algo.inner_optimizer.lr=0.2 outer.optimizer.lr=0.006 outer.weight_decay=0.003 "algo.zero_head=choice(false,true)"
+search fomaml_5w1s_head steps=1000 eval.every=1000 query=1 algo.meta_batch=16 algo.inner_steps=3 \
+    algo.inner_optimizer.lr=0.1 outer.weight_decay=0.003 "algo.zero_head=choice(false,true)"
+search metasgd_20w1s_head steps=500 eval.every=500 query=1 algo.meta_batch=8 outer.weight_decay=0.001 \
+    "algo.zero_head=choice(false,true)" "algo.inner_optimizer.lr=choice(0.1,0.3)"
 python experiments/published/search_table.py

@@ -11,7 +11,7 @@ from metalearn.recording.comparison.formats import markdown_lines
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = ("recipe", "settings of all trials", "outer rate", "decay at a meta-step", "validation accuracy")
-OWN = ("device", "engine.", "eval.", "experiment", "outer.", "pictures", "test")  # words that say nothing here
+OWN = ("device", "engine.", "eval.", "experiment", "outer.", "pictures", "test")  # words with no place in the column
 RATE = 0.003  # of the recipes, where it is not searched
 
 
@@ -20,17 +20,21 @@ def rows() -> list[list[str]]:
     found = []
     for folder in sorted((HERE / "search").iterdir()):
         settings = json.loads((folder / "search.json").read_text())["settings of all trials"]
-        recipe = folder.name.removesuffix("_rate")
-        shared = ", ".join(word for word in settings if not word.startswith(OWN))
+        recipe = "_".join(folder.name.split("_")[:2])
+        given = dict(word.split("=", 1) for word in settings)
+        shared = [word for word in settings if not word.startswith(OWN)]
         with open(folder / "trials.csv", newline="") as file:
             for trial in csv.DictReader(file):
                 if trial["state"] != "complete":
                     continue
-                inner = trial.get("algo.inner_optimizer.lr")
-                words = f"algo.inner_optimizer.lr={inner}, {shared}" if inner else shared
-                rate = float(trial.get("outer.optimizer.lr") or RATE)
-                decay = float(trial.get("outer.weight_decay") or rate * float(trial["outer.optimizer.weight_decay"]))
-                found.append((recipe, words, rate, decay, 100 * float(trial["val_accuracy"])))
+                own = [f"{name}={value}" for name, value in trial.items() if name.startswith("algo.")]
+                outer = {**given, **trial}
+                rate = float(outer.get("outer.optimizer.lr", RATE))
+                relative = "outer.optimizer.weight_decay" in outer
+                decay = rate * float(outer["outer.optimizer.weight_decay"]) if relative else outer["outer.weight_decay"]
+                found.append(
+                    (recipe, ", ".join([*own, *shared]), rate, float(decay), 100 * float(trial["val_accuracy"]))
+                )
     return [
         [name, words, f"{rate:.2g}", f"{decay:.2g}", f"{score:.2f}"]
         for name, words, rate, decay, score in sorted(found)
