@@ -10,9 +10,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 words=$*
-search() {  # NAME, which begins with the recipe, then words
+search() {  # NAME, which is the recipe with _rate or _head behind it or not, then words
     folder=runs/published_search/$1
-    python -m metalearn.run -m search=grid experiment=published/"${1%_[rh]*}" test=false pictures=none search.confirm=0 \
+    recipe=${1%_rate} recipe=${recipe%_head}
+    python -m metalearn.run -m search=grid experiment=published/"$recipe" test=false pictures=none search.confirm=0 \
         hydra.sweep.dir="$folder" resume=auto "${@:2}"
     mkdir -p experiments/published/search/"$1"
     cp "$folder"/trials.csv "$folder"/search.json experiments/published/search/"$1"/

@@ -10,19 +10,19 @@ from pathlib import Path
 from metalearn.recording.comparison.formats import markdown_lines
 
 HERE = Path(__file__).resolve().parent
-COLUMNS = ("recipe", "settings of all trials", "outer rate", "decay at a meta-step", "validation accuracy")
-OWN = ("device", "engine.", "eval.", "experiment", "outer.", "pictures", "test")  # words with no place in the column
+COLUMNS = ("recipe", "settings", "outer rate", "decay at a meta-step", "validation accuracy")
+LEFT_OUT = ("device", "engine.", "eval.", "experiment", "outer.", "pictures", "test")  # words
 RATE = 0.003  # of the recipes, where it is not searched
 
 
 def rows() -> list[list[str]]:
-    """Return a row for each trial, from the smallest weight decay of its recipe to the largest."""
+    """Return a row for each trial, in the order of recipe, settings, outer rate and weight decay."""
     found = []
     for folder in sorted((HERE / "search").iterdir()):
         settings = json.loads((folder / "search.json").read_text())["settings of all trials"]
         recipe = "_".join(folder.name.split("_")[:2])
         given = dict(word.split("=", 1) for word in settings)
-        shared = [word for word in settings if not word.startswith(OWN)]
+        shared = [word for word in settings if not word.startswith(LEFT_OUT)]
         with open(folder / "trials.csv", newline="") as file:
             for trial in csv.DictReader(file):
                 if trial["state"] != "complete":

@@ -188,6 +188,6 @@ class Algorithm(AlgorithmSettings):
 
     @property
     def can_replace_head(self) -> bool:
-        """True if a head for another way can be initialized anew: the inner loop adapts the head alone."""
+        """True if a head for another way can be initialized anew: it is not learned, or adapted alone."""
         names = [name for name, _ in self.model.named_parameters() if self.is_adapted(name)]
         return self.keeps_head_at_zero or all(name in self.head.names for name in names)

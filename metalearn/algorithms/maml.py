@@ -52,6 +52,11 @@ class MAML(Algorithm):
         """True; for batch norm's gamma and beta only with `adapt_norm`."""
         return self.adapt_norm or name not in self.net.norm_parameters
 
+    def start(self, params: MetaParameters) -> Weights:
+        """The weights at which every inner loop starts."""
+        head = {name: 0 * params.model[name] for name in self.head.names} if self.zero_head else {}
+        return params.model | head
+
     def adapt(
         self,
         params: MetaParameters,
@@ -61,7 +66,7 @@ class MAML(Algorithm):
         ids: Tensor | None = None,
     ) -> Iterator[Adapted]:
         """Descend the support loss: lines 6 and 7 of algorithm 2, once for each inner step."""
-        shared, start = self.split_weights(params.model, len(support_x))
+        shared, start = self.split_weights(self.start(params), len(support_x))
         loss = SupportLoss(self, params, shared, list(start), support_x, support_y, training, ids)
         for step, fast in enumerate(self.unroll(params, loss, start, training and self.second_order)):
             running = self.passes.running_statistics(params.statistics, step, training)
@@ -90,7 +95,7 @@ class MAML(Algorithm):
         """Run the inner loop of meta-training; its graph is kept, or computed again in the backward pass."""
         if not self.recomputes:
             return nth(self.adapt(params, support_x, support_y, training=True, ids=ids), self.inner_steps)
-        shared, start = self.split_weights(params.model, len(support_x))
+        shared, start = self.split_weights(self.start(params), len(support_x))
 
         def loss(step: int, learned: Weights, fast: Weights) -> Tensor:
             here = params.with_learned(learned)

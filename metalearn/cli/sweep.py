@@ -207,8 +207,8 @@ class Watch:
             if before is None or before.status is not None:
                 say(f"{name}: {self._sweep.own(record.words)}")
             # A preempted run may have been started again since the last look
-            if record.preempted and (before is None or record.preempted != before.preempted):
-                complain(f"{name}: {record.preempted}; it will be started again")
+            for why in record.preempted[len(before.preempted) if before else 0 :]:
+                complain(f"{name}: {why}; it will be started again")
             if record.status == 0:
                 say(f"{name} is complete")
             elif record.status is not None and not record.waits:

@@ -165,7 +165,7 @@ def accepted(forget: bool = False) -> bool:
 def _preempted(number: int, folder: Path, record: JobRecord, ended: Ending) -> Ending:
     """Let the handler of submitit start the job again, which ends this process; else return the end of the run."""
     why = record.why.replace(f"stopped by {signal.Signals(number).name}", "preempted")
-    write_job(folder, record._replace(why=why, preempted=why))
+    write_job(folder, record._replace(why=why, preempted=[*record.preempted, why]))
     try:
         signal.raise_signal(number)
     except Exception as error:  # too many times

@@ -11,6 +11,7 @@ from metalearn.runtime.errors import UserError
 Split = Literal["train", "validation", "test", "train+validation", "test+validation+train"]
 """Part of the classes. `train+validation` serves retraining, the last one evaluation on all classes."""
 ALL: Split = "test+validation+train"
+PLACES = ("root", "download")  # settings of data sets that depend on the machine
 
 
 class TaskBatch(NamedTuple):

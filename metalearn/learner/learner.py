@@ -90,7 +90,8 @@ class Learner:
         """Adapt to a few labelled examples, and return a classifier of their classes.
 
         For fewer classes than in training, the first rows of the head are used. More need a new head, which is possible
-        where the inner loop adapts the head alone. This also works under torch.no_grad and torch.inference_mode.
+        where the inner loop adapts the head alone, or starts from a head at zero. This also works under torch.no_grad
+        and torch.inference_mode.
 
         Args:
             images: B images: an array or tensor [B, C, H, W] or [B, H, W], or a list of single arrays, PIL images or

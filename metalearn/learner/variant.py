@@ -54,9 +54,12 @@ def variant(
     zero = not any(params.model[name].any() for name in algorithm.head.names)
     others = set(wide) - set(algorithm.head.names)
     if others or not (zero or algorithm.can_replace_head):
-        what = "learned rates" if others & set(params.extra) else "a learned head"
+        if others & set(params.extra):
+            raise UserError(
+                f"{way} classes, but this {spec['name']} learner has learned rates of the head for {spec['way']} only"
+            )
         raise UserError(
-            f"{way} classes, but this {spec['name']} learner has {what} for {spec['way']}; more classes "
+            f"{way} classes, but this {spec['name']} learner has a learned head for {spec['way']}; more classes "
             "need a new head, and so a learner whose inner loop adapts the head alone (anil, pretrain, protonet) or "
             "starts from a head at zero (algo.zero_head=true)"
         )

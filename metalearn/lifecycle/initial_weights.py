@@ -26,7 +26,8 @@ class Initial(NamedTuple):
 
         Entries that belong to an algorithm and not to its model (learned rates, running statistics, the classifier of
         pretrain) are taken over where names and shapes agree, and stay fresh elsewhere. So does a head of another
-        width, if no learned head is needed: the inner loop adapts only the head, or the other run's head is zero.
+        width, if no learned head is needed: the inner loop adapts only the head or starts from a head at zero, or the
+        other run's head is zero.
 
         Returns:
             The names of the model's entries that stay fresh.
@@ -47,8 +48,8 @@ class Initial(NamedTuple):
         if fresh and not (zero or algorithm.can_replace_head):
             raise UserError(
                 f"init: {self.source}: has a learned head for {there['model'][head[0]][0]} outputs, and "
-                f"{here['model'][head[0]][0]} are needed; algo=anil and algo=pretrain can begin with a new "
-                "head, or keep way="
+                f"{here['model'][head[0]][0]} are needed; algo=anil, algo=pretrain and algo.zero_head=true "
+                "can begin with a new head, or keep way="
             )
         if algorithm.keeps_head_at_zero:
             fresh = [*head]

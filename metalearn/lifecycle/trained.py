@@ -13,7 +13,8 @@ import torch
 from metalearn.algorithms.base import Algorithm
 from metalearn.algorithms.parameters import MetaParameters
 from metalearn.config.instantiate import build
-from metalearn.data.base import ALL, Dataset, TaskSource
+from metalearn.data import auto
+from metalearn.data.base import ALL, PLACES, Dataset, TaskSource
 from metalearn.data.matching import source_for
 from metalearn.learner import training_classes
 from metalearn.learner.evaluation_tasks import EvaluationTasks
@@ -26,8 +27,6 @@ from metalearn.recording.commit import git_commit
 from metalearn.recording.result import write_result
 from metalearn.runtime.console import say, warn
 from metalearn.runtime.device import Precision, resolve_device
-
-_NOT_RECORDED = ("_target_", "root", "download")  # of the data: its name is recorded, and no place of this machine
 
 
 class Trained(NamedTuple):
@@ -163,7 +162,7 @@ class Prepared:
             "split": dataset.split,
             "part": tasks.split,
             "data_fingerprint": dataset.fingerprint,
-            "data_settings": {name: value for name, value in self.data.items() if name not in _NOT_RECORDED},
+            "data_settings": self._data_settings(),
             "classes_seen_in_training": training_classes.as_entry(self._seen),
             "way": tasks.way,
             "shot": tasks.shot,
@@ -177,6 +176,13 @@ class Prepared:
             "device": self.device,
             "device_name": device_name(self.device),
         }
+
+    def _data_settings(self) -> dict[str, Any]:
+        """The settings of the data set that was found, without places on this machine."""
+        found = auto.found(self.data, self.dataset.name)
+        settings = {name: value for name, value in found.items() if name not in PLACES}
+        return {name: Path(value).name if name == "split" and isinstance(value, str) else value
+                for name, value in settings.items()}  # fmt: skip
 
     def _name(self) -> str:
         """The folder's name: the main settings in words, and a digest of all of them.

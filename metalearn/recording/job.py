@@ -4,7 +4,7 @@ The process of the run writes it, and the process of the sweep reads it, so that
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +26,7 @@ class JobRecord(NamedTuple):
         status: exit status: 0 for a complete run, 128 + the number of a signal that stopped it; None while it runs, and
             for one that a study paused.
         why: reason of the failure, of the stop or of the pause.
-        preempted: how the last preemption ended the run, which the launcher then starts again; kept when it has.
+        preempted: how each preemption ended the run, which the launcher then starts again.
     """
 
     sweep: str
@@ -34,7 +34,7 @@ class JobRecord(NamedTuple):
     words: list[str]
     status: int | None = None
     why: str = ""
-    preempted: str = ""
+    preempted: Sequence[str] = ()
 
     @property
     def stopped(self) -> bool:
@@ -49,7 +49,7 @@ class JobRecord(NamedTuple):
     @property
     def waits(self) -> bool:
         """True from a preemption until the launcher starts the run again."""
-        return self.stopped and self.why == self.preempted
+        return self.stopped and self.why in self.preempted[-1:]
 
     @property
     def ending(self) -> str:
@@ -69,7 +69,7 @@ def read_job(folder: Path) -> JobRecord | None:
     """Read the record of a run; None where there is none, or a damaged one."""
     try:
         record = JobRecord(**read_json(folder / FILE))
-        given = (record.sweep, record.why, *record.words)
+        given = (record.sweep, record.why, *record.words, *record.preempted)
         sound = isinstance(record.number, int) and isinstance(record.status, int | None)
         return record if sound and all(isinstance(text, str) for text in given) else None
     except (OSError, ValueError, TypeError):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from metalearn.algorithms.objective import OBJECTIVES
+from metalearn.data.base import PLACES
 from metalearn.recording.comparison.course import curve_of, rows_of, state_of
 from metalearn.recording.job import FILE as JOB
 from metalearn.recording.job import read_job
@@ -29,7 +30,6 @@ _EVALUATED = {
     "part": "part",
 }
 _CLASSES = ("algo._target_", "data._target_", "model._target_")  # shown by the names of the classes
-_PLACES = ("root", "download")  # settings of data that depend on the machine
 _SCORES = ("ci95", *(objective.name for objective in OBJECTIVES))
 _NUMBERS = (
     *(entry.format(name) for name in _SCORES for entry in ("val_{}", "test_{}", "test_{}_support")),
@@ -137,7 +137,7 @@ def read_run(folder: Path, name: str) -> Run:
     if result is None and not status:
         last = rows[-1]["step"] if rows else "0"
         status = state_of(folder, job, f"recorded up to meta-step {last} of {settings.get('steps', '?')}")
-    places = {n: settings.pop(n) for n in list(settings) if n.startswith("data.") and n.endswith(_PLACES)}
+    places = {n: settings.pop(n) for n in list(settings) if n.startswith("data.") and n.endswith(PLACES)}
     return Run(name, settings, typed, result, status or damaged, curve_of(rows), places)
 
 

@@ -131,16 +131,14 @@ def test_a_preempted_run_leaves_the_process_to_submitit(again, hydra, tmp_path, 
 def test_a_preemption_is_printed_even_if_the_run_was_started_again_between_two_looks(tmp_path, capfd):
     watch = Watch(Sweep(["seed=0,1,2,3"], tmp_path), "mine")
     begun = JobRecord("mine", 3, ["seed=3"])
-    first, second = (f"preempted at meta-step {step}" for step in (4, 8))
-    again = begun._replace(preempted=first)
-    for record in (begun, again, again._replace(status=140, why=second, preempted=second),
-                   begun._replace(preempted=second), begun._replace(preempted=second, status=0)):  # fmt: skip
+    why, refused = "preempted at meta-step 4", "preempted at meta-step 4, and not started again: timed out"
+    again = begun._replace(preempted=[why])
+    twice = again._replace(status=140, why=why, preempted=[why, why])  # no step was made in between
+    for record in (begun, again, twice, begun._replace(preempted=[why, why]), again._replace(status=140, why=refused)):
         write_job(tmp_path / "3", record)
         watch._look()
-    out = capfd.readouterr()
-    ends = [line.split(": ", 2)[-1] for line in out.err.splitlines()]
-    assert ends == [f"{why}; it will be started again" for why in (first, second)]
-    assert out.out.count("is complete") == 1
+    ends = [line.split(": ", 2)[-1] for line in capfd.readouterr().err.splitlines()]
+    assert ends == [f"{why}; it will be started again"] * 2 + [refused]
 
 
 def test_a_preemption_may_follow_a_stop(hydra, tmp_path, monkeypatch):

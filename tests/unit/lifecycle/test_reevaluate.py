@@ -12,6 +12,7 @@ import metalearn
 from metalearn import evaluate
 from metalearn.lifecycle.launch import train
 from metalearn.recording import checkpoint
+from metalearn.recording.comparison.groups import varying
 from metalearn.recording.comparison.runs import read_runs
 from tests.helpers.configs import config, every
 from tests.helpers.processes import refused
@@ -90,10 +91,15 @@ def test_other_settings_and_other_data(run, capsys):
     assert len(again["adaptation_curve"]) == 6 and len(again["test_scores"]) == 4
     config = json.loads((folder / "config.json").read_text())
     assert again["data_fingerprint"][:16] not in config["data"]
-    before = {name: value for name, value in config["config"]["data"].items() if name != "_target_"}
-    assert again["data_settings"] == before | {"split_seed": 1}
-    first, second = (run.settings for run in read_runs([folder], evaluations=True))
-    assert (first["data.split_seed"], second["data.split_seed"]) == (0, 1)
+    assert again["data_settings"] == config["config"]["data"] | {"split_seed": 1}
+
+
+def test_a_comparison_shows_the_data_settings_of_an_evaluation(run):
+    folder = run("maml")
+    assert evaluate.main([str(folder), "data.split_seed=1"]) == 0
+    runs = read_runs([folder], evaluations=True)
+    assert [run.settings["data.split_seed"] for run in runs] == [0, 1]
+    assert varying(runs) == ["data.split_seed"]
 
 
 @pytest.mark.slow
@@ -154,7 +160,9 @@ def test_images_of_a_folder_take_the_learners_shape(run, tmp_path, capsys):
     folder = run("anil")
     words = ["data=folder", f"data.root={tmp_path / 'images'}", "way=3", "query=2", "split=all"]
     assert evaluate.main([str(folder), *words]) == 0
-    assert record(folder)["data"] == "folder:images"
+    again = record(folder)
+    assert again["data"] == "folder:images" and "size" in again["data_settings"]
+    assert str(tmp_path) not in json.dumps(again)
     assert evaluate.main([str(folder), *words, "data.size=20"]) == 2
     assert "this learner takes (1, 28, 28)" in capsys.readouterr().err
 
@@ -189,7 +197,7 @@ def test_an_unfinished_run_is_evaluated_with_a_warning(run, capsys):
             (
                 "metasgd_zero_head",
                 ["way=8"],
-                "8 classes, but this metasgd learner has learned rates for 5; more classes",
+                "8 classes, but this metasgd learner has learned rates of the head for 5 only",
             ),
             ("anil", ["way=20"], "way=20: the test split has only 12 classes"),
             ("anil", ["way=1"], "way=1: classification needs at least 2"),
