@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Searches for the weight decay of the recipes of conf/experiment/published, and for a head at zero, on validation
-# classes; each begins with the recipe's other settings of then and trains for a part of its steps. It ends in search.md.
+# classes; each begins with the recipe's other settings of then and trains for a part of its steps. It ends in
+# search.md.
 #
 #     search.sh [WORD...]    words for the first six searches, such as device=cuda engine.cuda_graph=true
 #
@@ -23,8 +24,10 @@ decay=+outer.optimizer.weight_decay
 then="algo.zero_head=false query=1"  # the recipes of FOMAML and Meta-SGD have other values since
 gpu="$words $adamw eval.every=1500 eval.tasks=600 steps=3000"
 search maml_5w1s $gpu "$decay=choice(0.1,0.3,1.0,0.03)"
-search metasgd_5w1s $gpu $then algo.meta_batch=32 algo.inner_steps_test=3 algo.inner_optimizer.lr=0.1 "$decay=choice(0.3,1.0,0.1)"
-search fomaml_5w1s $gpu $then algo.meta_batch=32 algo.inner_steps=3 algo.inner_optimizer.lr=0.1 "$decay=choice(0.1,0.3,0.0)"
+search metasgd_5w1s $gpu $then algo.meta_batch=32 algo.inner_steps_test=3 algo.inner_optimizer.lr=0.1 \
+    "$decay=choice(0.3,1.0,0.1)"
+search fomaml_5w1s $gpu $then algo.meta_batch=32 algo.inner_steps=3 algo.inner_optimizer.lr=0.1 \
+    "$decay=choice(0.1,0.3,0.0)"
 search anil_5w1s $gpu "$decay=choice(0.1,0.3,1.0,0.0)"
 search maml_20w1s $gpu algo.inner_steps_test=3 "$decay=choice(0.1,0.3)"
 search anil_20w1s $gpu algo.inner_steps_test=3 "$decay=choice(0.1,0.3,0.0)"

@@ -94,3 +94,20 @@ def test_a_recipe_says_what_its_run_reached_and_the_run_is_that_of_the_recipe(ce
         assert (result["inner_steps_train"], result["inner_steps_test"]) == steps
         assert result["steps_taken"] == result["steps"] and result["test_tasks"] == 600
         assert result["algo"] == cell.algo and result["data"] == "omniglot" and result["norm_mode"] == node["norm"]
+
+
+@pytest.mark.parametrize("algo", published.ALGORITHMS)
+@pytest.mark.parametrize("trained, recipe", [("lake", "20w1s"), ("glyphs", "5w1s")])
+def test_the_harder_runs_are_shortened_recipes(trained, recipe, algo):
+    folder = ROOT / "experiments" / "harder" / f"{trained}_{algo}"
+    result = json.loads((folder / "result.json").read_text())
+    words = {"lake": ("data.split=lake", "steps=2500"), "glyphs": ("data=glyphs", "steps=2000")}[trained]
+    assert all(word in (ROOT / "experiments" / "harder" / "run.sh").read_text() for word in words)
+    node = config(f"experiment=published/{algo}_{recipe}", *words)
+    for key in ("way", "shot", "query", "steps"):
+        assert result[key] == node[key] and result["test_tasks"] == 600, key
+    steps = node["algo"]["inner_steps"], node["algo"]["inner_steps_test"]
+    assert (result["inner_steps_train"], result["inner_steps_test"]) == steps
+    tests = [json.loads(file.read_text()) for file in folder.glob("evaluations/*/result.json")]
+    assert len(tests) == {"lake": 4, "glyphs": 1}[trained]
+    assert all(test["test_tasks"] == 600 and test["classes_seen_in_training"] == 0 for test in tests)
