@@ -42,7 +42,7 @@ def test_the_runs_are_of_the_present_defaults(algo):
         assert result["norm_mode"] == node["norm"] and result["test_tasks"] == 600 and result["data"] == "omniglot"
         assert result["test_accuracy"] > result["pixel_nearest_neighbour"] + 0.1
         assert result["test_accuracy"] >= FLOORS[algo]
-    assert len(folders) >= 2
+    assert len(folders) == 3
 
 
 def test_the_run_killed_ten_times_ended_as_the_one_left_alone():
